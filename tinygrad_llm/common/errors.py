@@ -48,10 +48,8 @@ class DivergedError(UserError):
     exit_code = 3
 
 
-class OutOfDiskError(UserError):
-    """磁盘写满或不可写，检查点没有落盘（退出码 1）。"""
-
-    exit_code = 1
+class OutOfDiskError(DataError):
+    """磁盘写满或不可写，检查点没有落盘（退出码 4）。"""
 
 
 class InterruptedRunError(UserError):
