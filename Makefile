@@ -1,2 +1,47 @@
+# 每个目标都能在只有 python3 与 make 的新克隆上直接运行：缺 .venv 就先装好它。
 .DEFAULT_GOAL := help
+.PHONY: help setup run test parity lint format bench clean
+
 PYTHON ?= python3
+JOBS ?= 2
+BIN := .venv/bin
+CODE := tinygrad_llm torch_llm parity_tests examples benchmarks
+# 戳记就是上次安装所用 pyproject.toml 的副本：内容没变便不再安装。
+STAMP := .venv/.installed-pyproject.toml
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv and install the package with its test tools (again only if pyproject.toml changed)
+
+$(STAMP): pyproject.toml
+	@if cmp -s pyproject.toml $@; then touch $@; else \
+	  $(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)' && \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --editable '.[dev]' && \
+	  cp pyproject.toml $@; fi
+
+run: setup ## train the same GPT on both engines and show that they agree
+	$(BIN)/python -m tinygrad_llm quickstart
+
+test: setup ## quick lane: every test that is not marked "full"
+	$(BIN)/python -m pytest -n $(JOBS)
+
+parity: setup ## full lane: all tests, 500 examples for every property
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n $(JOBS) -m "full or not full" --timeout 3600
+
+lint: setup ## ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## rewrite the sources in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## time one training step, NumPy beside torch
+	$(BIN)/python -m benchmarks.step
+
+clean: ## remove .venv and the tools' caches; runs/ stays
+	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .hypothesis build dist
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

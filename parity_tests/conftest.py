@@ -1,0 +1,42 @@
+"""所有测试共用的设定：hypothesis 的三档配置、线程数、grad mode 泄漏检查。
+
+流入：环境变量 ``HYPOTHESIS_PROFILE``（quick、ci 或 full，默认 quick）；流出：配置好的测试进程。
+这里不导入 numpy 与 torch：收集测试要快，线程数也要赶在它们加载之前定下来。
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# 测试由 xdist 分到多个进程；每个进程再开多线程只会互相争抢 CPU 核。
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+# hypothesis 即使不开数据库也会缓存一些常量，默认写进当前目录。
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(Path(tempfile.gettempdir()) / "zero-one-llm-hypothesis"))
+
+_SLOW_INPUT = [HealthCheck.too_slow, HealthCheck.data_too_large]
+# quick 与 ci 每次都走同样的例子（derandomize），full 才随机探索，并打印可重放的失败例子。
+settings.register_profile("quick", max_examples=25, derandomize=True, database=None, deadline=None)
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=50, print_blob=True)
+settings.register_profile(
+    "full", max_examples=500, database=None, deadline=None, print_blob=True, suppress_health_check=_SLOW_INPUT
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(autouse=True)
+def _grad_mode_does_not_leak() -> Iterator[None]:
+    """测试结束后梯度模式必须仍是打开的：泄漏的 ``no_grad`` 会让后面的测试悄悄失去梯度。"""
+    yield
+    # 没有被导入过的包不可能泄漏状态，因此不必为检查而导入它。
+    engine = sys.modules.get("tinygrad_llm")
+    if engine is not None and hasattr(engine, "is_grad_enabled") and not engine.is_grad_enabled():
+        engine.set_grad_enabled(True)
+        pytest.fail("the test left tinygrad_llm with gradients disabled")
