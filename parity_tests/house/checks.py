@@ -127,11 +127,15 @@ def is_public(name: str) -> bool:
 
 
 def undocumented(tree: ast.Module) -> list[tuple[int, str]]:
-    """列出没有中文文档的公开名字；模块自身记作 ``module``。"""
+    """列出没有中文文档的公开名字；模块自身记作 ``module``。
+
+    求导表里的算子（``@op``）可以只写一行公式；``@overload`` 声明没有文档。
+    """
     found = [] if _is_chinese(tree) else [(1, "module")]
     for name, node in definitions(tree):
-        decorators = {ast.unparse(decorator).split(".")[-1] for decorator in node.decorator_list}
-        if is_public(name) and "overload" not in decorators and not _is_chinese(node):
+        decorators = {ast.unparse(decorator).partition("(")[0] for decorator in node.decorator_list}
+        is_fine = _is_chinese(node) or ("op" in decorators and ast.get_docstring(node))
+        if is_public(name) and not is_fine and decorators.isdisjoint({"overload", "typing.overload"}):
             found.append((node.lineno, name))
     return found
 

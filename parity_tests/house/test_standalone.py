@@ -1,0 +1,79 @@
+"""``import tinygrad_llm`` 只需要 NumPy；每条命令的 ``--help`` 立刻回答。
+
+流入：新开的 Python 子进程；流出：它能否加载，加载了谁，用了多久。
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from parity_tests.house.repo import ROOT
+
+# 子进程里先拦住这些库，再导入引擎并求一次梯度。
+_BLOCKED = ("torch", "torch_llm", "matplotlib", "rich", "tyro", "tiktoken", "safetensors")
+_WITHOUT_LIBRARIES = f"""
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {_BLOCKED!r}:
+            raise ImportError(name + " is blocked by this test")
+
+sys.meta_path.insert(0, Blocker())
+import tinygrad_llm
+
+x = tinygrad_llm.tensor([1.0, 2.0, 3.0], requires_grad=True)
+(x * x).sum().backward()
+assert x.grad.tolist() == [2.0, 4.0, 6.0], x.grad
+"""
+_LOADED = """
+import sys
+before = set(sys.modules)
+import tinygrad_llm
+tops = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(top for top in tops if top not in sys.stdlib_module_names))
+"""
+_VERBS = (
+    "tinygrad_llm",
+    "tinygrad_llm quickstart",
+    "tinygrad_llm train",
+    "tinygrad_llm generate",
+    "torch_llm",
+    "torch_llm pretrain",
+    "torch_llm generate",
+)
+_HELP_SECONDS = 0.5
+
+
+def _python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_engine_differentiates_without_torch_installed() -> None:
+    """没有 torch、matplotlib、rich 等库时，引擎仍能加载并求梯度。"""
+    result = _python("-c", _WITHOUT_LIBRARIES)
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_engine_loads_numpy_and_nothing_else() -> None:
+    """``import tinygrad_llm`` 顺带加载了 NumPy 以外的第三方库。"""
+    result = _python("-c", _LOADED)
+    assert result.returncode == 0, result.stderr
+    assert set(result.stdout.split()) <= {"numpy", "tinygrad_llm"}
+
+
+@pytest.mark.parametrize("command", _VERBS)
+def test_help_answers_at_once(command: str) -> None:
+    """``--help`` 不为帮助之外的东西付加载时间；取几次中最快的一次，机器忙时多给两次机会。"""
+    seconds: list[float] = []
+    while len(seconds) < 5 and (len(seconds) < 3 or min(seconds) > _HELP_SECONDS):
+        started_at = time.perf_counter()
+        result = _python("-m", *command.split(), "--help")
+        seconds.append(time.perf_counter() - started_at)
+        assert result.returncode == 0, result.stderr
+        assert "usage:" in result.stdout
+    assert min(seconds) <= _HELP_SECONDS
