@@ -24,8 +24,9 @@ def is_ignored(name: str) -> bool:
 
 
 def entries(folder: Path) -> list[Path]:
-    """``folder`` 下未被忽略的直接子项，按名字排序。"""
-    return sorted(path for path in folder.iterdir() if not is_ignored(path.name))
+    """``folder`` 下未被忽略的直接子项，按名字排序；没有内容的目录不算（git 也不记录它们）。"""
+    found = sorted(path for path in folder.iterdir() if not is_ignored(path.name))
+    return [path for path in found if not path.is_dir() or any(files(path))]
 
 
 def files(folder: Path) -> Iterator[Path]:

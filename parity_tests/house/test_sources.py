@@ -17,7 +17,7 @@ _FUNCTION_LINES = 60
 _NESTING = 4
 _BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 _TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".html", ".svg", ".txt", ""}
-_MACHINE_PATH = re.compile(r"(?<![\w./*:~-])/(?:work|tmp|root|home|opt|mnt|Users|var)/")
+_MACHINE_PATH = re.compile(r"(?<![\w./*:~-])/(?:work|tmp|root|home|opt|mnt|Users)(?:/|(?=[\s`'\"),]|$))")
 
 
 def test_every_public_name_has_a_chinese_docstring() -> None:

@@ -1,0 +1,122 @@
+"""README 里带注释的目录树：磁盘上有什么，树里就有什么。
+
+流入：磁盘上的文件，与两份 README 中 ``<!-- tree -->`` 标记之间已有的次序和注释；流出：补全之后的树。
+用法：``python -m parity_tests.house.tree --write``。新文件排在所在目录的末尾，中文注释取自模块文档的首句，
+英文注释留空，由人补写（测试不接受空的注释）；挪动一行，次序就记住了。
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+
+from parity_tests.house.repo import PACKAGES, READMES, ROOT, entries, read_block, tree_of, write_block
+
+_TITLE = "zero-one-llm/"
+_LINE = re.compile(r"^(?P<bars>(?:[│ ] {3})*)[├└]── (?P<name>\S+) *(?P<note>.*)$")
+_NOTE_COLUMN = 36
+
+
+def on_disk() -> list[str]:
+    """树里应有的全部路径：顶层的每一项，以及两个包里的每个子包与模块；目录以 ``/`` 结尾。"""
+    found = []
+    for path in entries(ROOT):
+        found.append(path.name + "/" * path.is_dir())
+        if path.name in PACKAGES:
+            found += _modules(path.name)
+    return found
+
+
+def _modules(folder: str) -> list[str]:
+    found = []
+    for path in entries(ROOT / folder):
+        name = f"{folder}/{path.name}"
+        if path.is_dir():
+            found += [name + "/", *_modules(name)]
+        elif path.suffix == ".py" and path.name != "__init__.py":
+            found.append(name)
+    return found
+
+
+def parse(block: str) -> dict[str, str]:
+    """把一棵树读成「路径 → 注释」，保持次序。
+
+    Args:
+        block: 两个标记之间的文本，含代码围栏。
+
+    Returns:
+        目录以 ``/`` 结尾的路径到它的注释；没有注释时为空串。
+
+    Raises:
+        ValueError: 有一行不是树的写法。
+    """
+    lines = block.strip().splitlines()
+    if len(lines) < 3 or not lines[0].startswith("```") or lines[1] != _TITLE or lines[-1] != "```":
+        raise ValueError(f"the tree must be a fenced block that starts with {_TITLE}")
+    notes: dict[str, str] = {}
+    parents: list[str] = []
+    for line in lines[2:-1]:
+        match = _LINE.match(line)
+        if match is None:
+            raise ValueError(f"not a line of the tree: {line!r}")
+        depth = len(match["bars"]) // 4
+        del parents[depth:]
+        notes["".join(parents) + match["name"]] = match["note"].strip()
+        parents.append(match["name"])
+    return notes
+
+
+def render(notes: dict[str, str]) -> str:
+    """把「路径 → 注释」画成一棵树，含代码围栏。"""
+    return "\n".join(["```text", _TITLE, *_branch("", "", notes), "```"])
+
+
+def _branch(parent: str, bars: str, notes: dict[str, str]) -> list[str]:
+    inside = [path for path in notes if path.startswith(parent) and path != parent]
+    children = [path for path in inside if "/" not in path[len(parent) :].rstrip("/")]
+    lines = []
+    for path in children:
+        is_last = path == children[-1]
+        stem = f"{bars}{'└' if is_last else '├'}── {path[len(parent) :]}"
+        lines.append(f"{stem:<{_NOTE_COLUMN}} {notes[path]}".rstrip())
+        if path.endswith("/"):
+            lines += _branch(path, bars + (" " if is_last else "│") + "   ", notes)
+    return lines
+
+
+def completed(block: str, *, use_docstrings: bool) -> str:
+    """返回与磁盘一致的树：去掉已不存在的项，补上缺少的项，其余的次序与注释不动。"""
+    known, actual = parse(block), on_disk()
+    merged = {path: note for path, note in known.items() if path in actual}
+    merged |= {path: _docstring(path) if use_docstrings else "" for path in actual if path not in known}
+    return render(merged)
+
+
+def _docstring(path: str) -> str:
+    """模块文档的首句，不含句号；不是 Python 文件时为空。"""
+    module = ROOT / (path + "__init__.py" if path.endswith("/") else path)
+    if module.suffix != ".py" or not module.is_file():
+        return ""
+    first = (ast.get_docstring(tree_of(module)) or "").partition("\n")[0]
+    return first.rstrip("。")
+
+
+def main() -> None:
+    """补全两份 README 里的树，或只列出缺少与多余的项。"""
+    parser = argparse.ArgumentParser(prog="python -m parity_tests.house.tree")
+    parser.add_argument("--write", action="store_true", help="complete the trees in both READMEs")
+    is_writing = parser.parse_args().write
+    for name in READMES:
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        block = read_block(text, "tree")
+        if is_writing:
+            new = completed(block, use_docstrings=name == "README.zh-CN.md")
+            path.write_text(write_block(text, "tree", new), encoding="utf-8")
+        else:
+            print(name, *sorted(set(on_disk()) ^ set(parse(block))), sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()
