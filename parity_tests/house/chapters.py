@@ -20,33 +20,37 @@ class Chapter(NamedTuple):
 
     Attributes:
         folder: ``examples/`` 下的目录名。
-        title: 章 README 的一级标题，如「第六章 预训练」。
+        label: 章号，如「第六章」「附录 A」；章 README 的一级标题以它开头。
+        title: 拟定的中文标题；章 README 写好以后以其中的为准。
         topic: 英文的一句内容。
         original: 对应 Raschka 原书的章；原书没有时为「–」。
     """
 
     folder: str
+    label: str
     title: str
     topic: str
     original: str
 
 
 CHAPTERS = (
-    Chapter("ch01_introduction", "第一章 引言", "What a language model is; the map of the book", "1"),
-    Chapter("ch02_environment", "第二章 配置训练环境", "Set up a machine and check its arithmetic", "–"),
-    Chapter("ch03_data", "第三章 文本数据处理", "Collect, clean, deduplicate, pack into batches", "2"),
-    Chapter("ch04_tokenizer", "第四章 分词器", "Train a byte-level BPE", "2"),
-    Chapter("ch05_transformer", "第五章 Transformer 架构", "Attention, position, normalisation; build the GPT", "3, 4"),
-    Chapter("ch06_pretraining", "第六章 预训练", "Train the same GPT on both engines", "5"),
-    Chapter("ch07_midtraining", "第七章 中期训练", "Teach a trained model a new domain; measure forgetting", "–"),
-    Chapter("ch08_finetuning", "第八章 微调", "Classification, instructions, LoRA", "6, 7"),
-    Chapter("ch09_reinforcement", "第九章 强化学习与偏好对齐", "DPO, policy gradients, GRPO", "–"),
-    Chapter("ch10_inference", "第十章 推理、量化与部署", "KV cache, sampling, int8 and int4, a server", "–"),
-    Chapter("ch11_evaluation", "第十一章 评估", "Bits per byte, benchmarks, confidence intervals", "–"),
-    Chapter("ch12_safety", "第十二章 安全", "Refusal, red-teaming, memorisation", "–"),
-    Chapter("appendix_a_autograd", "附录 A 自动求导", "The chain rule by hand, beside PyTorch", "A"),
-    Chapter("appendix_b_parallel", "附录 B 并行与分布式训练", "Data and model parallelism on one laptop", "–"),
-    Chapter("appendix_c_reading", "附录 C 学习资源与论文导读", "Prerequisites and papers", "–"),
+    Chapter("ch01_introduction", "第一章", "引言", "What a language model is; the map of the book", "1"),
+    Chapter("ch02_environment", "第二章", "配置训练环境", "Set up a machine and check its arithmetic", "–"),
+    Chapter("ch03_data", "第三章", "文本数据处理", "Collect, clean, deduplicate, pack into batches", "2"),
+    Chapter("ch04_tokenizer", "第四章", "分词器", "Train a byte-level BPE", "2"),
+    Chapter(
+        "ch05_transformer", "第五章", "Transformer 架构", "Attention, position, normalisation; build the GPT", "3, 4"
+    ),
+    Chapter("ch06_pretraining", "第六章", "预训练", "Train the same GPT on both engines", "5"),
+    Chapter("ch07_midtraining", "第七章", "中期训练", "Teach a trained model a new domain; measure forgetting", "–"),
+    Chapter("ch08_finetuning", "第八章", "微调", "Classification, instructions, LoRA", "6, 7"),
+    Chapter("ch09_reinforcement", "第九章", "强化学习与偏好对齐", "DPO, policy gradients, GRPO", "–"),
+    Chapter("ch10_inference", "第十章", "推理、量化与部署", "KV cache, sampling, int8 and int4, a server", "–"),
+    Chapter("ch11_evaluation", "第十一章", "评估", "Bits per byte, benchmarks, confidence intervals", "–"),
+    Chapter("ch12_safety", "第十二章", "安全", "Refusal, red-teaming, memorisation", "–"),
+    Chapter("appendix_a_autograd", "附录 A", "自动求导", "The chain rule by hand, beside PyTorch", "A"),
+    Chapter("appendix_b_parallel", "附录 B", "并行与分布式训练", "Data and model parallelism on one laptop", "–"),
+    Chapter("appendix_c_reading", "附录 C", "学习资源与论文导读", "Prerequisites and papers", "–"),
 )
 
 _PARTS = ("README.md", "main", "experiments", "exercises")
@@ -84,7 +88,7 @@ def table(readme: str) -> str:
         folder = EXAMPLES / chapter.folder
         title = heading(folder)
         english, chinese = _STATUS[status(folder)]
-        name = chapter.folder if readme == "README.md" else title or chapter.title
+        name = chapter.folder if readme == "README.md" else title or f"{chapter.label} {chapter.title}"
         link = f"[{name}](examples/{chapter.folder}/README.md)" if title else name
         rest = [chapter.topic, chapter.original, english] if readme == "README.md" else [chapter.original, chinese]
         rows.append("| " + " | ".join([link, *rest]) + " |")

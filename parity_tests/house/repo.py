@@ -67,7 +67,7 @@ def is_module(name: str) -> bool:
 
 
 def _block_pattern(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(<!-- {name} -->\n)(.*?)(\n<!-- /{name} -->)", re.DOTALL)
+    return re.compile(rf"(?<=<!-- {name} -->\n)(.*?)(?=<!-- /{name} -->)", re.DOTALL)
 
 
 def read_block(text: str, name: str) -> str:
@@ -79,10 +79,10 @@ def read_block(text: str, name: str) -> str:
     found = _block_pattern(name).findall(text)
     if len(found) != 1:
         raise ValueError(f"expected exactly one <!-- {name} --> block, found {len(found)}")
-    return str(found[0][1])
+    return str(found[0]).strip()
 
 
 def write_block(text: str, name: str, body: str) -> str:
     """把同一对标记之间的文本换成 ``body``，其余不动。"""
     read_block(text, name)
-    return _block_pattern(name).sub(lambda found: found[1] + body + found[3], text)
+    return _block_pattern(name).sub(lambda _: body + "\n", text)

@@ -98,8 +98,7 @@ def _docstring(path: str) -> str:
     module = ROOT / (path + "__init__.py" if path.endswith("/") else path)
     if module.suffix != ".py" or not module.is_file():
         return ""
-    first = (ast.get_docstring(tree_of(module)) or "").partition("\n")[0]
-    return first.rstrip("。")
+    return (ast.get_docstring(tree_of(module)) or "").partition("。")[0].replace("``", "`")
 
 
 def main() -> None:
