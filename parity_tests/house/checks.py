@@ -27,7 +27,7 @@ class Import:
     Attributes:
         name: 被导入的模块的点分名；``from a import b`` 在 ``a.b`` 也是模块时记作 ``a.b``。
         line: 行号。
-        is_lazy: 是否写在函数体内，即导入本模块时不会执行。
+        is_lazy: 是否写在函数体或 ``if TYPE_CHECKING`` 之内，即加载本模块时不会执行。
     """
 
     name: str
@@ -55,7 +55,8 @@ def imports(tree: ast.Module, module: str, *, is_package: bool = False) -> list[
     Returns:
         按出现次序排列的导入。
     """
-    lazy = {id(node) for node in ast.walk(tree) if _is_function(node) for node in ast.walk(node)}
+    deferred = (block for block in ast.walk(tree) if _is_deferred(block))
+    lazy = {id(node) for block in deferred for node in ast.walk(block)}
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -68,8 +69,11 @@ def imports(tree: ast.Module, module: str, *, is_package: bool = False) -> list[
     return sorted(found, key=lambda one: one.line)
 
 
-def _is_function(node: ast.AST) -> bool:
-    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+def _is_deferred(node: ast.AST) -> bool:
+    """加载模块时不执行的语句块：函数体，以及 ``if TYPE_CHECKING``。"""
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING") and not node.orelse
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 
 
 def _from_names(node: ast.ImportFrom, module: str, is_package: bool) -> list[str]:

@@ -119,10 +119,13 @@ def test_examples_define_nothing_the_packages_define() -> None:
 def test_the_check_sees_every_form_of_import() -> None:
     """检查器自身：绝对、相对、函数体内的导入都认得出来。"""
     source = "import torch.nn\nfrom ..common import errors\nfrom .op import op\ndef f():\n    from torch import nn\n"
+    source += "if TYPE_CHECKING:\n    import tiktoken\nif WINDOWS:\n    import msvcrt\n"
     found = [(one.name, one.is_lazy) for one in imports(ast.parse(source), "tinygrad_llm.ops.fused")]
     assert found == [
         ("torch.nn", False),
         ("tinygrad_llm.common.errors", False),
         ("tinygrad_llm.ops.op", False),
         ("torch", True),
+        ("tiktoken", True),
+        ("msvcrt", False),
     ]
