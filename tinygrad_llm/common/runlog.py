@@ -1,0 +1,246 @@
+"""运行文件夹：``runs/NAME/{config.toml, metrics.jsonl, samples.txt, report.html, checkpoints/, latest}``。
+
+流入：训练循环每一步的数字与样本；流出：逐行追加的 ``metrics.jsonl`` 与 ``samples.txt``，续训后与从未中断的一样。
+下一个文件：``report.py`` 把它们画成一页；``checkpoints/`` 与 ``latest`` 归 ``checkpoint.py`` 管。
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError, OutOfDiskError, UserError
+from .files import write_atomically
+
+__all__ = ["CONFIG", "METRICS", "SAMPLES", "RunLog", "read_metrics", "read_samples"]
+
+Number = float | int | bool | np.number[Any] | np.bool_
+
+CONFIG, METRICS, SAMPLES = "config.toml", "metrics.jsonl", "samples.txt"
+TRACES_OF_A_RUN = (CONFIG, METRICS, SAMPLES, "checkpoints", "latest")
+SAMPLE_HEADER = re.compile(r"=== step (\d+) ===")
+SAMPLE_INDENT = "  "  # 正文每行缩进两格：生成的文字里即使有一行像标题，也不会被当成标题
+NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON 没有这三个数的写法
+
+
+class RunLog:
+    """一次训练的日志；可以当作上下文管理器，离开时关闭文件。
+
+    Attributes:
+        folder: 运行文件夹。
+    """
+
+    def __init__(self, folder: Path, *, resume_step: int | None = None) -> None:
+        """打开日志。
+
+        Args:
+            folder: 运行文件夹；不存在则创建。
+            resume_step: 续训从哪一步起；步数不小于它的旧记录先删去。``None`` 表示新的一次训练。
+
+        Raises:
+            UserError: 文件夹里已有一次训练而不是续训，或要续训而那里没有训练。
+            DataError: 旧日志坏了（末尾的半行除外，它会被删去）。
+            OutOfDiskError: 写不进去。
+        """
+        self.folder = folder
+        held = [name for name in TRACES_OF_A_RUN if (folder / name).exists()]
+        if resume_step is None and held:
+            raise UserError(
+                "this folder already holds a run",
+                where=str(folder),
+                fix="continue it with --resume, or give the new run another --name",
+            )
+        if resume_step is not None and not held:
+            raise UserError("there is no run to resume", where=str(folder), fix="check --name, or drop --resume")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if resume_step is not None:
+                _forget_from(folder / METRICS, resume_step, _metric_records)
+                _forget_from(folder / SAMPLES, resume_step, _sample_records)
+            # 不带缓冲：一条记录一次写入，kill -9 之后至多缺最后半条
+            self._metrics = (folder / METRICS).open("ab", buffering=0)
+            self._samples = (folder / SAMPLES).open("ab", buffering=0)
+        except OSError as error:
+            raise _out_of_disk(folder, error) from error
+
+    def metric(self, step: int, **values: Number | str | None) -> None:
+        """追加一行数字。
+
+        Args:
+            step: 第几步。
+            **values: 名字到数值；浮点数逐比特可读回，NumPy 标量也可以。
+
+        Raises:
+            TypeError: 值不是数、字符串、布尔或 ``None``。
+            OutOfDiskError: 写不进去。
+        """
+        record = {"step": step, **{name: _plain(value) for name, value in values.items()}}
+        self._append(self._metrics, json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+
+    def sample(self, step: int, text: str) -> None:
+        """追加一段生成的文字。
+
+        Args:
+            step: 第几步。
+            text: 任意文字，可以有换行。
+
+        Raises:
+            OutOfDiskError: 写不进去。
+        """
+        body = "\n".join(SAMPLE_INDENT + line for line in text.split("\n"))
+        self._append(self._samples, f"=== step {step} ===\n{body}\n")
+
+    def config(self, text: str) -> None:
+        """写下这次训练的完整配置。
+
+        Args:
+            text: TOML 文本，见 ``toml.dump_toml``。
+
+        Raises:
+            OutOfDiskError: 写不进去。
+        """
+        try:
+            write_atomically(self.folder / CONFIG, text.encode("utf-8"))
+        except OSError as error:
+            raise _out_of_disk(self.folder / CONFIG, error) from error
+
+    def sync(self) -> None:
+        """把日志落盘；在保存检查点之前调用，断电后日志才不会短于检查点。"""
+        for file in (self._metrics, self._samples):
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        """关闭文件。"""
+        self._metrics.close()
+        self._samples.close()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _append(self, file: Any, text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")  # 生成的文字可能含孤立的代理项
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise _out_of_disk(Path(file.name), error) from error
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """读出一个运行文件夹的全部数字。
+
+    Args:
+        folder: 运行文件夹。
+
+    Returns:
+        每行一个字典，次序与写入时相同；``nan``、``inf`` 已变回浮点数；末尾的半行略去。
+
+    Raises:
+        DataError: 文件缺失、读不了，或中间有坏行；消息里有行号。
+    """
+    path = folder / METRICS
+    records = []
+    for _, line in _metric_records(path, _read(path)):
+        record: dict[str, Any] = json.loads(line)
+        records.append({name: NON_FINITE.get(str(value), value) for name, value in record.items()})
+    return records
+
+
+def read_samples(folder: Path) -> list[tuple[int, str]]:
+    """读出一个运行文件夹的全部样本。
+
+    Args:
+        folder: 运行文件夹。
+
+    Returns:
+        ``(步数, 文字)`` 的列表；文件不存在时为空。
+
+    Raises:
+        DataError: 文件读不了或内容不合法。
+    """
+    path = folder / SAMPLES
+    if not path.exists():
+        return []
+    found = []
+    for step, record in _sample_records(path, _read(path)):
+        body = record.decode("utf-8").split("\n")[1:-1]
+        found.append((step, "\n".join(line.removeprefix(SAMPLE_INDENT) for line in body)))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """变成 JSON 写得出、读回来又不变的值。"""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, int | float | str):
+        return value
+    raise TypeError(f"a metric must be a number, a string or None, not {type(value).__name__}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the run log: {error.strerror}", where=str(path), fix="check the path") from error
+
+
+def _metric_records(path: Path, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """逐条产生 ``(步数, 原样的一行)``；没有换行符的末行是写到一半的，略去。"""
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            record = json.loads(line)
+            step = record["step"]
+        except (ValueError, RecursionError, TypeError, KeyError) as error:
+            raise _bad_line(path, number) from error
+        if type(step) is not int:
+            raise _bad_line(path, number)
+        yield step, line + b"\n"
+
+
+def _sample_records(path: Path, data: bytes) -> Iterator[tuple[int, bytes]]:
+    """逐条产生 ``(步数, 标题与正文)``；末尾没有换行符的半行略去。"""
+    step, record = -1, b""
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        header = SAMPLE_HEADER.fullmatch(line.decode("utf-8", "replace"))
+        if header:
+            if record:
+                yield step, record
+            step, record = int(header[1]), b""
+        elif not record or not line.startswith(SAMPLE_INDENT.encode()):
+            raise _bad_line(path, number)
+        record += line + b"\n"
+    if record:
+        yield step, record
+
+
+def _bad_line(path: Path, number: int) -> DataError:
+    return DataError("the run log is damaged", where=f"{path}, line {number}", fix="delete that line")
+
+
+def _forget_from(path: Path, step: int, records: Any) -> None:
+    """删去步数不小于 ``step`` 的记录，以及末尾的半条。"""
+    if path.exists():
+        kept = [record for at, record in records(path, _read(path)) if at < step]
+        write_atomically(path, b"".join(kept))
+
+
+def _out_of_disk(path: Path, error: OSError) -> OutOfDiskError:
+    return OutOfDiskError(
+        f"cannot write the run log: {error.strerror}", where=str(path), fix="free some space or choose another folder"
+    )
