@@ -104,13 +104,10 @@ class Public:
     @overload
     def declared(self): ...
 def _private(): ...
-@op("y = x", x=lambda g: g)
-def formula(x):
-    """``y = x``"""
-@op("y = x", x=lambda g: g)
-def bare_op(x): ...
+def formula():
+    """``y = x``。"""
 '''
-    assert undocumented(ast.parse(source)) == [(2, "english"), (6, "Public.bare"), (15, "bare_op")]
+    assert undocumented(ast.parse(source)) == [(2, "english"), (6, "Public.bare")]
 
 
 def test_the_check_measures_nesting_of_blocks() -> None:
