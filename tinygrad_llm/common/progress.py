@@ -42,8 +42,8 @@ class Progress:
             step: 已做完的步数。
             **figures: 顺带显示的数字，如 ``loss``、``tokens_per_s``、``memory_bytes``；按给出的次序显示。
         """
-        shown = dict(_shown(name, value) for name, value in figures.items())
-        shown["eta"] = format_duration(self._eta_s(step))
+        shown = {"eta": format_duration(self._eta_s(step))}
+        shown.update(_shown(name, value) for name, value in figures.items())
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, figures=self._fitted(self._bar, shown))
             return
