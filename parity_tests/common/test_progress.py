@@ -122,7 +122,7 @@ def on_a_terminal(term: str, columns: int) -> str:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
-@pytest.mark.parametrize("columns", [40, 60, 120])
+@pytest.mark.parametrize("columns", [40, 80, 120])
 def test_terminal_shows_more_than_one_moving_line(columns: int) -> None:
     """终端上：一行进度条，插话在它上方，窄终端也不折成两行。"""
     screen = on_a_terminal("xterm-256color", columns)
@@ -133,7 +133,7 @@ def test_terminal_shows_more_than_one_moving_line(columns: int) -> None:
     assert "\x1b[1A" not in screen  # 光标不必上移：进度始终只占一行
     assert screen.rstrip().endswith("result")
     assert "eta 0:00:00" in screen
-    assert ("tokens/s 1234" in screen) == (columns >= 60)
+    assert ("tokens/s 1234" in screen) == (columns >= 80)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
