@@ -1,0 +1,102 @@
+"""这台机器的几句自述：内存峰值、硬件与版本、代码的提交号。
+
+流入：操作系统；流出：写进检查点与报告的数字和短句。哪一样问不到就略去或写明，从不抛出。下一个文件：``report.py``。
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["git_commit", "hardware", "peak_memory_bytes"]
+
+GIT_TIMEOUT_S = 5.0
+
+
+def peak_memory_bytes() -> int:
+    """本进程至今的内存峰值。
+
+    Returns:
+        常驻内存的峰值，字节；操作系统不提供时（Windows 的标准库没有）为 0。
+    """
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS 给的是字节，Linux 给的是 KiB
+
+
+def hardware() -> dict[str, str]:
+    """描述机器与版本，供报告使用。
+
+    Returns:
+        名目到短句：``platform``、``python``、``numpy``、``cpus``；读得到时还有 ``cpu`` 与 ``memory``。
+    """
+    described = {
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cpus": str(_usable_cpus()),
+    }
+    if model := _cpu_model():
+        described["cpu"] = model
+    if total := _total_memory_bytes():
+        described["memory"] = f"{total / 2**30:.1f} GiB"
+    return described
+
+
+def git_commit() -> str | None:
+    """本代码所在仓库的提交号。
+
+    Returns:
+        12 位提交号，工作树有改动时后缀 ``-dirty``；不在仓库里、没有 git 或问不出来时为 ``None``。
+    """
+    folder = Path(__file__).parent
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+    # 本文件须在仓库里登记过：装在别人的仓库的虚拟环境里时，那个提交号与本代码无关
+    if commit is None or not _git(folder, "ls-files", "--", Path(__file__).name):
+        return None
+    return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=GIT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+
+
+def _usable_cpus() -> int:
+    """本进程用得上的 CPU 核数；容器与 taskset 的限制算在内。"""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _total_memory_bytes() -> int:
+    """物理内存总量；操作系统不提供时为 0。"""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
