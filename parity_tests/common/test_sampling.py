@@ -92,6 +92,22 @@ def test_top_p_keeps_the_smallest_sufficient_set() -> None:
     assert support([0.0, 0.0, 0.0, 0.0], top_p=0.5) == {0, 1}
 
 
+def test_top_p_prefers_low_ids_among_many_equals() -> None:
+    """两百个 token 分成两档、交错排列：并列者取 id 小的。"""
+    logits = np.where(np.arange(200) % 2 == 0, 0.0, 1.0)
+    half_of_high = 0.5 * 100 * math.e / (100 * math.e + 100)
+    expected = list(range(1, 100, 2))
+    grid = (np.arange(50) + 0.5) / 50
+    got = [sample_token(logits, temperature=1.0, top_k=None, top_p=half_of_high - 1e-9, uniform=u) for u in grid]
+    assert got == expected
+
+
+def test_the_inverse_cdf_runs_in_id_order_after_top_p() -> None:
+    """概率大的 token 排在后面时，uniform = 0 仍选留下的最小 id。"""
+    logits = np.log(np.array([0.1, 0.4, 0.5]))
+    assert sample_token(logits, temperature=1.0, top_k=None, top_p=0.85, uniform=0.0) == 1
+
+
 def test_top_p_is_measured_after_top_k() -> None:
     """先 top-k 再 top-p：p 相对于 top-k 之后重新归一的分布。"""
     logits = [math.log(0.4), math.log(0.3), math.log(0.3)]

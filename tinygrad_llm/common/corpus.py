@@ -101,7 +101,7 @@ def _python_source(root: Path) -> str:
     """标准库的源码，不含测试与第三方包；极少数不是 UTF-8 的文件跳过。"""
     texts = []
     for path in _sorted_files(root, {".py"}):
-        if _SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts[:-1]):
+        if _SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts):
             try:
                 texts.append(path.read_bytes().decode())
             except UnicodeDecodeError:
