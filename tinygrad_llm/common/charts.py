@@ -1,0 +1,231 @@
+"""图：一组数列进，一段可以直接放进 HTML 的 SVG 出。
+
+流入：``Series`` 或标签与数值；流出：``<figure>`` 片段，同样的输入总是同样的字节。
+下一个文件：``report.py`` 把它们排成一页。
+
+文字仍是文字（可选中、可搜索），颜色写成 CSS 变量与 ``currentColor``，所以随页面的明暗切换。
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Series", "bar_chart", "line_chart"]
+
+# Okabe–Ito 色板：常见的几种色觉缺陷下仍可区分；页面可以用 --series-N 换成适合深色背景的一组
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+INK = "#010203"  # 占位：画完之后换成 currentColor
+WIDTH_IN, HEIGHT_IN = 5.0, 2.9
+BAR_HEIGHT_IN = 0.28
+MAX_POINTS = 1000
+MARKER_POINTS = 30  # 点数不多时画出每个点
+SMOOTHING = 0.95
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.solid_joinstyle": "round",
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """一条曲线。
+
+    Attributes:
+        label: 图例里的名字。
+        x: 横坐标，递增。
+        y: 纵坐标，与 ``x`` 等长；非有限的点不画。
+        smooth: 是否另画一条滑动平均；原始数据则变淡。
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    smooth: bool = False
+
+
+def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str, log_y: bool = False) -> str:
+    """画折线图。
+
+    Args:
+        series: 若干条曲线，超过六条时颜色循环。
+        title: 图题，写在图的上方。
+        x_label: 横轴名。
+        y_label: 纵轴名。
+        log_y: 纵轴是否取对数；取对数时非正的点不画。
+
+    Returns:
+        ``<figure>`` 片段。
+    """
+    with _style():
+        figure, axes = _blank(HEIGHT_IN)
+        for index, one in enumerate(series):
+            _draw_line(axes, one, COLOURS[index % len(COLOURS)], log_y)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        _format_axes(axes, log_y)
+        if len(series) > 1:
+            axes.legend(frameon=False, labelcolor=INK)
+        return _figure_html(figure, title)
+
+
+def bar_chart(labels: Sequence[str], values: Sequence[float], *, title: str, x_label: str = "") -> str:
+    """画横向的条形图，条的末端写着数值。
+
+    Args:
+        labels: 各条的名字，从上到下。
+        values: 各条的长度，与 ``labels`` 等长；非有限的画成零长，但写出原值。
+        title: 图题。
+        x_label: 横轴名。
+
+    Returns:
+        ``<figure>`` 片段。
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with _style():
+        figure, axes = _blank(BAR_HEIGHT_IN * len(labels) + 0.8)
+        lengths = [value if math.isfinite(value) else 0.0 for value in values]
+        bars = axes.barh(range(len(labels)), lengths, color=COLOURS[0], height=0.7)
+        axes.bar_label(bars, [f"{value:.4g}" for value in values], padding=3, color=INK)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
+        axes.set_axisbelow(True)
+        return _figure_html(figure, title)
+
+
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """作图期间的样式：从 matplotlib 的出厂设置起步，用户的 matplotlibrc 不影响结果；离开时复原。"""
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # 字由浏览器来画，matplotlib 没有中文字体也无妨
+        yield
+
+
+def _blank(height_in: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _draw_line(axes: Axes, one: Series, colour: str, log_y: bool) -> None:
+    x, y = np.asarray(one.x, np.float64), np.asarray(one.y, np.float64)
+    keep = np.isfinite(x) & np.isfinite(y) & ((y > 0) if log_y else True)
+    x, y = x[keep], y[keep]
+    if one.smooth and x.size > MARKER_POINTS:
+        axes.plot(*_thinned(x, y), color=colour, alpha=0.3, linewidth=0.8)
+        axes.plot(*_thinned(x, _smoothed(y)), color=colour, linewidth=1.6, label=one.label)
+        return
+    marker = "o" if x.size <= MARKER_POINTS else ""
+    axes.plot(*_thinned(x, y), color=colour, linewidth=1.6, marker=marker, markersize=3, label=one.label)
+
+
+def _smoothed(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """从左到右与从右到左各做一次指数滑动平均，再取平均：曲线不滞后。"""
+    return (_trailing_mean(y) + _trailing_mean(y[::-1])[::-1]) / 2
+
+
+def _trailing_mean(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """指数滑动平均；除以权重之和，开头因此不偏向零。"""
+    out = np.empty_like(y)
+    total = weight = 0.0
+    for index, value in enumerate(y):
+        total = SMOOTHING * total + (1 - SMOOTHING) * value
+        weight = SMOOTHING * weight + (1 - SMOOTHING)
+        out[index] = total / weight
+    return out
+
+
+def _thinned(
+    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """点太多时每一段只留最小与最大的两点：文件不大，尖峰也不丢。"""
+    if x.size <= MAX_POINTS:
+        return x, y
+    kept: set[int] = {0, x.size - 1}
+    for part in np.array_split(np.arange(x.size), MAX_POINTS // 2):
+        kept |= {int(part[np.argmin(y[part])]), int(part[np.argmax(y[part])])}
+    index = sorted(kept)
+    return x[index], y[index]
+
+
+def _format_axes(axes: Axes, log_y: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+
+    axes.grid(color=INK, alpha=0.12, linewidth=0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    if log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    for axis in (axes.xaxis,) if log_y else (axes.xaxis, axes.yaxis):
+        formatter = ScalarFormatter(useOffset=False)
+        formatter.set_powerlimits((-5, 7))
+        axis.set_major_formatter(formatter)
+
+
+def _figure_html(figure: Figure, title: str) -> str:
+    """存成 SVG，再清理成能内嵌的样子。"""
+    import matplotlib
+
+    prefix = "c" + hashlib.sha256(title.encode()).hexdigest()[:8]
+    buffer = io.BytesIO()
+    matplotlib.rcParams["svg.hashsalt"] = prefix
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    caption = escape(title)
+    return f'<figure class="chart"><figcaption>{caption}</figcaption>{_inline_svg(buffer, prefix, caption)}</figure>'
+
+
+def _inline_svg(buffer: io.BytesIO, prefix: str, label: str) -> str:
+    svg = buffer.getvalue().decode("utf-8")
+    svg = svg[svg.index("<svg") :].strip()
+    for unwanted in (r"<metadata>.*?</metadata>", r"<style .*?</style>", r"<!--.*?-->", r' xmlns(:\w+)?="[^"]*"'):
+        svg = re.sub(unwanted, "", svg, flags=re.DOTALL)
+    view_box = re.search(r' viewBox="[^"]*"', svg)
+    size = view_box[0] if view_box else ""  # 去掉以磅计的宽高，只留比例，大小由页面决定
+    svg = f'<svg{size} role="img" aria-label="{label}">' + svg[svg.index(">") + 1 :]
+    # 一页里有好几张图：id 加上前缀才不会重名
+    svg = re.sub(r'\bid="([^"]*)"', rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]*)\)", rf"url(#{prefix}-\1)", svg)
+    svg = re.sub(r'(?:xlink:)?href="#([^"]*)"', rf'href="#{prefix}-\1"', svg)
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = svg.replace(INK, "currentColor")
+    for index, colour in enumerate(COLOURS, start=1):
+        svg = svg.replace(colour, f"var(--series-{index}, {colour})")
+    return re.sub(r"\n\s*\n+", "\n", svg)

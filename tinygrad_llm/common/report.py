@@ -1,0 +1,248 @@
+"""报告：一个自足的 HTML 页面，不发任何请求，明暗两色，手机上也能读。
+
+流入：运行文件夹里的 ``metrics.jsonl``、``config.toml``、``samples.txt``；流出：``report.html``。
+页面由几种积木拼成：``charts.py`` 的图，这里的数字牌、表格与文本块；别的报告也用同样的积木。
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .charts import Series, bar_chart, line_chart
+from .files import write_atomically
+from .progress import format_duration
+from .runlog import CONFIG, read_metrics, read_samples
+from .system import hardware
+
+__all__ = [
+    "Section",
+    "Series",
+    "bar_chart",
+    "line_chart",
+    "page",
+    "preformatted",
+    "table",
+    "tiles",
+    "training_report",
+    "write_page",
+]
+
+REPORT = "report.html"
+MAX_SAMPLES = 8
+MAX_SAMPLE_CHARS = 1500
+STYLE_SHEET = Path(__file__).with_name("report.css")
+# 只许行内样式：页面里混进任何脚本或外部地址，浏览器也不会理会
+CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+@dataclass(frozen=True)
+class Section:
+    """页面的一节。
+
+    Attributes:
+        title: 小标题，纯文字。
+        body: 由本模块的积木拼成的 HTML。
+        note: 小标题下的一句说明，纯文字；可以为空。
+    """
+
+    title: str
+    body: str
+    note: str = ""
+
+
+def page(title: str, sections: Sequence[Section], *, subtitle: str = "") -> str:
+    """拼出整个页面。
+
+    Args:
+        title: 标题，纯文字。
+        sections: 各节，从上到下。
+        subtitle: 标题下的一行小字。
+
+    Returns:
+        完整的 HTML 文档。
+    """
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="zh-CN">',
+        '<head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        f"<title>{escape(title)}</title>",
+        f"<style>\n{STYLE_SHEET.read_text(encoding='utf-8')}</style></head>",
+        f"<body><main><header><h1>{escape(title)}</h1>",
+        f"<p>{escape(subtitle)}</p></header>" if subtitle else "</header>",
+    ]
+    for section in sections:
+        note = f'<p class="note">{escape(section.note)}</p>' if section.note else ""
+        parts.append(f"<section><h2>{escape(section.title)}</h2>{note}\n{section.body}</section>")
+    return "\n".join([*parts, "</main></body></html>", ""])
+
+
+def tiles(figures: Mapping[str, str]) -> str:
+    """几块并排的数字牌。
+
+    Args:
+        figures: 名目到数字（已写成文字）。
+
+    Returns:
+        HTML 片段。
+    """
+    cells = [f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures.items()]
+    return f'<dl class="tiles">{"".join(cells)}</dl>'
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """一张表；数字右对齐，窄屏上可以横向滚动。
+
+    Args:
+        headers: 表头。
+        rows: 各行；单元格是文字、数字或 ``None``（显示为短横）。
+
+    Returns:
+        HTML 片段。
+    """
+    head = "".join(f"<th>{escape(text)}</th>" for text in headers)
+    body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f'<td class="number">{value:.6g}</td>'
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f'<td class="number">{value:,}</td>'
+    return f"<td>{'–' if value is None else escape(str(value))}</td>"
+
+
+def preformatted(text: str) -> str:
+    """一段原样显示的文字，太长的行会折。
+
+    Args:
+        text: 任意文字。
+
+    Returns:
+        HTML 片段。
+    """
+    return f"<pre>{escape(text)}</pre>"
+
+
+def write_page(path: Path, html: str) -> None:
+    """把页面可靠地写到文件，读者不会看到半个页面。
+
+    Args:
+        path: 目标文件。
+        html: 完整的 HTML 文档。
+
+    Raises:
+        OSError: 写不进去。
+    """
+    write_atomically(path, html.encode("utf-8", "replace"))  # 生成的文字可能含孤立的代理项
+
+
+def training_report(folder: Path) -> Path:
+    """由运行文件夹写出训练报告。
+
+    Args:
+        folder: 运行文件夹。
+
+    Returns:
+        写好的 ``report.html``。
+
+    Raises:
+        DataError: 日志缺失或损坏。
+        OSError: 写不进去。
+    """
+    metrics = read_metrics(folder)
+    sections = [Section("概览", tiles(_overview(metrics)))]
+    charts = _training_charts(metrics)
+    if charts:
+        body = f'<div class="charts">{"".join(charts)}</div>'
+        sections.append(Section("曲线", body, "淡色是每一步，深色是滑动平均。"))
+    if samples := _spread(read_samples(folder), MAX_SAMPLES):
+        body = "".join(f"<h3>第 {step:,} 步</h3>{preformatted(_clipped(text))}" for step, text in samples)
+        sections.append(Section("样本", body, "同一个模型在训练途中写下的文字，由早到晚。"))
+    if (folder / CONFIG).exists():
+        config = (folder / CONFIG).read_text(encoding="utf-8", errors="replace")
+        sections.append(Section("配置", preformatted(config.strip())))
+    sections.append(Section("环境", table(["项目", "内容"], list(hardware().items())), "生成本页的机器。"))
+    path = folder / REPORT
+    write_page(path, page(folder.resolve().name, sections, subtitle="训练报告"))
+    return path
+
+
+def _overview(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """数字牌上的内容；没有记录的一项略去。"""
+    figures: dict[str, str] = {}
+    _, steps = _points(metrics, "step")
+    if steps:
+        figures["步数"] = f"{max(steps) + 1:,.0f}"
+    labels = {"loss": "最后的训练损失", "val_loss": "最低的验证损失", "val_bits_per_byte": "最低的 bits/byte"}
+    for name, label in labels.items():
+        values = [value for value in _points(metrics, name)[1] if math.isfinite(value)]
+        if values:
+            figures[label] = f"{values[-1] if name == 'loss' else min(values):.4f}"
+    speeds = sorted(_points(metrics, "tokens_per_s")[1])
+    if speeds:
+        figures["tokens/s（中位数）"] = f"{speeds[len(speeds) // 2]:,.0f}"
+    elapsed = _points(metrics, "elapsed_s")[1]
+    if elapsed:
+        figures["用时"] = format_duration(max(elapsed))
+    broken = sum(not math.isfinite(value) for name in ("loss", "grad_norm") for value in _points(metrics, name)[1])
+    if broken:
+        figures["非有限的记录"] = f"{broken:,}"
+    return figures
+
+
+def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """熟悉的几条曲线在前，其余的数字也各画一张：别的训练方法记什么就看得到什么。"""
+    charts: list[str] = []
+    losses = [
+        Series(label, *_points(metrics, name), smooth=name == "loss")
+        for name, label in (("loss", "训练"), ("val_loss", "验证"))
+        if _points(metrics, name)[1]
+    ]
+    if losses:
+        charts.append(line_chart(losses, title="损失", x_label="步", y_label="损失"))
+    known = {
+        "val_bits_per_byte": ("验证集的压缩率", "bits/byte", False),
+        "lr": ("学习率", "学习率", False),
+        "grad_norm": ("梯度范数", "L2 范数", True),
+        "tokens_per_s": ("速度", "tokens/s", False),
+    }
+    shown = {"step", "loss", "val_loss", "elapsed_s", *known}
+    others = {name for record in metrics for name in record} - shown
+    for name in [*known, *sorted(others)]:
+        x, y = _points(metrics, name)
+        if len(y) > 1:
+            title, y_label, log_y = known.get(name, (name, name, False))
+            smooth = name != "lr" and not name.startswith("val_")
+            one = Series(name, x, y, smooth=smooth)
+            charts.append(line_chart([one], title=title, x_label="步", y_label=y_label, log_y=log_y))
+    return charts
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
+    """一个名字的全部记录：步数与数值；不是数的略去。"""
+    kept = [
+        (float(record["step"]), float(record[name]))
+        for record in metrics
+        if isinstance(record.get(name), int | float) and not isinstance(record[name], bool)
+    ]
+    return [step for step, _ in kept], [value for _, value in kept]
+
+
+def _spread(samples: list[tuple[int, str]], count: int) -> list[tuple[int, str]]:
+    """样本太多时均匀地挑几个，首尾必在其中。"""
+    if len(samples) <= count:
+        return samples
+    return [samples[round(index * (len(samples) - 1) / (count - 1))] for index in range(count)]
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= MAX_SAMPLE_CHARS else text[:MAX_SAMPLE_CHARS] + "……"
