@@ -156,18 +156,17 @@ def _draw_line(axes: Axes, one: Series, colour: str, log_y: bool) -> None:
 
 
 def _smoothed(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """从左到右与从右到左各做一次指数滑动平均，再取平均：曲线不滞后。"""
-    return (_trailing_mean(y) + _trailing_mean(y[::-1])[::-1]) / 2
+    """两侧指数加权的平均：权重随距离按 ``SMOOTHING`` 衰减，曲线不滞后；两端只用得到的一侧。"""
+    total = _trailing_sum(y) + _trailing_sum(y[::-1])[::-1] - y
+    ones = np.ones_like(y)
+    return total / (_trailing_sum(ones) + _trailing_sum(ones)[::-1] - ones)
 
 
-def _trailing_mean(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """指数滑动平均；除以权重之和，开头因此不偏向零。"""
-    out = np.empty_like(y)
-    total = weight = 0.0
+def _trailing_sum(y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    out, total = np.empty_like(y), 0.0
     for index, value in enumerate(y):
-        total = SMOOTHING * total + (1 - SMOOTHING) * value
-        weight = SMOOTHING * weight + (1 - SMOOTHING)
-        out[index] = total / weight
+        total = SMOOTHING * total + value
+        out[index] = total
     return out
 
 

@@ -208,10 +208,10 @@ def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
         if _points(metrics, name)[1]
     ]
     if losses:
-        charts.append(line_chart(losses, title="损失", x_label="步", y_label="损失"))
+        charts.append(line_chart(losses, title="损失", x_label="步", y_label=""))
     known = {
         "val_bits_per_byte": ("验证集的压缩率", "bits/byte", False),
-        "lr": ("学习率", "学习率", False),
+        "lr": ("学习率", "", False),
         "grad_norm": ("梯度范数", "L2 范数", True),
         "tokens_per_s": ("速度", "tokens/s", False),
     }
@@ -220,7 +220,7 @@ def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     for name in [*known, *sorted(others)]:
         x, y = _points(metrics, name)
         if len(y) > 1:
-            title, y_label, log_y = known.get(name, (name, name, False))
+            title, y_label, log_y = known.get(name, (name, "", False))
             smooth = name != "lr" and not name.startswith("val_")
             one = Series(name, x, y, smooth=smooth)
             charts.append(line_chart([one], title=title, x_label="步", y_label=y_label, log_y=log_y))
