@@ -132,12 +132,11 @@ def is_public(name: str) -> bool:
 
 
 def undocumented(tree: ast.Module) -> list[tuple[int, str]]:
-    """列出没有中文文档的公开名字，模块自身记作 ``module``；``@overload`` 声明没有文档。"""
+    """列出没有中文文档的公开名字，模块自身记作 ``module``；``@overload`` 声明与属性的 setter 不必有。"""
     found = [] if _is_chinese(tree) else [(1, "module")]
     for name, node in definitions(tree):
-        decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
-        is_overload = not decorators.isdisjoint({"overload", "typing.overload"})
-        if is_public(name) and not is_overload and not _is_chinese(node):
+        last_names = {ast.unparse(decorator).rpartition(".")[2] for decorator in node.decorator_list}
+        if is_public(name) and not _is_chinese(node) and last_names.isdisjoint({"overload", "setter"}):
             found.append((node.lineno, name))
     return found
 

@@ -13,7 +13,19 @@ from parity_tests.house.checks import Import, definitions, imports, is_public, i
 from parity_tests.house.repo import PACKAGES, dotted, modules, relative, tree_of
 
 # 引擎由下到上的层次；一个模块只认识同层与下层。
-_LAYERS = ("ops", "dtypes", "random", "autograd", "methods", "tensor", "nn", "optim")
+_LAYERS = (
+    "ops",
+    "dtypes",
+    "random",
+    "autograd",
+    "methods",
+    "tensor",
+    "creation",
+    "functions",
+    "nn",
+    "optim",
+    "gradcheck",
+)
 _ENGINE = tuple(f"tinygrad_llm.{layer}" for layer in _LAYERS)
 # tinygrad_llm 中唯一可以（在函数体内）使用 torch 的文件：它把两个引擎并排跑给读者看。
 _QUICKSTART = "tinygrad_llm/quickstart.py"

@@ -12,7 +12,7 @@ from parity_tests.house.checks import definitions, undocumented, unsafe
 from parity_tests.house.repo import PACKAGES, ROOT, files, modules, relative, tree_of
 
 # 三个数都是「该停下来找第二个想法」的提示线之上的硬线；提示线写在 CODING_STANDARDS.md。
-_MODULE_LINES = 400
+_MODULE_LINES = 450
 _FUNCTION_LINES = 60
 _NESTING = 4
 _BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
@@ -93,7 +93,7 @@ model.eval(); torch.load(f, weights_only=True); np.load(f); re.compile("x")
 
 
 def test_the_check_asks_for_chinese_and_for_public_names_only() -> None:
-    """检查器自身：英文文档不算数，私有名字与重载声明不要求。"""
+    """检查器自身：英文文档不算数，私有名字、重载声明与 setter 不要求。"""
     source = '''"""模块。"""
 def english():
     """Say it."""
@@ -101,8 +101,10 @@ class Public:
     """类。"""
     def bare(self): ...
     def _hidden(self): ...
-    @overload
+    @typing.overload
     def declared(self): ...
+    @size.setter
+    def size(self, value): ...
 def _private(): ...
 def formula():
     """``y = x``。"""

@@ -32,6 +32,7 @@ assert x.grad.tolist() == [2.0, 4.0, 6.0], x.grad
 """
 _LOADED = """
 import sys
+import numpy.random
 before = set(sys.modules)
 import tinygrad_llm
 tops = {name.partition(".")[0] for name in set(sys.modules) - before}
@@ -63,7 +64,7 @@ def test_importing_the_engine_loads_numpy_and_nothing_else() -> None:
     """``import tinygrad_llm`` 顺带加载了 NumPy 以外的第三方库。"""
     result = _python("-c", _LOADED)
     assert result.returncode == 0, result.stderr
-    assert set(result.stdout.split()) <= {"numpy", "tinygrad_llm"}
+    assert set(result.stdout.split()) <= {"numpy", "tinygrad_llm"}, result.stdout
 
 
 @pytest.mark.parametrize("command", _VERBS)
