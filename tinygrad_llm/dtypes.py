@@ -1,0 +1,124 @@
+"""元素类型：与 torch 同名，底下各对应一种 NumPy dtype。
+
+流入与流出：``dtype`` 对象、NumPy dtype；以及两个类型相遇时结果是什么类型。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class dtype:  # noqa: N801  与 torch 同名
+    """一种元素类型；每种只有一个实例，可用 ``is`` 或 ``==`` 比较。
+
+    Attributes:
+        name: 名字，如 ``"float32"``。
+        numpy: 对应的 NumPy dtype。
+        itemsize: 每个元素的字节数。
+        is_floating_point: 是否浮点。
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.numpy = name, np.dtype(name)
+        self.itemsize = self.numpy.itemsize
+        self.is_floating_point = self.numpy.kind == "f"
+
+    def __repr__(self) -> str:
+        return f"tinygrad_llm.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+float16, float32, float64 = dtype("float16"), dtype("float32"), dtype("float64")
+int8, int16, int32, int64 = dtype("int8"), dtype("int16"), dtype("int32"), dtype("int64")
+uint8, bool = dtype("uint8"), dtype("bool")
+half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
+
+_BY_NUMPY = {d.numpy: d for d in (float16, float32, float64, int8, int16, int32, int64, uint8, bool)}
+_default = [float32]
+
+
+def of(array: Any) -> dtype:
+    """数组的元素类型。
+
+    Raises:
+        TypeError: 不支持的 NumPy dtype（例如复数、字符串）。
+    """
+    try:
+        return _BY_NUMPY[array.dtype]
+    except KeyError:
+        raise TypeError(
+            f"unsupported NumPy dtype {array.dtype}; supported: {[d.name for d in _BY_NUMPY.values()]}"
+        ) from None
+
+
+def get_default_dtype() -> dtype:
+    """新建浮点张量的缺省类型。"""
+    return _default[0]
+
+
+def set_default_dtype(d: dtype) -> None:
+    """设定新建浮点张量的缺省类型。
+
+    Raises:
+        TypeError: 不是浮点类型。
+    """
+    if not d.is_floating_point:
+        raise TypeError(f"only floating-point types are supported as the default type, got {d!r}")
+    _default[0] = d
+
+
+def as_numpy(d: dtype | None) -> Any:
+    """``dtype`` → NumPy dtype；``None`` 原样传过。
+
+    Raises:
+        TypeError: 不是 ``tinygrad_llm`` 的 dtype。
+    """
+    if d is None:
+        return None
+    if not isinstance(d, dtype):
+        raise TypeError(f"dtype must be a tinygrad_llm.dtype, got {d!r}")
+    return d.numpy
+
+
+_RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
+
+
+def promote(a: Any, b: Any) -> Any:
+    """两个数组相遇时的结果类型，规则同 torch：先比类别（布尔 < 整数 < 浮点），同类别时 0 维让着有维的。
+
+    Args:
+        a: 数组。
+        b: 数组。
+
+    Returns:
+        NumPy dtype。
+    """
+    if a.dtype == b.dtype:
+        return a.dtype
+    rank_a, rank_b = _RANK[a.dtype.kind], _RANK[b.dtype.kind]
+    if rank_a != rank_b:
+        return a.dtype if rank_a > rank_b else b.dtype
+    if (a.ndim == 0) != (b.ndim == 0):
+        return b.dtype if a.ndim == 0 else a.dtype
+    return np.promote_types(a.dtype, b.dtype)
+
+
+class finfo:  # noqa: N801  与 torch 同名
+    """浮点类型的极限值。
+
+    Attributes:
+        eps: 1 与下一个可表示数之差。
+        max: 最大有限值。
+        min: 最小有限值。
+        tiny: 最小正规数。
+        bits: 位数。
+    """
+
+    def __init__(self, d: dtype | None = None) -> None:
+        info: Any = np.finfo((d or get_default_dtype()).numpy)
+        self.eps, self.max, self.min, self.tiny = info.eps.item(), info.max.item(), info.min.item(), info.tiny.item()
+        self.bits = info.bits

@@ -1,0 +1,107 @@
+"""Tensor 的就地方法（名字以 ``_`` 结尾）与增量赋值。
+
+流入：Tensor 与参数；流出：自己。不记图时直接写内存；记图时先算出结果，再搬进自己的内存并接上新节点。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm import dtypes
+from tinygrad_llm.autograd import graph
+
+
+class InPlace:
+    """就地写入的方法。"""
+
+    array: Any
+    version: Any
+    write: Any
+    to: Any
+
+    def _put(self, result: Any) -> Any:
+        if result.array.dtype.kind == "f" and self.array.dtype.kind != "f":
+            raise RuntimeError(
+                f"result type {dtypes.of(result.array)} can't be cast to the desired output type {dtypes.of(self.array)}"
+            )
+        return self.write(result.to(dtypes.of(self.array)))
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._put(self + other)  # type: ignore[operator]
+
+    def __isub__(self, other: Any) -> Any:
+        return self._put(self - other)  # type: ignore[operator]
+
+    def __imul__(self, other: Any) -> Any:
+        return self._put(self * other)  # type: ignore[operator]
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._put(self / other)  # type: ignore[operator]
+
+    def add_(self, other: Any, *, alpha: float = 1) -> Any:
+        """``self += alpha · other``。"""
+        return self._put(self + other if alpha == 1 else self + other * alpha)  # type: ignore[operator]
+
+    def sub_(self, other: Any, *, alpha: float = 1) -> Any:
+        """``self -= alpha · other``。"""
+        return self._put(self - other if alpha == 1 else self - other * alpha)  # type: ignore[operator]
+
+    def mul_(self, other: Any) -> Any:
+        """``self *= other``。"""
+        return self._put(self * other)  # type: ignore[operator]
+
+    def div_(self, other: Any) -> Any:
+        """``self /= other``。"""
+        return self._put(self / other)  # type: ignore[operator]
+
+    def addcmul_(self, a: Any, b: Any, *, value: float = 1) -> Any:
+        """``self += value · a ⊙ b``。"""
+        return self._put(self + a * b * value)
+
+    def addcdiv_(self, a: Any, b: Any, *, value: float = 1) -> Any:
+        """``self += value · a / b``。"""
+        return self._put(self + a / b * value)
+
+    def lerp_(self, end: Any, weight: Any) -> Any:
+        """``self += weight · (end - self)``。"""
+        return self._put(self + (end - self) * weight)
+
+    def clamp_(self, min: float | None = None, max: float | None = None) -> Any:
+        """就地截断。"""
+        return self._put(self.clamp(min, max))  # type: ignore[attr-defined]
+
+    def masked_fill_(self, mask: Any, value: Any) -> Any:
+        """就地把 ``mask`` 为真处换成 ``value``。"""
+        return self._put(self.masked_fill(mask, value))  # type: ignore[attr-defined]
+
+    def copy_(self, source: Any, non_blocking: bool = False) -> Any:
+        """把 ``source`` 的值（可广播）搬进来。"""
+        spread = source.expand(self.array.shape)
+        return self.write(spread.to(dtypes.of(self.array)))
+
+    def fill_(self, value: Any) -> Any:
+        """全部写成 ``value``。"""
+        return self._overwrite(np.full_like(self.array, value))
+
+    def zero_(self) -> Any:
+        """全部写成 0。"""
+        return self.fill_(0)
+
+    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
+        """写成正态随机数。"""
+        from tinygrad_llm.random import default_generator
+
+        source = generator or default_generator
+        return self._overwrite(source.normal(self.array.shape, self.array.dtype) * std + mean)
+
+    def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Any:
+        """写成均匀随机数。"""
+        from tinygrad_llm.random import default_generator
+
+        source = generator or default_generator
+        return self._overwrite(source.uniform(self.array.shape, self.array.dtype) * (to - from_) + from_)
+
+    def _overwrite(self, array: Any) -> Any:
+        return self.write(graph.tensor_type.wrap(np.asarray(array, dtype=self.array.dtype)))

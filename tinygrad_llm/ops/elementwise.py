@@ -1,0 +1,238 @@
+"""逐元素算子：每个算子一行公式、一行导数。
+
+流入与流出都是数组（或 Tensor）。形状按 NumPy 规则广播；广播的反向（对被广播的轴求和）由引擎统一处理，
+所以这里的求导表可以当作「形状相同」来读。下一站：``reduce.py``。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.ops.op import Array, op
+from tinygrad_llm.ops.special import erf as _erf
+
+
+@op("y = a + b", a=lambda g: g, b=lambda g: g)
+def add(a: Array, b: Array) -> Any:
+    """``y = a + b``。"""
+    return np.add(a, b)
+
+
+@op("y = a - b", a=lambda g: g, b=lambda g: -g)
+def sub(a: Array, b: Array) -> Any:
+    """``y = a - b``。"""
+    return np.subtract(a, b)
+
+
+@op("y = a ⊙ b", a=lambda g, b: g * b, b=lambda g, a: g * a)
+def mul(a: Array, b: Array) -> Any:
+    """``y = a ⊙ b``。"""
+    return np.multiply(a, b)
+
+
+@op("y = a / b", a=lambda g, b: g / b, b=lambda g, b, y: -g * y / b)
+def div(a: Array, b: Array) -> Any:
+    """``y = a / b``（真除法）。"""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.true_divide(a, b)
+
+
+@op("y = -x", x=lambda g: -g)
+def neg(x: Array) -> Any:
+    """``y = -x``。"""
+    return np.negative(x)
+
+
+@op(
+    "y = a ** b",
+    a=lambda g, a, b: where(b == 0, 0.0, g * (b * pow(a, b - 1))),
+    b=lambda g, a, b, y: where((a == 0) & (b >= 0), 0.0, g * (y * log(a))),
+)
+def pow(a: Array, b: Array) -> Any:
+    """``y = a ** b``，指数是数组；``0 ** 0`` 处两个导数都取 0，与 torch 一致。"""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.power(a, b)
+
+
+def _scalar_power(x: Array, exponent: float) -> Any:
+    """小整数次幂改用连乘：NumPy 的 float32 ``x ** 3`` 比 ``x * x * x`` 慢百倍。"""
+    if exponent == 2:
+        return x * x
+    if exponent == 3:
+        return x * x * x
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.power(x, exponent)
+
+
+@op(
+    "y = x ** c",
+    x=lambda g, x, exponent: g * (exponent * pow_scalar(x, exponent=exponent - 1)) if exponent else g * 0.0,
+)
+def pow_scalar(x: Array, *, exponent: float) -> Any:
+    """``y = x ** c``，指数 ``c`` 是 Python 数。"""
+    return _scalar_power(x, exponent)
+
+
+@op("y = exp(x)", x=lambda g, y: g * y)
+def exp(x: Array) -> Any:
+    """``y = exp(x)``，只留输出。"""
+    with np.errstate(over="ignore"):
+        return np.exp(x)
+
+
+@op("y = ln x", x=lambda g, x: g / x)
+def log(x: Array) -> Any:
+    """``y = ln x``。"""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(x)
+
+
+@op("y = ln(1 + x)", x=lambda g, x: g / (x + 1))
+def log1p(x: Array) -> Any:
+    """``y = ln(1 + x)``，在 0 附近保持精度。"""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log1p(x)
+
+
+@op("y = √x", x=lambda g, y: g / (y * 2))
+def sqrt(x: Array) -> Any:
+    """``y = √x``。"""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(x)
+
+
+@op("y = 1/√x", x=lambda g, y: -0.5 * g * (y * y * y))
+def rsqrt(x: Array) -> Any:
+    """``y = 1/√x``。"""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 1 / np.sqrt(x)
+
+
+@op("y = sin x", x=lambda g, x: g * cos(x))
+def sin(x: Array) -> Any:
+    """``y = sin x``。"""
+    with np.errstate(invalid="ignore"):
+        return np.sin(x)
+
+
+@op("y = cos x", x=lambda g, x: -g * sin(x))
+def cos(x: Array) -> Any:
+    """``y = cos x``。"""
+    with np.errstate(invalid="ignore"):
+        return np.cos(x)
+
+
+@op("y = tanh x", x=lambda g, y: g * (1 - y * y))
+def tanh(x: Array) -> Any:
+    """``y = tanh x``，导数用输出表示：``1 - y²``。"""
+    return np.tanh(x)
+
+
+@op("y = erf x", x=lambda g, x: g * (exp(-(x * x)) * 1.1283791670955126))
+def erf(x: Array) -> Any:
+    """``y = erf x``；导数 ``2/√π · exp(-x²)``。"""
+    return _erf(x)
+
+
+def _sigmoid(x: Any) -> Any:
+    """分两支计算，``exp`` 的参数恒不为正，因此不会上溢。"""
+    e = np.exp(-np.abs(x))
+    return np.where(np.asarray(x) >= 0, 1, e) / (1 + e)
+
+
+@op("y = 1/(1 + e⁻ˣ)", x=lambda g, y: g * (y * (1 - y)))
+def sigmoid(x: Array) -> Any:
+    """``y = σ(x)``，导数用输出表示：``y(1 - y)``。"""
+    return _sigmoid(x)
+
+
+def _silu_slope(x: Any) -> Any:
+    s = sigmoid(x)
+    return s * (1 + x * (1 - s))
+
+
+@op("y = x · σ(x)", x=lambda g, x: g * _silu_slope(x))
+def silu(x: Array) -> Any:
+    """``y = x σ(x)``（SiLU / Swish）；导数 ``σ(1 + x(1 - σ))``。"""
+    return x * _sigmoid(x)
+
+
+@op("y = max(x, 0)", x=lambda g, y: masked_fill(g, y <= 0, value=0.0))
+def relu(x: Array) -> Any:
+    """``y = max(x, 0)``；在 0 处导数取 0。"""
+    return np.maximum(x, 0)
+
+
+@op("y = |x|", x=lambda g, x: g * sign(x))
+def abs(x: Array) -> Any:
+    """``y = |x|``；在 0 处导数取 0。"""
+    return np.abs(x)
+
+
+@op("y = sign(x)", x=lambda g: g * 0.0)
+def sign(x: Array) -> Any:
+    """``y = sign(x)``；处处导数为 0。"""
+    return np.sign(x)
+
+
+@op(
+    "y = max(a, b)",
+    a=lambda g, a, b: g * _share(a > b, a == b),
+    b=lambda g, a, b: g * _share(b > a, a == b),
+)
+def maximum(a: Array, b: Array) -> Any:
+    """``y = max(a, b)``；相等时两边各得一半梯度，与 torch 一致。"""
+    return np.maximum(a, b)
+
+
+@op(
+    "y = min(a, b)",
+    a=lambda g, a, b: g * _share(a < b, a == b),
+    b=lambda g, a, b: g * _share(b < a, a == b),
+)
+def minimum(a: Array, b: Array) -> Any:
+    """``y = min(a, b)``；相等时两边各得一半梯度。"""
+    return np.minimum(a, b)
+
+
+def _share(wins: Any, ties: Any) -> Any:
+    """胜者得 1，平局得 1/2。"""
+    return where(wins, 1.0, where(ties, 0.5, 0.0))
+
+
+@op("y = c ? a : b", a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
+def where(cond: Array, a: Array, b: Array) -> Any:
+    """``y = cond ? a : b``；没被选中的一边梯度为 0（即使另一边是 NaN）。"""
+    return np.where(cond, a, b)
+
+
+@op("y = mask ? c : x", x=lambda g, mask: masked_fill(g, mask, value=0.0))
+def masked_fill(x: Array, mask: Array, *, value: float) -> Any:
+    """把 ``mask`` 为真处换成常数 ``value``；那些位置梯度为 0。"""
+    return np.where(mask, np.asarray(value, dtype=np.asarray(x).dtype), x)
+
+
+@op("y = min(max(x, lo), hi)", x=lambda g, x, min, max: masked_fill(g, _outside(x, min, max), value=0.0))
+def clamp(x: Array, *, min: float | None = None, max: float | None = None) -> Any:
+    """``y = clip(x, min, max)``；落在区间内（含端点）的元素传回梯度。"""
+    return np.clip(x, min, max)
+
+
+def _outside(x: Any, low: float | None, high: float | None) -> Any:
+    below = False if low is None else x < low
+    above = False if high is None else x > high
+    return below | above
+
+
+@op("y = x", x=lambda g: g)
+def clone(x: Array) -> Any:
+    """``y = x`` 的一份拷贝。"""
+    return np.array(x)
+
+
+@op("y = x（换 dtype）", x=lambda g: g)
+def cast(x: Array, *, dtype: Any) -> Any:
+    """换一种 dtype；反向由引擎把梯度换回输入的 dtype。"""
+    return np.asarray(x).astype(dtype)

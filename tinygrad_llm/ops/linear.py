@@ -1,0 +1,62 @@
+"""矩阵乘法与线性层：训练时间的八成花在这里。
+
+流入与流出都是数组（或 Tensor）。下一站：``fused.py``。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.ops.op import Array, op
+from tinygrad_llm.ops.shape import reshape
+
+
+@op("y = a b", a=lambda g, b: matmul(g, b.mT), b=lambda g, a: matmul(a.mT, g))
+def matmul(a: Array, b: Array) -> Any:
+    """``y = a b``（最后两轴相乘，其余轴广播）。
+
+    由 ``yᵢⱼ = Σₖ aᵢₖ bₖⱼ`` 得 ``∂L/∂aᵢₖ = Σⱼ gᵢⱼ bₖⱼ``，即 ``∂L/∂a = g bᵀ``；同理 ``∂L/∂b = aᵀ g``。
+    """
+    return np.matmul(a, b)
+
+
+def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool]) -> tuple[Any, Any, Any]:
+    """``∂L/∂x = g W``，``∂L/∂W = gᵀ x``，``∂L/∂b = Σ g``；前面的轴先并成一根，三者各是一次大矩阵运算。"""
+    rows = g.reshape(-1, g.shape[-1])
+    dx = np.matmul(rows, weight).reshape(x.shape) if needs[0] else None
+    dw = np.matmul(rows.T, x.reshape(-1, x.shape[-1])) if needs[1] else None
+    db = np.matmul(np.ones(len(rows), rows.dtype), rows) if needs[2] else None
+    return dx, dw, db
+
+
+def _linear_composed(x: Any, weight: Any, bias: Any) -> Any:
+    rows = matmul(reshape(x, shape=(_size(x.shape[:-1]), x.shape[-1])), weight.mT)
+    y = reshape(rows, shape=(*x.shape[:-1], weight.shape[0]))
+    return y if bias is None else y + bias
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    n = 1
+    for length in shape:
+        n *= length
+    return n
+
+
+@op("y = x Wᵀ + b", joint=_linear_vjp, wrt="x weight bias", composed=_linear_composed)
+def linear(x: Array, weight: Array, bias: Array | None) -> Any:
+    """``y = x Wᵀ + b``。
+
+    Args:
+        x: ``(..., in)``。
+        weight: ``(out, in)``。
+        bias: ``(out,)``，可以没有。
+
+    Returns:
+        ``(..., out)``。
+    """
+    y = np.matmul(x.reshape(-1, x.shape[-1]), weight.T)
+    if bias is not None:
+        np.add(y, bias, out=y)
+    return y.reshape(*x.shape[:-1], weight.shape[0])

@@ -1,0 +1,83 @@
+"""交叉熵：softmax 与负对数似然合成一个算子。
+
+流入 logits 与目标下标，流出损失。算子到此为止；下一站：``tinygrad_llm/autograd.py``。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.ops.blocks import row_blocks
+from tinygrad_llm.ops.elementwise import where
+from tinygrad_llm.ops.op import Array, op
+from tinygrad_llm.ops.reduce import logsumexp, sum
+from tinygrad_llm.ops.shape import gather, reshape
+
+
+def _reduction_weight(reduction: str, valid: int) -> float:
+    return 1.0 / valid if reduction == "mean" and valid else 1.0 if reduction != "mean" else float("nan")
+
+
+def _cross_entropy_vjp(
+    g: Any, logits: Any, target: Any, lse: Any, ignore_index: int, reduction: str
+) -> tuple[Any, None]:
+    """``ℓ = lse(x) - x[target]``，故 ``∂ℓ/∂x = softmax(x) - onehot(target)``；忽略的行为 0。"""
+    valid = target != ignore_index
+    weight = np.where(valid, g * _reduction_weight(reduction, int(valid.sum())), 0).astype(logits.dtype)
+    safe = np.where(valid, target, 0)
+    grad = np.empty(logits.shape, logits.dtype)
+    for rows in row_blocks(*logits.shape):
+        out = grad[rows]
+        np.subtract(logits[rows], lse[rows], out=out)
+        np.exp(out, out=out)
+        out[np.arange(len(out)), safe[rows]] -= 1
+        out *= weight[rows, None]
+    return grad, None
+
+
+def _cross_entropy_composed(logits: Any, target: Any, *, ignore_index: int, reduction: str) -> Any:
+    target = getattr(target, "array", target)
+    valid = target != ignore_index
+    picked = gather(logits, np.where(valid, target, 0)[:, None], dim=1)
+    loss = where(valid[:, None], logsumexp(logits, dim=(1,), keepdim=True) - picked, 0.0)
+    loss = reshape(loss, shape=target.shape)
+    if reduction == "none":
+        return loss
+    return sum(loss, dim=(0,)) * _reduction_weight(reduction, int(valid.sum()))
+
+
+@op(
+    "ℓ = ln Σⱼ eˣʲ - x[target]",
+    keeps="lse",
+    joint=_cross_entropy_vjp,
+    wrt="logits",
+    composed=_cross_entropy_composed,
+)
+def cross_entropy(logits: Array, target: Array, *, ignore_index: int, reduction: str) -> Any:
+    """softmax 与负对数似然合成一个算子，数值稳定且不物化概率。
+
+    Args:
+        logits: ``(N, C)``。
+        target: ``(N,)`` 整数类别；等于 ``ignore_index`` 的行不计入。
+        ignore_index: 忽略的类别号。
+        reduction: ``"mean"``（除以有效行数）、``"sum"`` 或 ``"none"``。
+
+    Returns:
+        损失，以及各行的 log-sum-exp ``(N, 1)``。
+    """
+    n = len(logits)
+    valid = target != ignore_index
+    safe = np.where(valid, target, 0)
+    lse = np.empty((n, 1), logits.dtype)
+    for rows in row_blocks(*logits.shape):
+        x = logits[rows]
+        top = np.maximum.reduce(x, axis=1, keepdims=True)
+        e = np.exp(x - top)
+        lse[rows] = np.log(e @ np.ones((e.shape[1], 1), e.dtype)) + top
+    loss = np.where(valid, lse[:, 0] - logits[np.arange(n), safe], 0).astype(logits.dtype)
+    if reduction == "none":
+        return loss, lse
+    total = np.add.reduce(loss, dtype=np.float64)
+    return np.asarray(total * _reduction_weight(reduction, int(valid.sum())), dtype=logits.dtype), lse

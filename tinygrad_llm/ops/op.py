@@ -1,0 +1,204 @@
+"""算子的声明：一个纯 NumPy 的前向，加上一张求导表。
+
+流入：NumPy 数组与属性；流出：``Op`` 对象，登记在 ``REGISTRY`` 里，供 ``autograd.py`` 记图与反传。
+一句话读懂整个引擎：**VJP 的形参名，就是反向时要留下的东西。** 下一站：``elementwise.py``。
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+REGISTRY: dict[str, Op] = {}
+"""全部算子，名字到 ``Op``；测试据此要求「每个算子都有一行对照」。"""
+
+_RESERVED = ("g", "y", "shapes", "needs")
+
+
+class Rule(NamedTuple):
+    """求导表的一行在某种「谁需要梯度」之下的执行方式。
+
+    Attributes:
+        index: 对第几个输入求导；``joint`` 时为 -1，表示一次算出全部。
+        vjp: 向量–Jacobian 积。
+        slots: ``vjp`` 在 ``g`` 之后的各参数，取自 ``Plan.sources`` 的第几项。
+    """
+
+    index: int
+    vjp: Callable[..., Any]
+    slots: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """给定「哪些输入需要梯度」后，前向要留下什么、反向要跑哪几行。
+
+    Attributes:
+        sources: 要留下的东西的名字，按留下的次序。
+        picks: 与 ``sources`` 一一对应，在「候选」``[y, shapes, needs, *属性, *keeps, *输入]`` 里的位置。
+        saved_inputs: 留下的东西里有哪几个输入。
+        rules: 反向要执行的行。
+        needs: 各输入是否需要梯度。
+    """
+
+    sources: tuple[str, ...]
+    picks: tuple[int, ...]
+    saved_inputs: tuple[int, ...]
+    rules: tuple[Rule, ...]
+    needs: tuple[bool, ...]
+
+
+class Op:
+    """一个算子：前向、公式、求导表。
+
+    用数组调用就只做前向；参数里有 Tensor（即实现了 ``__tinygrad_op__`` 的对象）时交给对方记图。
+    因此求导表里写的同一行，既能在数组上快跑，也能在 Tensor 上建图求二阶导。
+
+    Attributes:
+        name: 算子名，与前向函数同名。
+        formula: 前向公式，供追踪与文档显示。
+        forward: 纯 NumPy 前向；声明了 ``keeps`` 时返回 ``(y, *keeps)``。
+        inputs: 位置参数名，即可能求导的输入；可变参数的算子为 ``("*名字",)``。
+        defaults: 属性（仅关键字参数）的默认值。
+        vjps: 输入名到 VJP。
+        joint: 一次算出全部梯度的 VJP，返回与输入等长的元组。
+        keeps: 前向顺手留下的中间量的名字。
+        composed: 由普通算子写成的同一个函数：融合算子的对照，也是二阶导的来路。
+        is_view: 输出与第一个输入共享内存。
+    """
+
+    __slots__ = (
+        "_plans", "attrs", "composed", "defaults", "formula", "forward", "inputs", "is_view", "joint", "keeps",
+        "name", "variadic", "vjps",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        formula: str,
+        vjps: dict[str, Callable[..., Any]],
+        joint: Callable[..., Any] | None,
+        keeps: tuple[str, ...],
+        composed: Callable[..., Any] | None,
+        is_view: bool,
+    ) -> None:
+        self.name, self.formula, self.forward = forward.__name__, formula, forward
+        self.vjps, self.joint, self.keeps = vjps, joint, keeps
+        self.composed, self.is_view = composed, is_view
+        parameters = inspect.signature(forward).parameters.values()
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL))
+        keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.attrs = tuple(p.name for p in keywords)
+        self.defaults = {p.name: p.default for p in keywords if p.default is not p.empty}
+        self._plans: dict[tuple[bool, ...], Plan | None] = {}
+        self._check()
+
+    def __call__(self, *args: Any, **attrs: Any) -> Any:
+        for arg in args:
+            if type(arg) is not np.ndarray and hasattr(arg, "__tinygrad_op__"):
+                return arg.__tinygrad_op__(self, args, attrs)
+        result = self.forward(*args, **attrs)
+        return result[0] if self.keeps else result
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name}: {self.formula}>"
+
+    def plan(self, wanted: tuple[bool, ...]) -> Plan | None:
+        """查出（并缓存）一种求导需求对应的执行方式。
+
+        Args:
+            wanted: 各位置参数是否来自需要梯度的 Tensor。
+
+        Returns:
+            执行方式；没有任何可求导的输入需要梯度时为 ``None``。
+        """
+        try:
+            return self._plans[wanted]
+        except KeyError:
+            plan = self._plans[wanted] = self._make_plan(wanted)
+            return plan
+
+    def _make_plan(self, wanted: tuple[bool, ...]) -> Plan | None:
+        names = self.inputs * len(wanted) if self.variadic else self.inputs
+        needs = tuple(w and n in self.vjps for w, n in zip(wanted, names, strict=False))
+        if not any(needs):
+            return None
+        if self.joint is not None:
+            active = [(-1, self.joint)]
+        else:
+            active = [(i, self.vjps[n]) for i, (n, need) in enumerate(zip(names, needs, strict=True)) if need]
+        sources: list[str] = list(self.inputs) if self.composed is not None else []
+        rules = []
+        for index, vjp in active:
+            wants = list(inspect.signature(vjp).parameters)[1:]
+            sources += [name for name in wants if name not in sources]
+            rules.append(Rule(index, vjp, tuple(sources.index(name) for name in wants)))
+        pool = ("y", "shapes", "needs", *self.attrs, *self.keeps, *self.inputs)
+        picks = tuple(pool.index(name) for name in sources)
+        saved_inputs = tuple(self.inputs.index(name) for name in sources if name in self.inputs)
+        return Plan(tuple(sources), picks, saved_inputs, tuple(rules), needs)
+
+    def _check(self) -> None:
+        """声明时就核对名字：求导表里写错一个字，``import`` 时即报错。"""
+        if self.name in REGISTRY:
+            raise TypeError(f"op {self.name!r} is declared twice")
+        unknown = set(self.vjps) - set(self.inputs)
+        if unknown:
+            raise TypeError(f"op {self.name!r}: derivative given for {sorted(unknown)}, inputs are {self.inputs}")
+        inputs = () if self.variadic else self.inputs
+        known = {*inputs, *self.attrs, *self.keeps, *_RESERVED}
+        if len(known) != len(inputs) + len(self.attrs) + len(self.keeps) + len(_RESERVED):
+            raise TypeError(f"op {self.name!r}: input, attribute, kept and reserved names {_RESERVED} must differ")
+        for vjp in (self.joint,) if self.joint else self.vjps.values():
+            names = list(inspect.signature(vjp).parameters)
+            if names[:1] != ["g"]:
+                raise TypeError(f"op {self.name!r}: a derivative takes g first, got {names}")
+            if not set(names) <= known - (set() if self.joint else {"needs"}):
+                raise TypeError(
+                    f"op {self.name!r}: derivative names {sorted(set(names) - known)}, known: {sorted(known)}"
+                )
+
+
+def op(
+    formula: str,
+    *,
+    keeps: str = "",
+    joint: Callable[..., Any] | None = None,
+    wrt: str = "",
+    composed: Callable[..., Any] | None = None,
+    is_view: bool = False,
+    **vjps: Callable[..., Any],
+) -> Callable[[Callable[..., Any]], Op]:
+    """把一个纯 NumPy 前向声明成算子。
+
+    Args:
+        formula: 前向公式。
+        keeps: 前向额外返回、留给反向的中间量名，以空格分隔。
+        joint: 一次算出全部梯度的 VJP，返回与输入等长的元组（不需要的位置为 ``None``）。
+        wrt: 与 ``joint`` 同用：可求导的输入名，以空格分隔。
+        composed: 由普通算子写成的同一个函数。
+        is_view: 输出与第一个输入共享内存。
+        **vjps: 输入名到 VJP。VJP 的第一个形参是 ``g``（输出的梯度），其余形参可以是输入名、``y``（输出）、
+            属性名、``keeps`` 里的名字、``shapes``（各输入的形状）；``joint`` 还可以要 ``needs``（各输入是否需要梯度）。
+
+    Returns:
+        装饰器。
+
+    Raises:
+        TypeError: 求导表里出现未知的名字，或同名算子已经声明过。
+    """
+    if joint is not None:
+        vjps = dict.fromkeys(wrt.split(), joint)
+
+    def declare(forward: Callable[..., Any]) -> Op:
+        declared = Op(forward, formula, vjps, joint, tuple(keeps.split()), composed, is_view)
+        REGISTRY[declared.name] = declared
+        return declared
+
+    return declare

@@ -1,0 +1,153 @@
+"""形状算子：只搬运、不计算。它们的反向也只是把梯度搬回去。
+
+``scatter_*`` 是取下标的反向：把梯度**加**回原位，同一位置被取了几次就累加几次。
+下一站：``linear.py``。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.ops.op import Array, op
+
+Shape = tuple[int, ...]
+
+
+@op("y = x（换形状）", is_view=True, x=lambda g, shapes: reshape(g, shape=shapes[0]))
+def reshape(x: Array, *, shape: Shape) -> Any:
+    """换形状，元素次序不变。"""
+    return np.reshape(x, shape)
+
+
+def _inverse(dims: Shape) -> Shape:
+    back = [0] * len(dims)
+    for new, old in enumerate(dims):
+        back[old] = new
+    return tuple(back)
+
+
+@op("y = xᵀ（按 dims 换轴）", is_view=True, x=lambda g, dims: permute(g, dims=_inverse(dims)))
+def permute(x: Array, *, dims: Shape) -> Any:
+    """按 ``dims`` 重排各轴；反向用逆排列。"""
+    return np.transpose(x, dims)
+
+
+@op("y = x（广播）", is_view=True, x=lambda g: g)
+def expand(x: Array, *, shape: Shape) -> Any:
+    """广播成 ``shape``；反向对被广播的轴求和，由引擎完成。"""
+    return np.broadcast_to(x, shape)
+
+
+@op("y = x[key]", x=lambda g, shapes, key: scatter_index(g, shape=shapes[0], key=key))
+def index(x: Array, *, key: Any) -> Any:
+    """``y = x[key]``；``key`` 是 NumPy 下标（整数、切片、``None``、``...``、整数或布尔数组）。"""
+    return x[key]
+
+
+def is_basic(key: Any) -> bool:
+    """下标里只有整数、切片、``None``、``...``：结果是视图，且没有重复的位置。"""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts)
+
+
+@op("y[key] += g", g_in=lambda g, key: index(g, key=key))
+def scatter_index(g_in: Array, *, shape: Shape, key: Any) -> Any:
+    """``index`` 的反向：零数组上 ``y[key] += g``，重复的位置累加。"""
+    g_in = np.asarray(g_in)
+    y = np.zeros(shape, dtype=g_in.dtype)
+    if is_basic(key):
+        y[key] = g_in
+    else:
+        np.add.at(y, key, g_in)
+    return y
+
+
+@op(
+    "y = x，y[key] = v",
+    x=lambda g, key, shapes: index_put(g, 0.0, key=key),
+    v=lambda g, key: index(g, key=key),
+)
+def index_put(x: Array, v: Array, *, key: Any) -> Any:
+    """``y`` 是 ``x`` 的拷贝，其中 ``y[key] = v``；被盖掉的位置对 ``x`` 的梯度为 0。"""
+    y = np.array(x)
+    y[key] = v
+    return y
+
+
+def _along(index_array: Array, dim: int) -> tuple[Any, ...]:
+    key: list[Any] = list(np.ogrid[tuple(slice(0, n) for n in index_array.shape)])
+    key[dim] = index_array
+    return tuple(key)
+
+
+@op("y = x[index]（沿 dim）", x=lambda g, index, shapes, dim: scatter_add_zeros(g, index, dim=dim, shape=shapes[0]))
+def gather(x: Array, index: Array, *, dim: int) -> Any:
+    """沿 ``dim`` 按下标取值（``torch.gather``）。"""
+    return x[_along(index, dim)]
+
+
+@op("y[index] += g（沿 dim）", g_in=lambda g, index, dim: gather(g, index, dim=dim))
+def scatter_add_zeros(g_in: Array, index: Array, *, dim: int, shape: Shape) -> Any:
+    """``gather`` 的反向：零数组上沿 ``dim`` 按下标累加。"""
+    y = np.zeros(shape, dtype=np.asarray(g_in).dtype)
+    np.add.at(y, _along(index, dim), g_in)
+    return y
+
+
+@op("y = weight[index]", weight=lambda g, index, shapes: scatter_rows(g, index, rows=shapes[0][0]))
+def embedding(weight: Array, index: Array) -> Any:
+    """查表：``y[...] = weight[index[...]]``，形状 ``index.shape + (D,)``。"""
+    return weight[index]
+
+
+@op("y[index] += g（按行）", g_in=lambda g, index: embedding(g, index))
+def scatter_rows(g_in: Array, index: Array, *, rows: int) -> Any:
+    """查表的反向：把每个位置的梯度加到它取过的那一行。
+
+    窄行（D < 64）摊平成一维再 ``add.at``；宽行逐行相加——每行一次向量加法，比 ``np.add.at`` 快几倍。
+    """
+    width = g_in.shape[-1]
+    y = np.zeros((rows, width), dtype=g_in.dtype)
+    flat, grads = index.reshape(-1), g_in.reshape(-1, width)
+    if width < 64:
+        np.add.at(y.reshape(-1), (flat[:, None] * width + np.arange(width)).reshape(-1), grads.reshape(-1))
+        return y
+    for row, grad in zip(flat.tolist(), grads, strict=True):
+        target = y[row]
+        np.add(target, grad, out=target)
+    return y
+
+
+def _cat_vjp(g: Any, shapes: tuple[Shape, ...], dim: int, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+    grads, start = [], 0
+    for shape, need in zip(shapes, needs, strict=True):
+        stop = start + shape[dim]
+        grads.append(index(g, key=(slice(None),) * dim + (slice(start, stop),)) if need else None)
+        start = stop
+    return tuple(grads)
+
+
+@op("y = [x₁; x₂; …]", joint=_cat_vjp, wrt="tensors")
+def cat(*tensors: Array, dim: int) -> Any:
+    """沿 ``dim`` 首尾相接；梯度按原来的长度切回去。"""
+    return np.concatenate(tensors, axis=dim)
+
+
+@op("y = x（反序）", x=lambda g, dim: flip(g, dim=dim))
+def flip(x: Array, *, dim: Shape) -> Any:
+    """沿 ``dim`` 反序。"""
+    return np.ascontiguousarray(np.flip(x, axis=dim))
+
+
+@op("y = 下三角(x)", x=lambda g, diagonal: tril(g, diagonal=diagonal))
+def tril(x: Array, *, diagonal: int = 0) -> Any:
+    """留下三角（最后两轴），其余置 0。"""
+    return np.tril(x, diagonal)
+
+
+@op("y = 上三角(x)", x=lambda g, diagonal: triu(g, diagonal=diagonal))
+def triu(x: Array, *, diagonal: int = 0) -> Any:
+    """留上三角（最后两轴），其余置 0。"""
+    return np.triu(x, diagonal)

@@ -1,0 +1,140 @@
+"""随机数：与 torch 的 CPU 生成器逐个相同的梅森旋转数列。
+
+流入：种子与形状；流出：数组。``manual_seed`` 之后，均匀数与 torch 逐位相同，正态数相差不超过几个 ulp。
+训练用的初始权重与数据次序不走这里，它们是 ``common`` 里的纯函数。
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.ops.op import Array
+
+DEFAULT_SEED = 67280421310721  # torch 的缺省种子
+
+
+class Generator:
+    """一条随机数列。
+
+    Args:
+        device: 只有 ``"cpu"``。
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        if str(device) != "cpu":
+            raise RuntimeError(f"tinygrad_llm runs on the CPU only, cannot create a generator on {device!r}")
+        self.manual_seed(DEFAULT_SEED)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """从种子重新开始。"""
+        self._seed = int(seed)
+        self._bits = np.random.RandomState(self._seed & 0xFFFFFFFF)._bit_generator  # type: ignore[attr-defined]
+        self._spare: float | None = None
+        return self
+
+    def initial_seed(self) -> int:
+        """最近一次设定的种子。"""
+        return self._seed
+
+    def get_state(self) -> dict[str, Any]:
+        """当前状态；可存成 JSON。"""
+        state = self._bits.state
+        inner = state["state"]
+        return {"seed": self._seed, "key": inner["key"].tolist(), "pos": int(inner["pos"]), "spare": self._spare}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """恢复 ``get_state`` 的状态。"""
+        self.manual_seed(state["seed"])
+        key = np.array(state["key"], dtype=np.uint32)
+        self._bits.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": state["pos"]}}
+        self._spare = state["spare"]
+
+    def words32(self, n: int) -> Array:
+        """接下来的 ``n`` 个 32 位字。"""
+        return np.asarray(self._bits.random_raw(n), dtype=np.uint64)
+
+    def words64(self, n: int) -> Array:
+        """接下来的 ``n`` 个 64 位字，先抽到的是高位。"""
+        pairs = self.words32(2 * n).reshape(n, 2)
+        return (pairs[:, 0] << np.uint64(32)) | pairs[:, 1]
+
+    def uniform(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
+        """``[0, 1)`` 上的均匀数：float32 取 24 位，float64 取 53 位。"""
+        n = math.prod(shape)
+        if np.dtype(dtype) == np.float64:
+            values = (self.words64(n) & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53
+        else:
+            values = (self.words32(n) & np.uint64((1 << 24) - 1)).astype(np.float32) * np.float32(2.0**-24)
+        return values.astype(dtype).reshape(shape)
+
+    def normal(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
+        """标准正态数（Box–Muller）；16 个以上按 16 个一组成批计算，与 torch 的次序相同。"""
+        n = math.prod(shape)
+        if n < 16:
+            return np.array([self._one_normal() for _ in range(n)], dtype=dtype).reshape(shape)
+        values = self.uniform((n,), dtype)
+        whole = n - n % 16
+        values[:whole] = _box_muller(values[:whole].reshape(-1, 16)).reshape(-1)
+        if n % 16:  # 尾巴不足一组：把最后 16 个重抽一遍
+            values[-16:] = _box_muller(self.uniform((1, 16), dtype))[0]
+        return values.reshape(shape)
+
+    def _one_normal(self) -> float:
+        if self._spare is not None:
+            value, self._spare = self._spare, None
+            return value
+        u1, u2 = self.uniform((2,), np.float64).tolist()
+        radius, theta = math.sqrt(-2 * math.log1p(-u2)), 2 * math.pi * u1
+        self._spare = radius * math.sin(theta)
+        return radius * math.cos(theta)
+
+    def integers(self, low: int, high: int, shape: tuple[int, ...]) -> Array:
+        """``[low, high)`` 上的整数（取模，与 torch 相同）。"""
+        span, n = high - low, math.prod(shape)
+        words = self.words64(n) if span >= 1 << 28 else self.words32(n)
+        return ((words % np.uint64(span)).astype(np.int64) + low).reshape(shape)
+
+    def permutation(self, n: int) -> Array:
+        """``0 … n-1`` 的一个随机排列（Fisher–Yates）。"""
+        order = np.arange(n)
+        for i, word in enumerate(self.words32(max(n - 1, 0)).tolist()):
+            j = i + word % (n - i)
+            order[i], order[j] = order[j], order[i]
+        return order
+
+    def exponential(self, shape: tuple[int, ...]) -> Array:
+        """速率为 1 的指数分布。"""
+        return -np.log1p(-self.uniform(shape, np.float64))
+
+
+def _box_muller(u: Array) -> Array:
+    """一组 16 个均匀数 → 16 个正态数：前 8 个作半径，后 8 个作角度。"""
+    radius = np.sqrt(-2 * np.log(1 - u[:, :8]))
+    theta = u[:, 8:] * u.dtype.type(2 * math.pi)
+    return np.concatenate([radius * np.cos(theta), radius * np.sin(theta)], axis=1)
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """设定全局生成器的种子。"""
+    return default_generator.manual_seed(seed)
+
+
+def initial_seed() -> int:
+    """全局生成器的种子。"""
+    return default_generator.initial_seed()
+
+
+def get_rng_state() -> dict[str, Any]:
+    """全局生成器的状态。"""
+    return default_generator.get_state()
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """恢复全局生成器的状态。"""
+    default_generator.set_state(state)

@@ -1,0 +1,425 @@
+"""Tensor：一个数组，加上「梯度」「来自哪个节点」「要不要梯度」。
+
+流入：数组与算子的结果；流出：PyTorch 写法的张量。运算方法按类别放在 ``methods/``，工厂函数在 ``creation.py``。
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm import dtypes
+from tinygrad_llm.autograd import engine, graph
+from tinygrad_llm.autograd.graph import Node, Version, apply
+from tinygrad_llm.autograd.mode import no_grad
+from tinygrad_llm.methods.arithmetic import Arithmetic
+from tinygrad_llm.methods.inplace import InPlace
+from tinygrad_llm.methods.reducing import Reducing
+from tinygrad_llm.methods.shaping import Shaping, Size
+from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops.op import Array, Op
+
+
+class device:  # noqa: N801  与 torch 同名
+    """设备；本引擎只有 CPU。
+
+    Args:
+        name: ``"cpu"``。
+
+    Attributes:
+        type: 总是 ``"cpu"``。
+        index: 总是 ``None``。
+    """
+
+    def __init__(self, name: Any) -> None:
+        if str(name).split(":")[0] != "cpu":
+            raise RuntimeError(f"tinygrad_llm runs on the CPU only; device {str(name)!r} needs torch_llm")
+        self.type, self.index = "cpu", None
+
+    def __repr__(self) -> str:
+        return "device(type='cpu')"
+
+    def __str__(self) -> str:
+        return "cpu"
+
+    def __eq__(self, other: object) -> bool:
+        return str(other) == "cpu"
+
+    def __hash__(self) -> int:
+        return hash("cpu")
+
+
+_CPU = device("cpu")
+
+
+@graph.register_tensor_type
+class Tensor(Arithmetic, Shaping, Reducing, InPlace):
+    """张量。
+
+    Args:
+        data: 数、嵌套列表、数组或 Tensor；转成缺省浮点类型。要保留整数类型请用 ``tinygrad_llm.tensor``。
+
+    Attributes:
+        array: 底下的 NumPy 数组。
+        grad: 累加下来的梯度（叶子才有），Tensor 或 ``None``。
+        node: 产生它的节点；叶子为 ``None``。
+        needs_grad: 是否需要梯度（``requires_grad`` 的底层值）。
+        base: 自己是谁的视图。
+        version: 这块内存的写入次数，视图之间共用。
+        hooks: 叶子梯度上的钩子。
+        accumulate_hooks: 梯度累加完之后的钩子。
+    """
+
+    grad: Tensor | None = None
+    node: Node | None = None
+    needs_grad: bool = False
+    base: Tensor | None = None
+    hooks: list[Callable[[Any], Any]] | None = None
+    accumulate_hooks: list[Callable[[Any], Any]] | None = None
+
+    def __init__(self, data: Any) -> None:
+        source = data.array if isinstance(data, Tensor) else data
+        self.array: Array = np.array(source, dtype=dtypes.get_default_dtype().numpy)
+        self.version = Version()
+
+    @staticmethod
+    def wrap(array: Array) -> Tensor:
+        """给数组套上 Tensor，不复制。"""
+        tensor = object.__new__(Tensor)
+        tensor.array = array
+        tensor.version = Version()
+        return tensor
+
+    @staticmethod
+    def from_edge(array: Array, edge: Any) -> Tensor:
+        """把反向时留下的数组接回图上；叶子就是原来那个 Tensor。"""
+        if not isinstance(edge, Node):
+            return edge  # type: ignore[no-any-return]
+        tensor = Tensor.wrap(array)
+        tensor.node, tensor.needs_grad = edge, True
+        return tensor
+
+    def __tinygrad_op__(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
+        """``Op`` 遇到 Tensor 时交到这里记图。"""
+        return apply(op, args, attrs)  # type: ignore[no-any-return]
+
+    # ---- 自动微分
+
+    @property
+    def requires_grad(self) -> bool:
+        """是否需要梯度。"""
+        return self.needs_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """设定是否需要梯度。
+
+        Raises:
+            RuntimeError: 不是浮点类型，或想关掉中间结果的梯度。
+        """
+        if requires_grad and self.array.dtype.kind != "f":
+            raise RuntimeError(f"only Tensors of floating point dtype can require gradients, got {self.dtype}")
+        if not requires_grad and self.node is not None:
+            raise RuntimeError("you can only change requires_grad flags of leaf variables; use detach() instead.")
+        self.needs_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """不是由图上的运算产生的。"""
+        return self.node is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        """产生它的节点。"""
+        return self.node
+
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:
+        """从这里反传，把梯度累加到各叶子的 ``.grad``。
+
+        Args:
+            gradient: 本张量的梯度；标量可省略（取 1）。
+            retain_graph: 是否留着图以便再次反传。
+            create_graph: 反传自身是否也记图（求二阶导）。
+            inputs: 只对这些叶子累加。
+        """
+        engine.backward([self], [gradient], retain_graph, create_graph, inputs)
+
+    def detach(self) -> Tensor:
+        """共享内存、但不在图上的 Tensor。"""
+        result = Tensor.wrap(self.array)
+        result.version = self.version
+        return result
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """在梯度算好时调用 ``hook(grad)``；返回值不为 ``None`` 则替换梯度。
+
+        Raises:
+            RuntimeError: 本张量不需要梯度。
+        """
+        if not self.needs_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        owner: Any = self if self.node is None else self.node
+        owner.hooks = [*(owner.hooks or []), hook]
+        return RemovableHandle(owner, "hooks", hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """在 ``.grad`` 累加完之后调用 ``hook(tensor)``；只用于叶子。"""
+        self.accumulate_hooks = [*(self.accumulate_hooks or []), hook]
+        return RemovableHandle(self, "accumulate_hooks", hook)
+
+    def retain_grad(self) -> None:
+        """让中间结果也留下 ``.grad``。"""
+        if self.node is None or getattr(self, "retains_grad", False):
+            return
+        self.retains_grad = True
+        alive = weakref.ref(self)
+
+        def keep(g: Tensor) -> None:
+            tensor = alive()
+            if tensor is not None:
+                tensor.grad = g.detach().clone() if tensor.grad is None else tensor.grad + g.detach()
+
+        self.register_hook(keep)
+
+    # ---- 属性
+
+    @property
+    def shape(self) -> Size:
+        """形状。"""
+        return Size(self.array.shape)
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        """元素类型。"""
+        return dtypes.of(self.array)
+
+    @property
+    def device(self) -> device:
+        """设备，总是 CPU。"""
+        return _CPU
+
+    @property
+    def ndim(self) -> int:
+        """轴数。"""
+        return self.array.ndim
+
+    @property
+    def itemsize(self) -> int:
+        """每个元素的字节数。"""
+        return self.array.itemsize
+
+    @property
+    def data(self) -> Tensor:
+        """共享内存、不在图上的 Tensor；赋值则换掉底下的数组。"""
+        return Tensor.wrap(self.array)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self.array = value.array
+
+    def dim(self) -> int:
+        """轴数。"""
+        return self.array.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        """形状，或某一轴的长度。"""
+        return self.shape if dim is None else self.array.shape[dim]
+
+    def numel(self) -> int:
+        """元素总数。"""
+        return int(self.array.size)
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """每个元素的字节数。"""
+        return self.array.itemsize
+
+    def is_floating_point(self) -> bool:
+        """是否浮点。"""
+        return self.array.dtype.kind == "f"
+
+    def __len__(self) -> int:
+        if self.array.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.array.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    # ---- 转换
+
+    def item(self) -> Any:
+        """唯一的元素，变成 Python 数。
+
+        Raises:
+            RuntimeError: 元素不止一个。
+        """
+        if self.array.size != 1:
+            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """变成嵌套列表。"""
+        return self.array.tolist()
+
+    def numpy(self) -> Array:
+        """底下的数组（共享内存）。
+
+        Raises:
+            RuntimeError: 需要梯度；先 ``detach()``。
+        """
+        if self.needs_grad:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self.array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise RuntimeError(f"Boolean value of Tensor with {self.array.size} values is ambiguous")
+        return bool(self.array.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.array.dtype.kind not in "iu":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def to(
+        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
+    ) -> Tensor:
+        """换 dtype（设备只能是 CPU）。
+
+        Args:
+            *args: dtype、设备或另一个 Tensor。
+            dtype: 目标类型。
+            device: 目标设备。
+            non_blocking: 与 torch 同名，CPU 上没有异步拷贝。
+            copy: 类型相同也复制。
+
+        Returns:
+            类型已经相同且不要求复制时返回自己。
+        """
+        for arg in args:
+            if isinstance(arg, Tensor):
+                dtype = arg.dtype
+            elif isinstance(arg, dtypes.dtype):
+                dtype = arg
+            else:
+                _require_cpu(arg)
+        _require_cpu(device)
+        wanted = dtypes.as_numpy(dtype)
+        if wanted is None or wanted == self.array.dtype:
+            return self.clone() if copy else self  # type: ignore[no-any-return]
+        return apply(ew.cast, (self,), {"dtype": wanted})  # type: ignore[no-any-return]
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """换成 ``other`` 的类型。"""
+        return self.to(other.dtype)
+
+    def float(self) -> Tensor:
+        """换成 float32。"""
+        return self.to(dtypes.float32)
+
+    def double(self) -> Tensor:
+        """换成 float64。"""
+        return self.to(dtypes.float64)
+
+    def half(self) -> Tensor:
+        """换成 float16。"""
+        return self.to(dtypes.float16)
+
+    def long(self) -> Tensor:
+        """换成 int64。"""
+        return self.to(dtypes.int64)
+
+    def int(self) -> Tensor:
+        """换成 int32。"""
+        return self.to(dtypes.int32)
+
+    def bool(self) -> Tensor:
+        """换成布尔。"""
+        return self.to(dtypes.bool)
+
+    def cpu(self) -> Tensor:
+        """已经在 CPU 上，返回自己。"""
+        return self
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.array, separator=", ", precision=4, threshold=1000, prefix="tensor(")
+        notes = [body]
+        if self.array.dtype not in (dtypes.get_default_dtype().numpy, np.int64, np.bool_):
+            notes.append(f"dtype={self.dtype!r}")
+        if self.node is not None:
+            notes.append(f"grad_fn={self.node!r}")
+        elif self.needs_grad:
+            notes.append("requires_grad=True")
+        return f"tensor({', '.join(notes)})"
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Tensor:
+        if self.node is not None:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol"
+            )
+        copy = object.__new__(type(self))
+        memo[id(self)] = copy
+        copy.array, copy.version, copy.needs_grad = np.array(self.array), Version(), self.needs_grad
+        return copy
+
+    def new_zeros(self, *shape: Any) -> Tensor:
+        """同类型的零张量。"""
+        from tinygrad_llm.creation import zeros
+
+        return zeros(*shape, dtype=self.dtype)
+
+    def new_ones(self, *shape: Any) -> Tensor:
+        """同类型的全一张量。"""
+        from tinygrad_llm.creation import ones
+
+        return ones(*shape, dtype=self.dtype)
+
+    def multinomial(self, num_samples: Any, replacement: Any = False, *, generator: Any = None) -> Tensor:
+        """按各行的权重抽样。"""
+        from tinygrad_llm.creation import multinomial
+
+        with no_grad():
+            return multinomial(self, num_samples, replacement, generator=generator)
+
+
+def _require_cpu(name: Any) -> None:
+    if name is not None:
+        device(name)
+
+
+class RemovableHandle:
+    """``register_hook`` 的返回值；``remove()`` 摘掉钩子。"""
+
+    def __init__(self, owner: Any, attribute: str, hook: Any) -> None:
+        self.owner, self.attribute, self.hook = owner, attribute, hook
+
+    def remove(self) -> None:
+        """摘掉钩子；重复调用无妨。"""
+        hooks = getattr(self.owner, self.attribute) or []
+        setattr(self.owner, self.attribute, [h for h in hooks if h is not self.hook] or None)

@@ -1,0 +1,21 @@
+"""torch 没有现成的小函数，与 ``tinygrad_llm.nn.functional`` 里的同名函数同义。"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """旋转位置编码（前半与后半配对）。
+
+    Args:
+        x: ``(..., T, D)``。
+        cos: ``(T, D/2)`` 或可广播。
+        sin: 同 ``cos``。
+
+    Returns:
+        与 ``x`` 同形状。
+    """
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
