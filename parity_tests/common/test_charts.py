@@ -56,6 +56,7 @@ def test_text_becomes_outlines_or_loses_the_colour_of_the_page() -> None:
     texts = {element.text for element in root.iter("text")}
     assert {"步", "loss", "训练", "验证"} <= texts
     assert "<figcaption>损失</figcaption>" in html
+    assert 'role="img" aria-label="损失"' in html
     assert INK not in html
     assert "currentColor" in html
     for index in (1, 2):

@@ -104,6 +104,14 @@ def test_bytes_depend_on_the_order_of_the_dictionary(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_strided_array_is_scrambled(tmp_path: Path) -> None:
+    """切片、转置、倒序的视图按它们看上去的次序写出。"""
+    grid = np.arange(12, dtype=np.float32).reshape(3, 4)
+    views = {"column": grid[:, 1], "flipped": grid[::-1, ::2], "turned": grid.T}
+    write_safetensors(tmp_path / "f", views)
+    assert_same(read_safetensors(tmp_path / "f")[0], views)
+
+
 def test_bfloat16_is_widened_wrongly(tmp_path: Path) -> None:
     """BF16 展宽成 float32，数值不变（NaN、无穷、次正规数在内）。"""
     values = np.array([1.0, -2.5, 3.0e38, 1e-40, np.inf, -np.inf, np.nan, 0.0], np.float32)

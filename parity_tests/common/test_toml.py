@@ -159,8 +159,17 @@ class Unwritable:
     table: object = None
 
 
-@pytest.mark.parametrize("config", [Unwritable(seed=None), Unwritable(table={"a": 1})])
-def test_value_that_would_not_read_back_is_refused(config: Unwritable) -> None:
+@dataclass(frozen=True)
+class Grouped:
+    """外层字段的默认实例里，``n_kv_head`` 不为空。"""
+
+    model: Model = field(default_factory=lambda: Model(n_kv_head=3))
+
+
+@pytest.mark.parametrize(
+    "config", [Unwritable(seed=None), Unwritable(table={"a": 1}), Grouped(model=Model(n_kv_head=None))]
+)
+def test_value_that_would_not_read_back_is_written(config: object) -> None:
     """读回来会变样的值拒绝写出，不悄悄丢失。"""
     with pytest.raises(TypeError):
         dump_toml(config)
