@@ -70,7 +70,7 @@ class SGD(Optimizer):
         if momentum:
             buffer = state.get("momentum_buffer")
             if buffer is None:
-                buffer = state["momentum_buffer"] = Tensor.wrap(ntheta(g))
+                buffer = state["momentum_buffer"] = Tensor.wrap(np.array(g))
             else:
                 buffer.array *= momentum
                 buffer.array += g * (1 - group["dampening"])
