@@ -32,10 +32,12 @@ class FunctionCtx:
 class _FunctionNode(Node):
     """自定义算子的节点：反向由用户的 ``backward`` 完成。"""
 
-    __slots__ = ("ctx", "function")
+    __slots__ = ("ctx", "function", "result")
 
-    def __init__(self, function: type[Function], ctx: FunctionCtx, edges: tuple[Any, ...], likes: list[Any]) -> None:
-        self.function, self.ctx = function, ctx
+    def __init__(
+        self, function: type[Function], ctx: FunctionCtx, edges: tuple[Any, ...], likes: list[Any], result: Any
+    ) -> None:
+        self.function, self.ctx, self.result = function, ctx, result
         self.op, self.plan, self.attrs = None, None, {}  # type: ignore[assignment]  # 不查求导表
         self.edges, self.likes, self.saved = edges, likes, []
         self.order, self.hooks = graph.next_order(), None
@@ -49,12 +51,22 @@ class _FunctionNode(Node):
     def vjp(self, g: Any) -> list[Any]:
         """调用用户的 ``backward``，把 Tensor 换回数组。"""
         with no_grad():
-            return [None if r is None else r.array for r in self._call(graph.tensor_type.wrap(g))]
+            # 用户可能把同一个 Tensor 还给几个输入，或直接还回留下的值：交出视图，引擎就知道内存不归自己
+            return [None if r is None else r.array.view() for r in self._call(graph.tensor_type.wrap(g))]
 
     def vjp_graph(self, g: Any) -> list[Any]:
-        """同上，但记图：用户的 ``backward`` 由可导的运算写成时即可求二阶导。"""
-        with enable_grad():
-            return self._call(g)
+        """同上，但记图：用户的 ``backward`` 由可导的运算写成时即可求二阶导。
+
+        前向留下的若是输出本身，这里换成接在图上的那一份；用完立即换回，图里不留引用环。
+        """
+        saved = self.ctx.saved_tensors
+        attached = graph.tensor_type.from_edge(self.result.array, self)
+        self.ctx.saved_tensors = tuple(attached if t is self.result else t for t in saved)
+        try:
+            with enable_grad():
+                return self._call(g)
+        finally:
+            self.ctx.saved_tensors = saved
 
     def _call(self, g: Any) -> list[Any]:
         self.checked_saved()
@@ -106,6 +118,6 @@ class Function:
         if switch.grad_enabled and any(ctx.needs_input_grad):
             edges = tuple((a.node or a) if need else None for a, need in zip(args, ctx.needs_input_grad, strict=True))
             likes = [(a.array.shape, a.array.dtype) if t else ((), None) for t, a in zip(is_tensor, args, strict=True)]
-            output.node = _FunctionNode(cls, ctx, edges, likes)
+            output.node = _FunctionNode(cls, ctx, edges, likes, result)
             output.needs_grad = True
         return output
