@@ -68,6 +68,8 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
         node: 产生它的节点；叶子为 ``None``。
         needs_grad: 是否需要梯度（``requires_grad`` 的底层值）。
         base: 自己是谁的视图。
+        base_node: 成为视图的那一刻，``base`` 来自哪个节点。
+        retains_grad: 中间结果是否也留下 ``.grad``。
         version: 这块内存的写入次数，视图之间共用。
         hooks: 叶子梯度上的钩子。
         accumulate_hooks: 梯度累加完之后的钩子。
@@ -77,6 +79,8 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
     node: Node | None = None
     needs_grad: bool = False
     base: Tensor | None = None
+    base_node: Node | None = None
+    retains_grad: bool = False
     hooks: list[Callable[[Any], Any]] | None = None
     accumulate_hooks: list[Callable[[Any], Any]] | None = None
 
@@ -105,6 +109,25 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
     def __tinygrad_op__(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
         """``Op`` 遇到 Tensor 时交到这里记图。"""
         return apply(op, args, attrs)  # type: ignore[no-any-return]
+
+    def watch(self, source: Tensor) -> None:
+        """记下自己是 ``source`` 的视图，此后共用写入次数。"""
+        self.version = source.version
+        self.base = source if source.base is None else source.base
+        self.base_node = self.base.node
+
+    def checked_view(self) -> Tensor:
+        """返回自己；底下的张量在图上被就地改写过，视图就已过时，不能再用。
+
+        Raises:
+            RuntimeError: 视图已过时。
+        """
+        if self.base is not None and self.base.node is not self.base_node:
+            raise RuntimeError(
+                "this view was taken before its base was modified by an inplace operation inside the graph; "
+                "tinygrad_llm does not rebase views: take the view again after the write."
+            )
+        return self
 
     # ---- 自动微分
 
@@ -172,17 +195,29 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
         if not self.needs_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         owner: Any = self if self.node is None else self.node
-        owner.hooks = [*(owner.hooks or []), hook]
+        owner.hooks = sorted([*(owner.hooks or []), hook], key=lambda h: hasattr(h, "runs_last"))
         return RemovableHandle(owner, "hooks", hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
-        """在 ``.grad`` 累加完之后调用 ``hook(tensor)``；只用于叶子。"""
+        """在 ``.grad`` 累加完之后调用 ``hook(tensor)``；只用于叶子。
+
+        Raises:
+            RuntimeError: 不是叶子。
+        """
+        if self.node is not None:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
         self.accumulate_hooks = [*(self.accumulate_hooks or []), hook]
         return RemovableHandle(self, "accumulate_hooks", hook)
 
     def retain_grad(self) -> None:
-        """让中间结果也留下 ``.grad``。"""
-        if self.node is None or getattr(self, "retains_grad", False):
+        """让中间结果也留下 ``.grad``；总在其它钩子之后执行，与 torch 一致。
+
+        Raises:
+            RuntimeError: 本张量不需要梯度。
+        """
+        if not self.needs_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.node is None or self.retains_grad:
             return
         self.retains_grad = True
         alive = weakref.ref(self)
@@ -192,6 +227,7 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
             if tensor is not None:
                 tensor.grad = g.detach().clone() if tensor.grad is None else tensor.grad + g.detach()
 
+        keep.runs_last = True  # type: ignore[attr-defined]
         self.register_hook(keep)
 
     # ---- 属性
@@ -307,6 +343,9 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.array.ndim == 0 else format(str(self), spec)
+
     def to(
         self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
     ) -> Tensor:
@@ -332,7 +371,7 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
         _require_cpu(device)
         wanted = dtypes.as_numpy(dtype)
         if wanted is None or wanted == self.array.dtype:
-            return self.clone() if copy else self  # type: ignore[no-any-return]
+            return self.clone() if copy else self
         return apply(ew.cast, (self,), {"dtype": wanted})  # type: ignore[no-any-return]
 
     def type_as(self, other: Tensor) -> Tensor:
@@ -386,6 +425,7 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
         copy = object.__new__(type(self))
         memo[id(self)] = copy
         copy.array, copy.version, copy.needs_grad = np.array(self.array), Version(), self.needs_grad
+        copy.grad = None if self.grad is None else self.grad.detach().clone()
         return copy
 
     def new_zeros(self, *shape: Any) -> Tensor:

@@ -29,12 +29,18 @@ def unbroadcast(g: Any, shape_: tuple[int, ...]) -> Any:
 
     Returns:
         形状为 ``shape_`` 的梯度。
+
+    Raises:
+        RuntimeError: 梯度的形状与输入无法对应。
     """
     if g.shape == shape_:
         return g
     extra = len(g.shape) - len(shape_)
     if extra < 0 or any(n < m for n, m in zip(g.shape[extra:], shape_, strict=True) if m != 1):
-        return shape.expand(g, shape=shape_)
+        try:
+            return shape.expand(g, shape=shape_)
+        except ValueError:
+            raise RuntimeError(f"invalid gradient: got shape {tuple(g.shape)}, the input has {shape_}") from None
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape_) if n == 1 and g.shape[i + extra] != 1)
     return shape.reshape(reduce.sum(g, dim=axes, keepdim=True), shape=shape_)
 
@@ -136,7 +142,7 @@ def _needed_nodes(roots: Sequence[Any], targets: Sequence[Any]) -> set[int]:
 
 
 def _initial_gradient(output: Any, gradient: Any) -> Any:
-    if not output.needs_grad:
+    if not output.checked_view().needs_grad:
         raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     if gradient is None:
         if output.array.size != 1:
@@ -166,7 +172,8 @@ def run_backward(
     try:
         for output, start in zip(outputs, starts, strict=True):
             work.deliver(output.node or output, start if create_graph else start.array, False)
-        work.run({id(t.node) for t in inputs or () if t.node is not None})
+        with np.errstate(all="ignore"):  # 梯度里的 inf 与 NaN 如实传下去，与 torch 一样不另外警告
+            work.run({id(t.node) for t in inputs or () if t.node is not None})
         for slot in work.leaves.values():
             for hook in slot[2].hooks or ():
                 slot[0], slot[1] = _call_hook(hook, slot[0], create_graph), False
@@ -189,7 +196,7 @@ def backward(
         grad_tensors: 各输出的梯度；标量输出可省略（取 1）。
         retain_graph: 是否留着图以便再次反传；缺省同 ``create_graph``。
         create_graph: 反传自身是否也记图。
-        inputs: 只对这些叶子累加；缺省为全部叶子。
+        inputs: 只对这些 Tensor 累加（可以是中间结果）；缺省为全部叶子。
 
     Raises:
         RuntimeError: 输出不需要梯度、非标量输出没给梯度，或图已经释放。
@@ -203,6 +210,9 @@ def backward(
     for key, (g, owned, leaf) in work.leaves.items():
         if allowed is None or key in allowed:
             _accumulate(leaf, g, owned, create_graph)
+    for interior in targets or ():
+        if interior.node is not None and id(interior.node) in work.captured:
+            _accumulate(interior, work.captured[id(interior.node)], False, create_graph)
 
 
 def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
@@ -239,9 +249,11 @@ def grad(
         与 ``inputs`` 等长的梯度元组。
 
     Raises:
-        RuntimeError: 某个输入与输出无关而 ``allow_unused`` 为假。
+        RuntimeError: 某个输入不需要梯度，或与输出无关而 ``allow_unused`` 为假。
     """
     outs, targets = _listed(outputs), _listed(inputs)
+    if not all(t.needs_grad for t in targets):
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
     gradients = [None] * len(outs) if grad_outputs is None else _listed(grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
     work = run_backward(outs, gradients, inputs=targets, retain_graph=retain, create_graph=create_graph)

@@ -172,7 +172,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         结果 Tensor。
 
     Raises:
-        RuntimeError: 形状不合；消息里写明算子与各输入的形状。
+        RuntimeError: 形状或 dtype 不合；消息里写明算子与各输入的形状。
     """
     if op.defaults:
         attrs = {**op.defaults, **attrs}
@@ -181,6 +181,8 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         y = op.forward(*data, **attrs)
     except ValueError as error:
         raise RuntimeError(_shape_message(op, data, error)) from None
+    except TypeError as error:
+        raise RuntimeError(f"{op.name}: {error}") from None
     kept = ()
     if op.keeps:
         y, *kept = y
@@ -189,9 +191,9 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     output = tensor_type.wrap(y)
     if op.is_view:
         output.version = args[0].version
-        output.base = args[0] if args[0].base is None else args[0].base
+        output.watch(args[0])
     if switch.grad_enabled and y.dtype.kind == "f":
-        plan = op.plan(tuple([isinstance(a, tensor_type) and a.needs_grad for a in args]))
+        plan = op.plan(tuple([isinstance(a, tensor_type) and a.checked_view().needs_grad for a in args]))
         if plan is not None:
             output.node = _record(op, plan, args, data, attrs, output, kept)
             output.needs_grad = True

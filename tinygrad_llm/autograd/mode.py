@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from tinygrad_llm.autograd.graph import Node
     from tinygrad_llm.ops.op import Op
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class Switch(threading.local):
@@ -66,7 +68,7 @@ class set_grad_enabled(ContextDecorator):  # noqa: N801  与 torch 同名
         self.enabled, self.previous = mode, switch.grad_enabled
         switch.grad_enabled = mode
 
-    def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, func: Decorated) -> Decorated:
         """作装饰器时，撤销构造时的立即生效。"""
         switch.grad_enabled = self.previous
         return super().__call__(func)

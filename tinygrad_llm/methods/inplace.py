@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
+from tinygrad_llm.autograd.mode import is_grad_enabled
 
 
 class InPlace:
@@ -19,42 +20,56 @@ class InPlace:
     array: Any
     version: Any
     write: Any
-    to: Any
+    clone: Any
+    masked_fill: Any
 
     def _put(self, result: Any) -> Any:
         if result.array.dtype.kind == "f" and self.array.dtype.kind != "f":
-            raise RuntimeError(
-                f"result type {dtypes.of(result.array)} can't be cast to the desired output type {dtypes.of(self.array)}"
-            )
+            have, wanted = dtypes.of(result.array), dtypes.of(self.array)
+            raise RuntimeError(f"result type {have} can't be cast to the desired output type {wanted}")
         return self.write(result.to(dtypes.of(self.array)))
 
+    def _kept(self, *others: Any) -> Any:
+        """要记图时先拷一份原值：反向要用的是写入之前的数。"""
+        traced = any(isinstance(t, graph.tensor_type) and t.needs_grad for t in (self, *others))
+        return self.clone() if traced and is_grad_enabled() else self
+
     def __iadd__(self, other: Any) -> Any:
-        return self._put(self + other)  # type: ignore[operator]
+        return self._put(self + other)
 
     def __isub__(self, other: Any) -> Any:
-        return self._put(self - other)  # type: ignore[operator]
+        return self._put(self - other)
 
     def __imul__(self, other: Any) -> Any:
-        return self._put(self * other)  # type: ignore[operator]
+        return self._put(self._kept(other) * other)
 
     def __itruediv__(self, other: Any) -> Any:
-        return self._put(self / other)  # type: ignore[operator]
+        return self._put(self._kept(other) / other)
+
+    def __ipow__(self, exponent: Any) -> Any:
+        return self._put(self._kept(exponent) ** exponent)
+
+    def __ifloordiv__(self, other: Any) -> Any:
+        return self._put(self // other)
+
+    def __imod__(self, other: Any) -> Any:
+        return self._put(self._kept(other) % other)
 
     def add_(self, other: Any, *, alpha: float = 1) -> Any:
         """``self += alpha · other``。"""
-        return self._put(self + other if alpha == 1 else self + other * alpha)  # type: ignore[operator]
+        return self._put(self + other if alpha == 1 else self + other * alpha)
 
     def sub_(self, other: Any, *, alpha: float = 1) -> Any:
         """``self -= alpha · other``。"""
-        return self._put(self - other if alpha == 1 else self - other * alpha)  # type: ignore[operator]
+        return self._put(self - other if alpha == 1 else self - other * alpha)
 
     def mul_(self, other: Any) -> Any:
         """``self *= other``。"""
-        return self._put(self * other)  # type: ignore[operator]
+        return self._put(self._kept(other) * other)
 
     def div_(self, other: Any) -> Any:
         """``self /= other``。"""
-        return self._put(self / other)  # type: ignore[operator]
+        return self._put(self._kept(other) / other)
 
     def addcmul_(self, a: Any, b: Any, *, value: float = 1) -> Any:
         """``self += value · a ⊙ b``。"""
@@ -66,15 +81,15 @@ class InPlace:
 
     def lerp_(self, end: Any, weight: Any) -> Any:
         """``self += weight · (end - self)``。"""
-        return self._put(self + (end - self) * weight)
+        return self._put(self + (end - self._kept(end, weight)) * weight)
 
     def clamp_(self, min: float | None = None, max: float | None = None) -> Any:
         """就地截断。"""
-        return self._put(self.clamp(min, max))  # type: ignore[attr-defined]
+        return self._put(self._kept().clamp(min, max))
 
     def masked_fill_(self, mask: Any, value: Any) -> Any:
         """就地把 ``mask`` 为真处换成 ``value``。"""
-        return self._put(self.masked_fill(mask, value))  # type: ignore[attr-defined]
+        return self._put(self.masked_fill(mask, value))
 
     def copy_(self, source: Any, non_blocking: bool = False) -> Any:
         """把 ``source`` 的值（可广播）搬进来。"""

@@ -45,6 +45,31 @@ def plain_key(key: Any) -> Any:
     return np.asarray(key) if isinstance(key, list) else key
 
 
+def torch_key(key: Any, shape: tuple[int, ...]) -> Any:
+    """torch 先用掉下标里的整数，再看下标数组；NumPy 把整数也当作数组，于是轴的次序可能不同。
+
+    只有「整数、数组、切片三者并存」时两者才不同：换成等价的一组纯数组下标。
+    """
+    if not isinstance(key, tuple) or not any(isinstance(part, np.ndarray) for part in key):
+        return key
+    integers = [isinstance(part, (int, np.integer)) and not isinstance(part, bool) for part in key]
+    if not any(integers) or all(
+        whole or isinstance(part, np.ndarray) for whole, part in zip(integers, key, strict=True)
+    ):
+        return key
+    first: list[Any] = []
+    for part in key:
+        boolean = isinstance(part, np.ndarray) and part.dtype.kind == "b"
+        first += [slice(None)] * (part.ndim if boolean else 1) if isinstance(part, np.ndarray) else [part]
+    rest = tuple(
+        part if isinstance(part, np.ndarray) or part is Ellipsis else slice(None)
+        for whole, part in zip(integers, key, strict=True)
+        if not whole
+    )
+    places = np.arange(math.prod(shape)).reshape(shape)[tuple(first)][rest]
+    return np.unravel_index(places, shape)
+
+
 class Size(tuple[int, ...]):
     """形状：元组，外加 ``numel``。"""
 
@@ -93,7 +118,7 @@ class Shaping:
             RuntimeError: 内存布局不允许共享。
         """
         result = self.reshape(*shape)
-        if result.array.size and not np.shares_memory(result.array, self.array):
+        if result.array.size and not np.may_share_memory(result.array, self.array):
             raise RuntimeError(
                 "view size is not compatible with input tensor's size and stride (at least one dimension spans across "
                 "two contiguous subspaces). Use .reshape(...) instead."
@@ -167,9 +192,15 @@ class Shaping:
         return self.transpose(-2, -1)
 
     def expand(self, *shape: Any) -> Any:
-        """广播成给定形状（-1 表示不变），不复制内存。"""
+        """广播成给定形状（-1 表示不变），不复制内存。
+
+        Raises:
+            RuntimeError: 轴数变少，或给新的轴写了 -1。
+        """
         wanted, have = sizes(shape), self.array.shape
         pad = len(wanted) - len(have)
+        if pad < 0 or -1 in wanted[:pad]:
+            raise RuntimeError(f"expand: shape {have} cannot be expanded to {list(wanted)}")
         full = tuple(have[i - pad] if n == -1 else n for i, n in enumerate(wanted))
         return apply(sh.expand, (self,), {"shape": full})
 
@@ -178,17 +209,26 @@ class Shaping:
         return self.expand(other.shape)
 
     def repeat(self, *repeats: Any) -> Any:
-        """各轴重复若干遍。"""
+        """各轴重复若干遍。
+
+        Raises:
+            RuntimeError: 给的遍数比轴数少。
+        """
         times = sizes(repeats)
+        if len(times) < self.array.ndim:
+            raise RuntimeError(f"repeat: {list(times)} has fewer entries than the {self.array.ndim} dimensions")
         shape = (1,) * (len(times) - self.array.ndim) + self.array.shape
         spread = self.reshape(tuple(x for n in shape for x in (1, n)))
         spread = spread.expand(tuple(x for r, n in zip(times, shape, strict=True) for x in (r, n)))
         return spread.reshape(tuple(r * n for r, n in zip(times, shape, strict=True)))
 
-    def repeat_interleave(self, repeats: int, dim: int | None = None) -> Any:
-        """每个元素（沿 ``dim``）连续重复 ``repeats`` 次。"""
+    def repeat_interleave(self, repeats: Any, dim: int | None = None) -> Any:
+        """每个元素（沿 ``dim``）连续重复 ``repeats`` 次；给 Tensor 则逐个指定次数。"""
         x: Any = self.flatten() if dim is None else self
         d = axis(dim or 0, x.array.ndim)
+        if isinstance(repeats, graph.tensor_type):
+            order = np.repeat(np.arange(x.array.shape[d]), repeats.array)
+            return x.index_select(d, graph.tensor_type.wrap(order))
         shape = x.array.shape
         spread = x.unsqueeze(d + 1).expand(*shape[: d + 1], repeats, *shape[d + 1 :])
         return spread.reshape(*shape[:d], shape[d] * repeats, *shape[d + 1 :])
@@ -211,33 +251,63 @@ class Shaping:
 
     def tril(self, diagonal: int = 0) -> Any:
         """下三角。"""
+        self._require_matrix("tril")
         return apply(sh.tril, (self,), {"diagonal": diagonal})
 
     def triu(self, diagonal: int = 0) -> Any:
         """上三角。"""
+        self._require_matrix("triu")
         return apply(sh.triu, (self,), {"diagonal": diagonal})
 
+    def _require_matrix(self, name: str) -> None:
+        if self.array.ndim < 2:
+            raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions, got {self.array.ndim}")
+
     def split(self, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
-        """按长度切成几段（最后一段可以短）；给列表则逐段指定。"""
+        """按长度切成几段（最后一段可以短）；给列表则逐段指定。
+
+        Raises:
+            RuntimeError: 长度为负，或加起来不等于该轴的长度。
+        """
         d = axis(dim, self.array.ndim)
         length = self.array.shape[d]
         if isinstance(split_size, int):
+            if split_size < 0 or (split_size == 0 and length):
+                raise RuntimeError(f"split: split_size must be positive, got {split_size} for length {length}")
+            split_size = split_size or 1
             steps = [min(split_size, length - i) for i in range(0, length, split_size)] or [0]
         else:
             steps = list(split_size)
-        if sum(steps) != length:
+        if sum(steps) != length or min(steps, default=0) < 0:
             raise RuntimeError(f"split: sizes {steps} do not add up to {length} (dimension {d} of {self.array.shape})")
         starts = np.cumsum([0, *steps]).tolist()
         return tuple(self.narrow(d, start, step) for start, step in zip(starts, steps, strict=False))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Any, ...]:
-        """切成至多 ``chunks`` 段。"""
+        """切成至多 ``chunks`` 段。
+
+        Raises:
+            RuntimeError: ``chunks`` 不是正数。
+        """
+        if chunks < 1:
+            raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
         length = self.array.shape[axis(dim, self.array.ndim)]
         return self.split(max(1, -(-length // chunks)), dim)
 
     def narrow(self, dim: int, start: int, length: int) -> Any:
-        """沿一根轴取一段（视图）。"""
+        """沿一根轴取一段（视图）。
+
+        Raises:
+            RuntimeError: 超出该轴的长度。
+            IndexError: 起点越界。
+        """
         d = axis(dim, self.array.ndim)
+        size = self.array.shape[d]
+        if not -size <= start <= size:
+            raise IndexError(f"start out of range (expected to be in range of [{-size}, {size}], but got {start})")
+        start += size if start < 0 else 0
+        if length < 0 or start + length > size:
+            raise RuntimeError(f"narrow: start ({start}) + length ({length}) exceeds dimension size ({size})")
         return self[(slice(None),) * d + (slice(start, start + length),)]
 
     def unbind(self, dim: int = 0) -> tuple[Any, ...]:
@@ -246,12 +316,29 @@ class Shaping:
         return tuple(self[(slice(None),) * d + (i,)] for i in range(self.array.shape[d]))
 
     def index_select(self, dim: int, index: Any) -> Any:
-        """沿一根轴按下标取若干行。"""
+        """沿一根轴按下标取若干行。
+
+        Raises:
+            IndexError: 下标为负、越界或不是一维。
+        """
+        rows = index.array
+        if rows.ndim > 1 or (rows.size and int(rows.min()) < 0):
+            raise IndexError(f"index_select: index must be a vector of non-negative ids, got shape {rows.shape}")
+        index = index.reshape(-1)
         return self[(slice(None),) * axis(dim, self.array.ndim) + (index,)]
 
     def gather(self, dim: int, index: Any) -> Any:
-        """沿 ``dim`` 逐元素按下标取值。"""
-        return apply(sh.gather, (self, index), {"dim": axis(dim, self.array.ndim)})
+        """沿 ``dim`` 逐元素按下标取值。
+
+        Raises:
+            RuntimeError: 轴数不同、下标越界，或别的轴比自己长。
+        """
+        d, have, wanted = axis(dim, self.array.ndim), self.array.shape, index.array.shape
+        if len(have) != len(wanted) or any(n > m for i, (n, m) in enumerate(zip(wanted, have, strict=True)) if i != d):
+            raise RuntimeError(f"gather: index of shape {wanted} does not fit input of shape {have} along dim {d}")
+        if index.array.size and have and not 0 <= index.array.min() <= index.array.max() < have[d]:
+            raise RuntimeError(f"gather: index {index.array.max()} or {index.array.min()} is not in [0, {have[d]})")
+        return apply(sh.gather, (self, index), {"dim": d})
 
     def masked_select(self, mask: Any) -> Any:
         """取出 ``mask`` 为真的元素，排成一维。"""
@@ -260,35 +347,39 @@ class Shaping:
         ]
 
     def __getitem__(self, key: Any) -> Any:
-        plain = plain_key(key)
+        plain = torch_key(plain_key(key), self.array.shape)
         try:
             result = apply(sh.index, (self,), {"key": plain})
         except IndexError as error:
             raise IndexError(f"index {key!r} does not fit a tensor of shape {self.array.shape}: {error}") from None
         if sh.is_basic(plain):
-            result.version = self.version
-            result.base = self if self.base is None else self.base
+            result.watch(self)
         return result
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        plain = plain_key(key)
+        plain = torch_key(plain_key(key), self.array.shape)
         tensor = isinstance(value, graph.tensor_type)
         if is_grad_enabled() and (self.needs_grad or (tensor and value.needs_grad)):
             filled = value if tensor else graph.tensor_type.wrap(np.asarray(value, self.array.dtype))
             self.write(apply(sh.index_put, (self, filled.to(dtypes.of(self.array))), {"key": plain}))
             return
-        self.array[plain] = value.array if tensor else value
+        try:
+            self.array[plain] = value.array if tensor else value
+        except ValueError as error:
+            raise RuntimeError(
+                f"cannot write to index {key!r} of a tensor of shape {self.array.shape}: {error}"
+            ) from None
         self.version.writes += 1
 
     def write(self, result: Any) -> Any:
         """就地写入：把 ``result`` 的值搬进自己的内存，并接到它的图上。
 
         Raises:
-            RuntimeError: 自己是需要梯度的叶子、是图上张量的视图，或形状对不上。
+            RuntimeError: 自己是需要梯度的叶子、是图上张量的视图、只读，或形状对不上。
         """
         if is_grad_enabled() and self.needs_grad and self.node is None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-        if self.base is not None and (result.needs_grad or self.base.needs_grad):
+        if is_grad_enabled() and self.base is not None and (result.needs_grad or self.base.needs_grad):
             raise RuntimeError(
                 "in-place write to a view inside the graph is not supported by tinygrad_llm: "
                 "write through the base tensor (base[...] = value) or build the result with cat / where."
@@ -297,6 +388,8 @@ class Shaping:
             raise RuntimeError(
                 f"in-place result has shape {result.array.shape}, cannot be written to {self.array.shape}"
             )
+        if not self.array.flags.writeable:
+            raise RuntimeError("in-place write to a tensor whose elements share memory (expanded or read-only)")
         self.array[...] = result.array
         self.version.writes += 1
         if is_grad_enabled():

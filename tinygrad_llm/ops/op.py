@@ -25,12 +25,12 @@ class Rule(NamedTuple):
     """求导表的一行在某种「谁需要梯度」之下的执行方式。
 
     Attributes:
-        index: 对第几个输入求导；``joint`` 时为 -1，表示一次算出全部。
+        position: 对第几个输入求导；``joint`` 时为 -1，表示一次算出全部。
         vjp: 向量–Jacobian 积。
         slots: ``vjp`` 在 ``g`` 之后的各参数，取自 ``Plan.sources`` 的第几项。
     """
 
-    index: int
+    position: int
     vjp: Callable[..., Any]
     slots: tuple[int, ...]
 
@@ -100,6 +100,7 @@ class Op:
         self._check()
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
+        """执行前向；参数里有 Tensor 时由它记图。"""
         for arg in args:
             if type(arg) is not np.ndarray and hasattr(arg, "__tinygrad_op__"):
                 return arg.__tinygrad_op__(self, args, attrs)

@@ -43,7 +43,10 @@ def expand(x: Array, *, shape: Shape) -> Any:
 @op("y = x[key]", x=lambda g, shapes, key: scatter_index(g, shape=shapes[0], key=key))
 def index(x: Array, *, key: Any) -> Any:
     """``y = x[key]``；``key`` 是 NumPy 下标（整数、切片、``None``、``...``、整数或布尔数组）。"""
-    return x[key]
+    y = x[key]
+    if isinstance(y, np.ndarray):
+        return y
+    return x[(*key, ...) if isinstance(key, tuple) else (key, ...)]  # 标量不是视图；多写一个 ... 就得到零维的视图
 
 
 def is_basic(key: Any) -> bool:
