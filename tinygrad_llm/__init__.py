@@ -4,6 +4,9 @@
 阅读次序：``ops/`` → ``autograd/`` → ``tensor.py`` → ``nn/`` → ``optim.py`` → ``gpt.py`` → ``train.py``。
 """
 
+# ruff: noqa: I001, F401  名单一行排满、不逐行拆开；类型名只在运行时进门面，不列入 __all__
+
+# ruff: noqa: F401, I001  门面按主题分行，名字经 __all__ 与 globals 交出
 from __future__ import annotations
 
 import math

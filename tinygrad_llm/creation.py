@@ -161,9 +161,15 @@ def randn_like(x: Tensor) -> Tensor:
 
 
 def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None) -> Tensor:
-    """``[low, high)`` 上的随机整数；两个参数的写法 ``randint(high, size)`` 也行。"""
+    """``[low, high)`` 上的随机整数；两个参数的写法 ``randint(high, size)`` 也行。
+
+    Raises:
+        RuntimeError: 区间为空。
+    """
     if size is None:
         low, high, size = 0, low, high
+    if low >= high:
+        raise RuntimeError(f"randint expects low < high, got low={low}, high={high}")
     source = generator or default_generator
     return _finish(source.integers(low, high, sizes((size,))).astype((dtype or dtypes.int64).numpy), False, None)
 
@@ -187,11 +193,13 @@ def multinomial(
     不放回时用「指数竞赛」：每个候选抽一个速率为权重的指数时刻，最早的几个就是样本。
 
     Raises:
-        RuntimeError: 权重有负数、NaN、inf，或某一行的和为 0。
+        RuntimeError: 权重有负数、NaN、inf，某一行的和为 0，或不放回时候选不够。
     """
     weights = x.array.astype(np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(-1) <= 0).any():
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0, or a row sums to zero")
+    if not replacement and num_samples > weights.shape[-1]:
+        raise RuntimeError(f"cannot draw {num_samples} samples from {weights.shape[-1]} without replacement")
     source = generator or default_generator
     if replacement:
         edges = np.cumsum(weights / weights.sum(-1, keepdims=True), axis=-1)
@@ -220,12 +228,21 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """
     if not tensors:
         raise ValueError("cat: expected a non-empty list of Tensors")
-    same = _together(list(tensors))
+    kept = [t for t in tensors if t.array.shape != (0,)] or list(tensors)  # torch 忽略一维的空张量
+    same = _together(kept)
     return apply(sh.cat, same, {"dim": axis(dim, same[0].ndim)})  # type: ignore[no-any-return]
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """沿一根新轴叠起来。"""
+    """沿一根新轴叠起来。
+
+    Raises:
+        RuntimeError: 一个也没给，或形状不同。
+    """
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty list of Tensors")
+    if any(t.array.shape != tensors[0].array.shape for t in tensors):
+        raise RuntimeError(f"stack expects tensors of equal size, got {[tuple(t.shape) for t in tensors]}")
     return cat([t.unsqueeze(dim) for t in tensors], axis(dim, tensors[0].ndim + 1))
 
 
@@ -234,7 +251,10 @@ def where(condition: Tensor, a: Any, b: Any) -> Tensor:
 
     Raises:
         TypeError: ``a`` 与 ``b`` 都不是 Tensor 或数。
+        RuntimeError: ``condition`` 不是布尔类型。
     """
+    if condition.array.dtype.kind != "b":
+        raise RuntimeError(f"where expected condition to be a boolean tensor, got {condition.dtype}")
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = tensor(a)
     pair = match(a, b)

@@ -31,7 +31,7 @@ class Generator:
     def manual_seed(self, seed: int) -> Generator:
         """从种子重新开始。"""
         self._seed = int(seed)
-        self._bits = np.random.RandomState(self._seed & 0xFFFFFFFF)._bit_generator  # type: ignore[attr-defined]
+        self._bits = np.random.RandomState(self._seed & 0xFFFFFFFF)._bit_generator
         self._spare: float | None = None
         return self
 
@@ -65,7 +65,7 @@ class Generator:
         """``[0, 1)`` 上的均匀数：float32 取 24 位，float64 取 53 位。"""
         n = math.prod(shape)
         if np.dtype(dtype) == np.float64:
-            values = (self.words64(n) & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53
+            values: Array = (self.words64(n) & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53
         else:
             values = (self.words32(n) & np.uint64((1 << 24) - 1)).astype(np.float32) * np.float32(2.0**-24)
         return values.astype(dtype).reshape(shape)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,13 +16,10 @@ from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import linear
 from tinygrad_llm.ops.op import Op
 
-if TYPE_CHECKING:
-    from tinygrad_llm.tensor import Tensor
-
 _NO_ATTRS: dict[str, Any] = {}
 
 
-def unary(op: Op, x: Any) -> Tensor:
+def unary(op: Op, x: Any) -> Any:
     """一元浮点函数；整数先变成缺省浮点类型。"""
     return apply(op, (as_float(x),), _NO_ATTRS)
 
@@ -52,8 +49,8 @@ def match(a: Any, b: Any) -> tuple[Any, Any] | None:
         return _as_dtype(a, common), _as_dtype(b, common)
     tensor, other, flipped = (a, b, False) if isinstance(a, cls) else (b, a, True)
     if isinstance(other, (np.ndarray, np.generic)):
-        wrapped = cls.wrap(np.asarray(other))
-        return match(wrapped, tensor) if flipped else match(tensor, wrapped)
+        plain = cls.wrap(other) if isinstance(other, np.ndarray) else other.item()  # NumPy 标量等同 Python 数
+        return match(plain, tensor) if flipped else match(tensor, plain)
     if not isinstance(other, (bool, int, float)):
         return None
     kind = tensor.array.dtype.kind
@@ -75,7 +72,10 @@ def _plain(x: Any) -> Any:
 def _compare(function: Any, a: Any, b: Any) -> Any:
     if not isinstance(b, (graph.tensor_type, np.ndarray, np.generic, bool, int, float)):
         return NotImplemented
-    return graph.tensor_type.wrap(function(a.array, _plain(b)))
+    try:
+        return graph.tensor_type.wrap(np.asarray(function(a.array, _plain(b))))
+    except ValueError as error:
+        raise RuntimeError(f"comparison: {error}") from None
 
 
 class Arithmetic:
@@ -127,7 +127,11 @@ class Arithmetic:
         return power(self, exponent)
 
     def __rpow__(self, base: Any) -> Any:
-        return binary(ew.pow, graph.tensor_type.wrap(np.asarray(base, self.array.dtype)), self)
+        pair = match(base, self)
+        if pair is None:
+            return NotImplemented
+        left, right = pair
+        return apply(ew.pow, (graph.tensor_type.wrap(np.asarray(left, right.array.dtype)), right), _NO_ATTRS)
 
     def __matmul__(self, other: Any) -> Any:
         return matmul(self, other)
@@ -166,6 +170,8 @@ class Arithmetic:
 
     def __xor__(self, other: Any) -> Any:
         return _compare(np.bitwise_xor, self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __invert__(self) -> Any:
         return graph.tensor_type.wrap(np.invert(self.array))
@@ -274,7 +280,8 @@ class Arithmetic:
         """
         if min is None and max is None:
             raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None")
-        return apply(ew.clamp, (self,), {"min": min, "max": max})
+        fractional = any(isinstance(bound, float) for bound in (min, max))
+        return apply(ew.clamp, (as_float(self) if fractional else self,), {"min": min, "max": max})
 
     def masked_fill(self, mask: Any, value: Any) -> Any:
         """把 ``mask`` 为真处换成 ``value``。
@@ -315,6 +322,8 @@ def _integer_like(function: Any, a: Any, b: Any) -> Any:
     if pair is None:
         return NotImplemented
     left, right = (_plain(x) for x in pair)
+    if np.result_type(left, right).kind in "biu" and not np.all(right):
+        raise RuntimeError("ZeroDivisionError: integer division or modulo by zero")
     with np.errstate(divide="ignore", invalid="ignore"):
         return graph.tensor_type.wrap(np.asarray(function(left, right)))
 
@@ -331,6 +340,7 @@ def remainder(a: Any, b: Any) -> Any:
 
 def power(base: Any, exponent: Any) -> Any:
     """幂；指数是 Python 数时用更快的 ``pow_scalar``。"""
+    exponent = exponent.item() if isinstance(exponent, np.generic) else exponent
     if isinstance(exponent, (int, float)) and not isinstance(exponent, bool):
         if base.array.dtype.kind != "f" and isinstance(exponent, float):
             base = as_float(base)

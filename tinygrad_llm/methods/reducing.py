@@ -40,18 +40,39 @@ def dims(dim: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(axis(d, ndim) for d in dim))
 
 
+def _extreme_dims(x: Any, dim: Any) -> tuple[int, ...]:
+    """同 ``dims``；最值没有初值，不能沿长度为 0 的轴取。
+
+    Raises:
+        IndexError: 某根轴的长度为 0。
+    """
+    over = dims(dim, x.array.ndim)
+    if x.array.size == 0 and any(x.array.shape[d] == 0 for d in over):
+        raise IndexError(f"expected reduction dim to have non-zero size, got shape {x.array.shape} reduced over {over}")
+    return over
+
+
 def _reduced(op: Op, x: Any, dim: Any, keepdim: bool) -> Any:
     return apply(op, (x,), {"dim": dims(dim, x.array.ndim), "keepdim": keepdim})
+
+
+def _floating(x: Any, name: str) -> Any:
+    if x.array.dtype.kind != "f":
+        raise RuntimeError(f"{name}: expected a floating-point tensor, got {dtypes.of(x.array)}")
+    return x
 
 
 class Reducing:
     """归约与排序的方法。"""
 
     array: Any
+    clone: Any
+    gather: Any
+    to: Any
 
     def sum(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
         """求和；整数与布尔累加成 int64。"""
-        return _reduced(reduce.sum, self if dtype is None else self.to(dtype), dim, keepdim)  # type: ignore[attr-defined]
+        return _reduced(reduce.sum, self if dtype is None else self.to(dtype), dim, keepdim)
 
     def mean(self, dim: Any = None, keepdim: bool = False) -> Any:
         """均值。
@@ -88,7 +109,9 @@ class Reducing:
         """
         x: Any = as_float(self)
         if p == 2:
-            return (x * x).sum(dim, keepdim=keepdim).sqrt()
+            total = (x * x).sum(dim, keepdim=keepdim)
+            at_zero = total == 0  # √ 在 0 处斜率无穷；范数在那里的次梯度取 0，与 torch 一致
+            return total.masked_fill(at_zero, 1.0).sqrt().masked_fill(at_zero, 0.0)
         if p == 1:
             return x.abs().sum(dim, keepdim=keepdim)
         if p == float("inf"):
@@ -97,11 +120,11 @@ class Reducing:
 
     def amax(self, dim: Any = None, keepdim: bool = False) -> Any:
         """最大值；并列者平分梯度。"""
-        return _reduced(reduce.amax, self, dim, keepdim)
+        return _reduced(reduce.amax, self, _extreme_dims(self, dim), keepdim)
 
     def amin(self, dim: Any = None, keepdim: bool = False) -> Any:
         """最小值；并列者平分梯度。"""
-        return _reduced(reduce.amin, self, dim, keepdim)
+        return _reduced(reduce.amin, self, _extreme_dims(self, dim), keepdim)
 
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
         """全体最大值；给 ``dim`` 则返回（值，下标）；给另一个 Tensor 则逐元素取大。"""
@@ -117,11 +140,14 @@ class Reducing:
         if dim is None:
             return _reduced(whole, self, None, False)
         d = axis(dim, self.array.ndim)
+        if self.array.ndim == 0:
+            return ValuesIndices(self.clone(), graph.tensor_type.wrap(np.zeros((), np.int64)))
+        _extreme_dims(self, d)
         return self._picked(np.expand_dims(arg(self.array, axis=d), d), d, keepdim)
 
     def _picked(self, index: Any, d: int, keepdim: bool) -> ValuesIndices:
         indices = graph.tensor_type.wrap(index)
-        values = self.gather(d, indices)  # type: ignore[attr-defined]  # 由 Shaping 提供
+        values = self.gather(d, indices)
         return ValuesIndices(values, indices) if keepdim else ValuesIndices(values.squeeze(d), indices.squeeze(d))
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Any:
@@ -133,7 +159,11 @@ class Reducing:
         return self._arg(np.argmin, dim, keepdim)
 
     def _arg(self, function: Any, dim: int | None, keepdim: bool) -> Any:
-        return graph.tensor_type.wrap(np.asarray(function(self.array, axis=dim, keepdims=keepdim)))
+        over = _extreme_dims(self, dim)
+        whole = dim is None or not over
+        return graph.tensor_type.wrap(
+            np.asarray(function(self.array, axis=None if whole else over[0], keepdims=keepdim))
+        )
 
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Any:
         """``ln Σ eˣ``。"""
@@ -141,17 +171,18 @@ class Reducing:
 
     def softmax(self, dim: int, dtype: Any = None) -> Any:
         """沿 ``dim`` 归一化成概率。"""
-        x: Any = self if dtype is None else self.to(dtype)  # type: ignore[attr-defined]
+        x: Any = _floating(self if dtype is None else self.to(dtype), "softmax")
         return apply(activation.softmax, (x,), {"dim": axis(dim, self.array.ndim)})
 
     def log_softmax(self, dim: int, dtype: Any = None) -> Any:
         """softmax 的对数。"""
-        x: Any = self if dtype is None else self.to(dtype)  # type: ignore[attr-defined]
+        x: Any = _floating(self if dtype is None else self.to(dtype), "log_softmax")
         return apply(activation.log_softmax, (x,), {"dim": axis(dim, self.array.ndim)})
 
     def cumsum(self, dim: int) -> Any:
         """沿 ``dim`` 累加。"""
-        return apply(reduce.cumsum, (self,), {"dim": axis(dim, self.array.ndim)})
+        d = axis(dim, self.array.ndim)
+        return apply(reduce.cumsum, (self,), {"dim": d}) if self.array.ndim else self.clone()
 
     def all(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """是否全为真。"""
@@ -164,6 +195,8 @@ class Reducing:
     def sort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesIndices:
         """排序，返回（值，下标）；总是稳定的。"""
         d = axis(dim, self.array.ndim)
+        if self.array.ndim == 0:
+            return ValuesIndices(self.clone(), graph.tensor_type.wrap(np.zeros((), np.int64)))
         if descending:  # 反序之后稳定排序再反序，相等元素仍保持原来的先后
             order = np.flip(np.argsort(np.flip(self.array, d), axis=d, kind="stable"), d)
             return self._picked(self.array.shape[d] - 1 - order, d, True)
@@ -187,7 +220,9 @@ class Reducing:
 
     def nonzero(self, as_tuple: bool = False) -> Any:
         """非零元素的下标。"""
-        found = np.nonzero(self.array)
+        found = np.nonzero(np.atleast_1d(self.array))
+        if self.array.ndim == 0 and not as_tuple:
+            return graph.tensor_type.wrap(np.zeros((len(found[0]), 0), np.int64))
         if as_tuple:
             return tuple(graph.tensor_type.wrap(axis_index) for axis_index in found)
         return graph.tensor_type.wrap(np.stack(found, axis=1))

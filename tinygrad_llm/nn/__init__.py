@@ -1,5 +1,7 @@
 """神经网络：名字与 ``torch.nn`` 相同。"""
 
+# ruff: noqa: I001  名单一行排满，不逐行拆开
+
 from tinygrad_llm.nn import functional, init, utils
 from tinygrad_llm.nn.layers import (
     GELU, CrossEntropyLoss, Dropout, Embedding, Identity, LayerNorm, Linear, ModuleDict, ModuleList, MSELoss, ReLU,

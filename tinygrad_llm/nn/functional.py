@@ -14,8 +14,9 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.creation import where
-from tinygrad_llm.ops import activation, attention, linear as linear_ops, loss, norm, shape
+from tinygrad_llm.ops import activation, attention, loss, norm, shape
 from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops import linear as linear_ops
 from tinygrad_llm.ops.attention import rotary as _rotary
 from tinygrad_llm.random import default_generator
 from tinygrad_llm.tensor import Tensor
@@ -72,7 +73,14 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """整数 → 独热。"""
+    """整数 → 独热。
+
+    Raises:
+        RuntimeError: 类别为负，或不小于 ``num_classes``。
+    """
+    ids = tensor.array
+    if ids.size and (int(ids.min()) < 0 or 0 <= num_classes <= int(ids.max())):
+        raise RuntimeError(f"one_hot: class values must be in [0, {num_classes}), got {ids.min()} … {ids.max()}")
     n = int(tensor.array.max()) + 1 if num_classes == -1 else num_classes
     return Tensor.wrap((tensor.array[..., None] == np.arange(n)).astype(np.int64))
 
@@ -141,14 +149,14 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """``x σ(x)``。"""
-    y: Tensor = apply(ew.silu, (input,), {})
-    return input.write(y) if inplace else y  # type: ignore[no-any-return]
+    y: Tensor = apply(ew.silu, (input.clone() if inplace else input,), {})
+    return input.write(y) if inplace else y
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """``max(x, 0)``。"""
     y: Tensor = input.relu()
-    return input.write(y) if inplace else y  # type: ignore[no-any-return]
+    return input.write(y) if inplace else y
 
 
 def tanh(input: Tensor) -> Tensor:
@@ -184,7 +192,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     keep = default_generator.uniform(input.array.shape, np.float64) < 1 - p
     scale = 0.0 if p == 1 else 1 / (1 - p)
     y: Tensor = input * Tensor.wrap(keep.astype(input.array.dtype) * input.array.dtype.type(scale))
-    return input.write(y) if inplace else y  # type: ignore[no-any-return]
+    return input.write(y) if inplace else y
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -238,7 +246,8 @@ def scaled_dot_product_attention(
     if attn_mask is not None and is_causal:
         raise RuntimeError("scaled_dot_product_attention: explicit attn_mask should not be set when is_causal=True")
     factor = 1 / math.sqrt(query.array.shape[-1]) if scale is None else scale
-    if attn_mask is None and dropout_p == 0 and query.ndim >= 3:
+    aligned = query.array.shape[:-3] == key.array.shape[:-3] and key.array.shape[:-1] == value.array.shape[:-1]
+    if attn_mask is None and dropout_p == 0 and query.ndim >= 3 and aligned and query.array.size and key.array.size:
         return apply(attention.attention, (query, key, value), {"is_causal": is_causal, "scale": factor})  # type: ignore[no-any-return]
     if heads != kv_heads:
         key, value = (x.repeat_interleave(heads // kv_heads, dim=-3) for x in (key, value))
@@ -248,7 +257,10 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         visible = attn_mask.dtype is dtypes.bool
         scores = scores.masked_fill(attn_mask.logical_not(), float("-inf")) if visible else scores + attn_mask
-    return dropout(scores.softmax(-1), dropout_p, dropout_p > 0) @ value  # type: ignore[no-any-return]
+    weights = scores.softmax(-1)
+    if attn_mask is not None:  # 什么也看不见的行：softmax 是 0/0，与 torch 一样取 0
+        weights = weights.masked_fill(Tensor.wrap(np.isneginf(scores.array).all(-1, keepdims=True)), 0.0)
+    return dropout(weights, dropout_p, dropout_p > 0) @ value  # type: ignore[no-any-return]
 
 
 def _head_counts(query: Tensor, key: Tensor) -> tuple[int, int]:
@@ -297,7 +309,7 @@ def cross_entropy(
     _check_labels(labels, classes, ignore_index)
     if weight is None and label_smoothing == 0:
         y: Tensor = apply(loss.cross_entropy, (rows, labels), {"ignore_index": ignore_index, "reduction": reduction})
-        return y.reshape(expected) if reduction == "none" else y  # type: ignore[no-any-return]
+        return y.reshape(expected) if reduction == "none" else y
     return _weighted_cross_entropy(rows, labels, weight, ignore_index, reduction, label_smoothing, expected)
 
 
@@ -343,10 +355,10 @@ def nll_loss(input: Tensor, target: Tensor, ignore_index: int = -100, reduction:
     valid = Tensor.wrap(labels != ignore_index)
     picked = -input.gather(1, Tensor.wrap(np.where(valid.array, labels, 0)).unsqueeze(1)).squeeze(1)
     kept = picked.masked_fill(valid.logical_not(), 0.0)
-    return kept.sum() / int(valid.array.sum()) if reduction == "mean" else _reduce(kept, reduction)  # type: ignore[no-any-return]
+    return kept.sum() / int(valid.array.sum()) if reduction == "mean" else _reduce(kept, reduction)
 
 
 def _reduce(value: Tensor, reduction: str) -> Tensor:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
-    return value.mean() if reduction == "mean" else value.sum() if reduction == "sum" else value  # type: ignore[no-any-return]
+    return value.mean() if reduction == "mean" else value.sum() if reduction == "sum" else value

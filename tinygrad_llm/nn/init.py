@@ -29,12 +29,12 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
 
 def zeros_(tensor: Tensor) -> Tensor:
     """全 0。"""
-    return constant_(tensor, 0.0)
+    return constant_(tensor, 0.0)  # type: ignore[no-any-return]
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """全 1。"""
-    return constant_(tensor, 1.0)
+    return constant_(tensor, 1.0)  # type: ignore[no-any-return]
 
 
 @no_grad

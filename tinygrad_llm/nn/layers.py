@@ -331,8 +331,9 @@ class Sequential(Module):
         return self.children()
 
     def __getitem__(self, index: Any) -> Any:
-        found = list(self.children())[index]
-        return Sequential(*found) if isinstance(index, slice) else found
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._modules.items())[index]))
+        return list(self.children())[index]
 
     def append(self, module: Module) -> Sequential:
         """在末尾加一个模块。"""

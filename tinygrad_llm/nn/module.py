@@ -1,6 +1,6 @@
 """Module：参数、缓冲区与子模块组成的树。
 
-流入：``__setattr__`` 赋上来的参数与子模块；流出：``state_dict``、``parameters``、``train/eval``。下一站：``layers.py``。
+流入：``__setattr__`` 赋上来的参数与子模块；流出：``state_dict``、``parameters``、``train``。下一站：``layers.py``。
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ class Module:
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """前向，连同登记的钩子。"""
         for pre_hook in self.__dict__["_forward_pre_hooks"]:
             changed = pre_hook(self, args)
             if changed is not None:
@@ -241,7 +242,7 @@ class Module:
         missing = [n for n in own if n not in state_dict]
         unexpected = [n for n in state_dict if n not in own]
         problems = [
-            f"size mismatch for {n}: the checkpoint has {tuple(state_dict[n].shape)}, the model has {tuple(own[n].shape)}"
+            f"size mismatch for {n}: checkpoint {tuple(state_dict[n].shape)}, model {tuple(own[n].shape)}"
             for n in own
             if n in state_dict and state_dict[n].shape != own[n].shape
         ]
@@ -294,6 +295,7 @@ class Module:
                 for value in [*module._parameters.values(), *module._buffers.values()]:
                     if value is not None and value.is_floating_point():
                         value.array = value.detach().to(*args, **kwargs).array
+                        value.grad = None if value.grad is None else value.grad.to(*args, **kwargs)
         return self
 
     def float(self) -> Any:

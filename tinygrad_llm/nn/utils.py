@@ -49,11 +49,12 @@ def clip_grad_norm_(
 
 
 def total_norm(grads: Iterable[Any], norm_type: float = 2.0) -> float:
-    """若干数组合起来的范数；平方和在 float64 里累加。"""
+    """若干数组合起来的范数；各数组的平方和在自己的精度里算，再以 float64 相加。"""
     if norm_type == math.inf:
         return max((float(np.abs(g).max(initial=0)) for g in grads), default=0.0)
     if norm_type != 2:
-        return sum(float(np.sum(np.abs(g) ** norm_type, dtype=np.float64)) for g in grads) ** (1 / norm_type)
+        total = sum(float(np.sum(np.abs(g) ** norm_type, dtype=np.float64)) for g in grads)
+        return math.pow(total, 1 / norm_type)
     return math.sqrt(sum(float(np.dot(g.reshape(-1), g.reshape(-1))) for g in grads))
 
 

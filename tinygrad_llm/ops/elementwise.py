@@ -221,9 +221,10 @@ def clamp(x: Array, *, min: float | None = None, max: float | None = None) -> An
 
 
 def _outside(x: Any, low: float | None, high: float | None) -> Any:
-    below = False if low is None else x < low
-    above = False if high is None else x > high
-    return below | above
+    """落在区间之外的位置；NaN 也算在外，与 torch 一致。"""
+    if low is None:
+        return ~(x <= high)
+    return ~(x >= low) if high is None else ~((x >= low) & (x <= high))
 
 
 @op("y = x", x=lambda g: g)

@@ -15,10 +15,6 @@ from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import mean
 
 
-def as_rows(x: Array) -> Array:
-    return x.reshape(-1, x.shape[-1])
-
-
 def _layer_norm_vjp(
     g: Any, x: Any, weight: Any, mu: Any, rstd: Any, needs: tuple[bool, bool, bool]
 ) -> tuple[Any, Any, Any]:
@@ -29,7 +25,7 @@ def _layer_norm_vjp(
     """
     width = x.shape[-1]
     gs, xs, dx = as_rows(g), as_rows(x), np.empty(x.shape, x.dtype)
-    ds, average = dx.reshape(-1, width), np.full(width, 1 / width, x.dtype)
+    ds, average = as_rows(dx), np.full(width, 1 / width, x.dtype)
     dw, db = np.zeros(width, x.dtype), np.zeros(width, x.dtype)
     for rows in row_blocks(*xs.shape):
         grad, xhat, out = gs[rows], xs[rows] - mu[rows], ds[rows]
@@ -75,7 +71,7 @@ def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float
     """
     y = np.empty(x.shape, x.dtype)
     width = x.shape[-1]
-    xs, ys, average = as_rows(x), y.reshape(-1, width), np.full(width, 1 / width, x.dtype)
+    xs, ys, average = as_rows(x), as_rows(y), np.full(width, 1 / width, x.dtype)
     mu, rstd = np.empty((len(xs), 1), x.dtype), np.empty((len(xs), 1), x.dtype)
     for rows in row_blocks(*xs.shape):
         out = ys[rows]
@@ -95,7 +91,7 @@ def _rms_norm_vjp(g: Any, x: Any, weight: Any, rrms: Any, needs: tuple[bool, boo
     """与 LayerNorm 同理，只是没有均值一路：``∂L/∂x = (t - x̂ · mean(t ⊙ x̂)) / rms``，``t = g ⊙ w``。"""
     width = x.shape[-1]
     gs, xs, dx = as_rows(g), as_rows(x), np.empty(x.shape, x.dtype)
-    ds, dw = dx.reshape(-1, width), np.zeros(width, x.dtype)
+    ds, dw = as_rows(dx), np.zeros(width, x.dtype)
     for rows in row_blocks(*xs.shape):
         grad, out = gs[rows], ds[rows]
         xhat = xs[rows] * rrms[rows]
@@ -127,7 +123,7 @@ def rms_norm(x: Array, weight: Array | None, *, eps: float) -> Any:
     """
     y = np.empty(x.shape, x.dtype)
     width = x.shape[-1]
-    xs, ys = as_rows(x), y.reshape(-1, width)
+    xs, ys = as_rows(x), as_rows(y)
     rrms = np.empty((len(xs), 1), x.dtype)
     for rows in row_blocks(*xs.shape):
         rrms[rows, 0] = 1 / np.sqrt(np.vecdot(xs[rows], xs[rows]) / width + eps)

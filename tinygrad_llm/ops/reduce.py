@@ -39,7 +39,7 @@ def count(shape: tuple[int, ...], dim: Dims) -> int:
 @op("y = Σ x", x=lambda g, shapes, dim, keepdim: _spread(g, shapes, dim, keepdim))
 def sum(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     """``y = Σ x``：和对每一项的导数都是 1，所以梯度原样广播回去。"""
-    return np.add.reduce(x, axis=dim, keepdims=keepdim, dtype=np.int64 if x.dtype.kind in "biu" else None)
+    return x.sum(axis=dim, keepdims=keepdim, dtype=np.int64 if x.dtype.kind in "biu" else None)
 
 
 @op(
@@ -49,7 +49,7 @@ def sum(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
 def mean(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     """``y = (1/n) Σ x``。"""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.add.reduce(x, axis=dim, keepdims=keepdim) / np.asarray(count(x.shape, dim), dtype=x.dtype)
+        return x.sum(axis=dim, keepdims=keepdim) / np.asarray(count(x.shape, dim), dtype=x.dtype)
 
 
 def _tie_share(g: Any, x: Any, y: Any, shapes: tuple[tuple[int, ...], ...], dim: Dims, keepdim: bool) -> Any:
@@ -65,13 +65,13 @@ def _sum_keep(x: Any, dim: Dims) -> Any:
 @op("y = max x", x=lambda g, x, y, shapes, dim, keepdim: _tie_share(g, x, y, shapes, dim, keepdim))
 def amax(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     """``y = max x``；并列的最大值平分梯度，与 ``torch.amax`` 一致。"""
-    return np.maximum.reduce(x, axis=dim, keepdims=keepdim)
+    return x.max(axis=dim, keepdims=keepdim)
 
 
 @op("y = min x", x=lambda g, x, y, shapes, dim, keepdim: _tie_share(g, x, y, shapes, dim, keepdim))
 def amin(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     """``y = min x``；并列的最小值平分梯度。"""
-    return np.minimum.reduce(x, axis=dim, keepdims=keepdim)
+    return x.min(axis=dim, keepdims=keepdim)
 
 
 @op(
