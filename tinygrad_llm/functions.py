@@ -10,13 +10,12 @@ from typing import Any
 
 from tinygrad_llm.tensor import Tensor
 
-METHODS = (  # noqa: SIM905  一张名单，空格分开最好读
-    "abs add all amax amin any argmax argmin argsort chunk clamp clone cos cumsum div erf exp flatten flip gather "
-    "index_select isfinite isnan log log1p log_softmax logical_not logsumexp masked_fill masked_select matmul max "
-    "mean maximum min minimum mul neg nonzero norm numel permute pow reciprocal relu repeat_interleave reshape rsqrt "
-    "sigmoid sign sin softmax sort split sqrt square squeeze std sub sum t tanh topk transpose tril triu unbind "
-    "unsqueeze var"
-).split()
+METHODS = """
+abs add all amax amin any argmax argmin argsort chunk clamp clone cos cumsum div erf exp flatten flip gather
+index_select isfinite isnan log log1p log_softmax logical_not logsumexp masked_fill masked_select matmul max mean
+maximum min minimum mul neg nonzero norm numel permute pow reciprocal relu repeat_interleave reshape rsqrt sigmoid
+sign sin softmax sort split sqrt square squeeze std sub sum t tanh topk transpose tril triu unbind unsqueeze var
+"""
 
 
 def _as_function(name: str) -> Callable[..., Any]:
@@ -30,4 +29,4 @@ def _as_function(name: str) -> Callable[..., Any]:
     return function
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {name: _as_function(name) for name in METHODS}
+FUNCTIONS: dict[str, Callable[..., Any]] = {name: _as_function(name) for name in METHODS.split()}

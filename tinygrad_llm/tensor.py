@@ -110,25 +110,6 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
         """``Op`` 遇到 Tensor 时交到这里记图。"""
         return apply(op, args, attrs)  # type: ignore[no-any-return]
 
-    def watch(self, source: Tensor) -> None:
-        """记下自己是 ``source`` 的视图，此后共用写入次数。"""
-        self.version = source.version
-        self.base = source if source.base is None else source.base
-        self.base_node = self.base.node
-
-    def checked_view(self) -> Tensor:
-        """返回自己；底下的张量在图上被就地改写过，视图就已过时，不能再用。
-
-        Raises:
-            RuntimeError: 视图已过时。
-        """
-        if self.base is not None and self.base.node is not self.base_node:
-            raise RuntimeError(
-                "this view was taken before its base was modified by an inplace operation inside the graph; "
-                "tinygrad_llm does not rebase views: take the view again after the write."
-            )
-        return self
-
     # ---- 自动微分
 
     @property

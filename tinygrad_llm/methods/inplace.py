@@ -15,11 +15,13 @@ from tinygrad_llm.autograd.mode import is_grad_enabled
 
 
 class InPlace:
-    """就地写入的方法。"""
+    """就地写入的方法，以及「视图是否还作数」。"""
 
     array: Any
     version: Any
     write: Any
+    base: Any
+    base_node: Any
     clone: Any
     masked_fill: Any
 
@@ -28,6 +30,25 @@ class InPlace:
             have, wanted = dtypes.of(result.array), dtypes.of(self.array)
             raise RuntimeError(f"result type {have} can't be cast to the desired output type {wanted}")
         return self.write(result.to(dtypes.of(self.array)))
+
+    def watch(self, source: Any) -> None:
+        """记下自己是 ``source`` 的视图，此后共用写入次数。"""
+        self.version = source.version
+        self.base = source if source.base is None else source.base
+        self.base_node = self.base.node
+
+    def checked_view(self) -> Any:
+        """返回自己；底下的张量在图上被就地改写过，视图就已过时，不能再用。
+
+        Raises:
+            RuntimeError: 视图已过时。
+        """
+        if self.base is not None and self.base.node is not self.base_node:
+            raise RuntimeError(
+                "this view was taken before its base was modified by an inplace operation inside the graph; "
+                "tinygrad_llm does not rebase views: take the view again after the write."
+            )
+        return self
 
     def _kept(self, *others: Any) -> Any:
         """要记图时先拷一份原值：反向要用的是写入之前的数。"""
