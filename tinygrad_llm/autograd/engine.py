@@ -77,7 +77,8 @@ class _Pass:
         if slot[1] and not self.create_graph and slot[0].ndim:
             np.add(slot[0], g, out=slot[0])
         else:
-            slot[0], slot[1] = elementwise.add(slot[0], g), True
+            total = elementwise.add(slot[0], g)
+            slot[0], slot[1] = total if self.create_graph else np.asarray(total), True  # 0 维之和是标量，不是数组
 
     def run(self, capture: set[int]) -> None:
         """按创建次序从后往前走；``capture`` 里的节点把收齐的梯度另存一份。"""
