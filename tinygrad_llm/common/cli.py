@@ -83,7 +83,8 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
     取值的先后：命令行上的 flag，``--config`` 指定的 TOML 文件，字段的默认值。字段名里的下划线在 flag 里写作短横。
 
     Args:
-        config_type: dataclass 类型；字段下方的字符串就是帮助文字。
+        config_type: dataclass 类型；字段下方的字符串就是帮助文字。它可以有静态方法 ``implied_config(argv)``，
+            在没有 ``--config`` 时指出一个配置文件（例如续训沿用那次运行的配置）。
         argv: 动词之后的参数。
         prog: 到动词为止的命令，用于帮助与错误消息。
 
@@ -97,6 +98,9 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
     import tyro
 
     rest, config_file = _split_config_flag(list(argv), prog)
+    implied: Callable[[Sequence[str]], Path | None] | None = getattr(config_type, "implied_config", None)
+    if config_file is None and implied is not None:
+        config_file = implied(rest)
     default: Any = ABSENT
     if config_file is not None:
         default = _prefilled(config_type, read_toml(config_file, config_type), ABSENT, tyro.MISSING)

@@ -36,6 +36,7 @@ class TokenDataset:
     每个窗口恰好出现一次。凑不满一个窗口的结尾不用。
 
     Attributes:
+        ids: 全部 token。
         windows: 窗口总数，即一个 epoch 的样本数。
     """
 
@@ -66,7 +67,7 @@ class TokenDataset:
             )
         if not 0 <= seed < 2**64:
             raise UserError(f"seed must lie in [0, 2**64), got {seed}", fix="use a non-negative seed")
-        self._ids, self._context, self._batch_size, self._seed = ids, context, batch_size, seed
+        self.ids, self._context, self._batch_size, self._seed = ids, context, batch_size, seed
         self.windows: int = (ids.size - 1) // context
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
@@ -96,7 +97,7 @@ class TokenDataset:
         rows = self._batch_size // world
         first = step * self._batch_size + rank * rows  # 本批第一个样本在整个训练中的序号
         starts = self._windows(first, rows) * self._context
-        rows_of_ids = self._ids[starts[:, None] + np.arange(self._context + 1)].astype(np.int64)  # (B, T + 1)
+        rows_of_ids = self.ids[starts[:, None] + np.arange(self._context + 1)].astype(np.int64)  # (B, T + 1)
         return np.ascontiguousarray(rows_of_ids[:, :-1]), np.ascontiguousarray(rows_of_ids[:, 1:])
 
     def _windows(self, first: int, rows: int) -> npt.NDArray[np.int64]:

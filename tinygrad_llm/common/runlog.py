@@ -57,10 +57,10 @@ class RunLog:
             raise UserError(
                 "this folder already holds a run",
                 where=str(folder),
-                fix="continue it with --resume, or give the new run another --name",
+                fix="continue it with --resume, or give the new run another --run NAME",
             )
         if resume_step is not None and not held:
-            raise UserError("there is no run to resume", where=str(folder), fix="check --name, or drop --resume")
+            raise UserError("there is no run to resume", where=str(folder), fix="check --run, or drop --resume")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if resume_step is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,19 @@ def peak_memory_bytes() -> int:
     """
     if sys.platform == "win32":
         return 0
+    if sys.platform == "linux" and (high_water := re.search(rb"VmHWM:\s+(\d+) kB", _read(Path("/proc/self/status")))):
+        return int(high_water[1]) * 1024  # ru_maxrss 在 exec 之后仍带着父进程的峰值，这里不带
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS 给的是字节，Linux 给的是 KiB
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def hardware() -> dict[str, str]:

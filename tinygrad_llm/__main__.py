@@ -1,0 +1,14 @@
+"""``python -m tinygrad_llm VERB``：NumPy 引擎的命令行。"""
+
+import sys
+
+from tinygrad_llm.common.cli import Verb, main
+
+VERBS = {
+    "quickstart": Verb("tinygrad_llm.quickstart:main", "train the same GPT on NumPy and on torch, and compare them"),
+    "train": Verb("tinygrad_llm.train:main", "train a GPT on NumPy"),
+    "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
+}
+
+if __name__ == "__main__":
+    sys.exit(main("python -m tinygrad_llm", "A hand-written autograd in NumPy that trains and runs a GPT.", VERBS))

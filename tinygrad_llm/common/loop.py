@@ -1,0 +1,231 @@
+"""训练循环：记录、评估、采样、存档、停下——与引擎无关的部分只写一遍。
+
+流入：``Session`` 与一个 ``Engine``；流出：运行文件夹。每一步怎样前向、反传、更新，见两边的 ``Engine``：
+``tinygrad_llm/train.py`` 与 ``torch_llm/loop.py``。
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
+from tinygrad_llm.common.data import IGNORE_INDEX, evaluation_batches
+from tinygrad_llm.common.decode import Decoder, Sampling, decode
+from tinygrad_llm.common.errors import DivergedError, InterruptedRunError, OutOfDiskError
+from tinygrad_llm.common.initial import philox
+from tinygrad_llm.common.progress import Progress
+from tinygrad_llm.common.runlog import RunLog
+from tinygrad_llm.common.schedule import learning_rate
+from tinygrad_llm.common.session import TOKENIZER, Session, bits_per_byte
+from tinygrad_llm.common.signals import GracefulStop
+from tinygrad_llm.common.system import peak_memory_bytes
+from tinygrad_llm.common.toml import dump_toml
+
+MAX_SKIPPED = 10
+"""连续这么多步的损失或梯度非有限，就认定训练已经发散。"""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """一步训练的结果。
+
+    Attributes:
+        loss: 全局批次上每个有效 token 的平均损失。
+        grad_norm: 裁剪前的梯度全局范数。
+        updated: 参数是否更新了；损失或梯度非有限时跳过更新。
+    """
+
+    loss: float
+    grad_norm: float
+    updated: bool
+
+
+class Engine(Protocol):
+    """一个引擎：会训练一步、会评估、会生成、会交出与装回状态。
+
+    Attributes:
+        name: ``"numpy"`` 或 ``"torch"``。
+    """
+
+    name: str
+
+    def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
+        """用一个全局批次更新一步。"""
+
+    def evaluate(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
+        """一个批次的损失之和（纳特）。"""
+
+    def decoder(self) -> Decoder:
+        """带 KV 缓存的生成器。"""
+
+    def export(self) -> tuple[Arrays, Arrays, int]:
+        """交出参数、AdamW 的两个矩、优化器步数。"""
+
+    def restore(self, model: Arrays, moments: Arrays, optimizer_step: int) -> None:
+        """装回 ``export`` 的结果。"""
+
+
+def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult], None] | None = None) -> None:
+    """跑完一次训练。
+
+    Args:
+        session: ``session.prepare`` 的结果。
+        engine: 引擎；续训时其状态由这里装回。
+        on_step: 每步之后调用，参数是步号与结果。
+
+    Raises:
+        DivergedError: 连续多步非有限。
+        InterruptedRunError: 收到信号，已存档。
+        OutOfDiskError: 末尾的检查点写不下去。
+    """
+    settings = session.settings
+    if session.checkpoint is not None:
+        kept = session.checkpoint
+        engine.restore(kept.model, kept.optim, int(kept.state["optimizer_step"]))
+    resume_step = session.first_step if session.checkpoint is not None else None
+    with RunLog(settings.folder, resume_step=resume_step) as log, GracefulStop() as stop:
+        log.config(dump_toml(replace(settings, resume=False, stop_at=None)))  # 这两个只管这一回，不该带到下次续训
+        session.tokenizer.save(settings.folder / TOKENIZER)
+        label = f"{engine.name}:{settings.run}"
+        with Progress(settings.last_step, label, start=session.first_step) as progress:
+            _Loop(session, engine, log, stop, progress, on_step).run()
+
+
+class _Loop:
+    """一次训练的进行中状态。"""
+
+    def __init__(
+        self,
+        session: Session,
+        engine: Engine,
+        log: RunLog,
+        stop: GracefulStop,
+        progress: Progress,
+        on_step: Callable[[int, StepResult], None] | None,
+    ) -> None:
+        self.session, self.settings, self.engine = session, session.settings, engine
+        self.log, self.stop, self.progress, self.on_step = log, stop, progress, on_step
+        state = session.checkpoint.state if session.checkpoint is not None else {}
+        self.skipped = int(state.get("skipped_steps", 0))
+        self.skipped_in_a_row = 0
+
+    def run(self) -> None:
+        for step in range(self.session.first_step, self.settings.last_step):
+            self.one_step(step)
+            done = step + 1
+            last = done == self.settings.last_step
+            if last or _due(done, self.settings.eval_every):
+                self.evaluate(done)
+            if last or _due(done, self.settings.sample_every):
+                self.sample(done)
+            if self.stop.requested is not None and not last:
+                self.save(done, must=True)
+                raise InterruptedRunError(
+                    f"stopped by a signal after step {done}; the checkpoint is saved",
+                    where=str(self.settings.folder),
+                    fix=f"continue with --resume --run {self.settings.run}",
+                    exit_code=self.stop.exit_code,
+                )
+            if last or _due(done, self.settings.save_every):
+                self.save(done, must=last)
+
+    def one_step(self, step: int) -> None:
+        settings = self.settings
+        started_at = time.perf_counter()
+        x, y = self.session.train.batch(step)
+        lr = learning_rate(
+            step,
+            peak=settings.lr,
+            minimum=settings.lr * settings.min_lr_ratio,
+            warmup_steps=settings.warmup_steps,
+            total_steps=settings.steps,
+        )
+        result = self.engine.train_step(step, x, y, lr)
+        elapsed_s = time.perf_counter() - started_at
+        tokens_per_s = x.size / elapsed_s
+        memory = peak_memory_bytes()
+        self.log.metric(
+            step,
+            loss=result.loss,
+            lr=lr,
+            grad_norm=result.grad_norm,
+            tokens_per_s=tokens_per_s,
+            elapsed_s=elapsed_s,
+            memory_bytes=memory,
+        )
+        self.progress.update(step + 1, loss=result.loss, tokens_per_s=tokens_per_s, lr=lr, memory_bytes=memory)
+        if self.on_step is not None:
+            self.on_step(step, result)
+        self.guard(step, result)
+
+    def guard(self, step: int, result: StepResult) -> None:
+        if result.updated:
+            self.skipped_in_a_row = 0
+            return
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        self.progress.note(f"step {step}: loss {result.loss}, gradient norm {result.grad_norm}: update skipped")
+        if self.skipped_in_a_row >= MAX_SKIPPED:
+            raise DivergedError(
+                f"training diverged: {MAX_SKIPPED} steps in a row gave a non-finite loss or gradient",
+                where=f"step {step} of {self.settings.folder}",
+                fix="resume with a lower --lr, or train in --dtype float64 to find the cause",
+            )
+
+    def evaluate(self, step: int) -> None:
+        nats, tokens, n_bytes = 0.0, 0, 0
+        lengths = self.session.tokenizer.byte_lengths
+        for x, y in evaluation_batches(self.session.validation, self.session.model.context, self.settings.batch_size):
+            nats += self.engine.evaluate(x, y)
+            valid = y[y != IGNORE_INDEX]
+            tokens += valid.size
+            n_bytes += int(lengths[valid].sum())
+        loss, bits = nats / tokens, bits_per_byte(nats, n_bytes)
+        self.log.metric(step - 1, val_loss=loss, val_bits_per_byte=bits)
+        self.progress.note(f"step {step}: validation loss {loss:.4f} nats/token, {bits:.4f} bits/byte")
+
+    def sample(self, step: int) -> None:
+        tokenizer = self.session.tokenizer
+        sampling = Sampling(seed=self.settings.seed)
+        ids = decode(self.engine.decoder(), [tokenizer.eot], self.settings.sample_tokens, sampling)
+        text = tokenizer.decode(list(ids))
+        self.log.sample(step - 1, text)
+
+    def save(self, step: int, *, must: bool) -> None:
+        """存一个检查点；盘满时先接着训练、到点再试，末尾仍写不下才报错。"""
+        model, moments, optimizer_step = self.engine.export()
+        state = {
+            "engine": self.engine.name,
+            "model": self.session.model.to_dict(),
+            "settings": asdict(self.settings),
+            "tokenizer": self.session.tokenizer.digest,
+            "optimizer_step": optimizer_step,
+            "data_step": step,
+            "skipped_steps": self.skipped,
+            "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        }
+        try:
+            self.log.sync()
+            save_checkpoint(self.settings.folder, Checkpoint(step, model, moments, state), keep=self.settings.keep)
+        except OutOfDiskError as error:
+            if must:
+                raise
+            self.progress.note(f"warning: {error.problem}; training goes on, the next save tries again")
+
+
+def step_seed(seed: int, step: int) -> int:
+    """第 ``step`` 步里随机数（dropout）的种子：由步号决定，续训不必保存随机数状态。"""
+    return int(philox(seed, f"step {step}").integers(1 << 63))
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0

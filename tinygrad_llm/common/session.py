@@ -1,0 +1,183 @@
+"""训练之前的一切准备：分词器、数据、模型配置、运行文件夹、要接着走的检查点。
+
+流入：``TrainConfig``；流出：``Session``，两个引擎拿它就能开训。下一站：``loop.py``。
+所有用户可能弄错的事都在这里、在写下任何文件之前查出来。
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinygrad_llm.common.checkpoint import Checkpoint, check_tensors, load_checkpoint
+from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_shapes
+from tinygrad_llm.common.corpus import load_corpus, split_text
+from tinygrad_llm.common.data import Ids, TokenDataset, encode_corpus
+from tinygrad_llm.common.errors import CheckpointError, OutOfDiskError, UserError
+from tinygrad_llm.common.tokenizer import Tokenizer, load_tokenizer, train_bpe
+from tinygrad_llm.common.toml import load_toml
+from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Session:
+    """开训所需的一切。
+
+    Attributes:
+        settings: 训练设置。
+        model: 模型配置。
+        tokenizer: 分词器。
+        train: 训练批次。
+        validation: 验证集的 token。
+        train_text: 训练文本。
+        validation_text: 验证文本。
+        checkpoint: 要接着走的检查点；从头训练时为 ``None``。
+    """
+
+    settings: TrainConfig
+    model: GPTConfig
+    tokenizer: Tokenizer
+    train: TokenDataset
+    validation: Ids
+    train_text: str
+    validation_text: str
+    checkpoint: Checkpoint | None
+
+    @property
+    def first_step(self) -> int:
+        """从哪一步开始。"""
+        return 0 if self.checkpoint is None else self.checkpoint.step
+
+
+def prepare(settings: TrainConfig) -> Session:
+    """备齐一次训练。
+
+    Args:
+        settings: 训练设置。
+
+    Returns:
+        ``Session``；此时除了（续训时）读文件，什么也没写。
+
+    Raises:
+        UserError: 设置之间矛盾，或续训时改了不许改的设置。
+        DataError: 文本缺失、为空或太短。
+        CheckpointError: 检查点损坏，或与模型不符。
+        OutOfDiskError: 剩余空间放不下检查点。
+    """
+    _check_folder(settings)
+    corpus = load_corpus(settings.corpus)
+    train_text, validation_text = split_text(corpus.text, settings.val_fraction)
+    settings.model(settings.vocab_size)  # 先查模型配置：训练分词器要花时间
+    if settings.resume:
+        tokenizer = load_tokenizer(settings.folder / TOKENIZER)
+    else:
+        tokenizer = train_bpe(train_text, settings.vocab_size)
+    model = settings.model(tokenizer.vocab_size)
+    ids, validation = encode_corpus(train_text, tokenizer), encode_corpus(validation_text, tokenizer)
+    train = TokenDataset(
+        ids,
+        vocab_size=model.vocab_size,
+        context=model.context,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
+    checkpoint = _resumable(settings, model) if settings.resume else None
+    _check_space(settings, model)
+    return Session(settings, model, tokenizer, train, validation, train_text, validation_text, checkpoint)
+
+
+def _check_folder(settings: TrainConfig) -> None:
+    folder = settings.folder
+    if settings.resume:
+        if not (folder / "config.toml").is_file():
+            raise CheckpointError("there is no run to resume", where=str(folder), fix="check --run, or drop --resume")
+        before = load_toml(folder / "config.toml", TrainConfig)
+        changed = [name for name in FIXED_ON_RESUME if getattr(before, name) != getattr(settings, name)]
+        if changed:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+            raise UserError(
+                f"these settings cannot change on resume: {flags}", where=str(folder), fix="drop these flags"
+            )
+    elif (folder / "config.toml").exists() or (folder / "checkpoints").exists():
+        raise UserError(
+            "this folder already holds a run",
+            where=str(folder),
+            fix="continue it with --resume, or give the new run another --run NAME",
+        )
+
+
+def _resumable(settings: TrainConfig, model: GPTConfig) -> Checkpoint:
+    checkpoint = load_checkpoint(settings.folder)
+    shapes = parameter_shapes(model)
+    where = str(settings.folder / "checkpoints" / f"step_{checkpoint.step:06d}")
+    check_tensors(checkpoint.model, shapes, where=f"{where}/model.safetensors")
+    moments = {f"{kind}.{name}": shape for kind in ("exp_avg", "exp_avg_sq") for name, shape in shapes.items()}
+    check_tensors(checkpoint.optim, moments, where=f"{where}/optim.safetensors")
+    if checkpoint.step >= settings.last_step:
+        raise UserError(
+            f"the run already has {checkpoint.step} steps and --steps is {settings.last_step}",
+            where=str(settings.folder),
+            fix="raise --steps (and drop or raise --stop-at) to train further",
+        )
+    return checkpoint
+
+
+def _check_space(settings: TrainConfig, model: GPTConfig) -> None:
+    """检查点含参数与两个矩；轮换时新旧并存。"""
+    itemsize = 4 if settings.dtype == "float32" else 8
+    needed = parameter_count(model) * 3 * itemsize * (settings.keep + 1)
+    existing = next(path for path in [settings.folder, *settings.folder.absolute().parents] if path.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise OutOfDiskError(
+            f"not enough disk space for the checkpoints (needs {needed:,} bytes, {free:,} free)",
+            where=str(settings.folder),
+            fix="free some space, lower --keep, or choose another --runs-dir",
+        )
+
+
+def micro_batches(settings: TrainConfig, x: Any, y: Any) -> list[tuple[Any, Any]]:
+    """把一个全局批次切成 ``accumulate`` 个微批。"""
+    size = settings.batch_size // settings.accumulate
+    return [(x[i : i + size], y[i : i + size]) for i in range(0, settings.batch_size, size)]
+
+
+def bits_per_byte(nats: float, n_bytes: int) -> float:
+    """总的负对数似然（纳特）换算成每字节比特数。"""
+    return nats / math.log(2) / n_bytes
+
+
+def load_trained(folder: Path) -> tuple[GPTConfig, Tokenizer, Checkpoint]:
+    """为生成载入一个训练好的模型。
+
+    Args:
+        folder: 运行文件夹，或其中的某个检查点文件夹。
+
+    Returns:
+        模型配置、分词器、检查点。
+
+    Raises:
+        CheckpointError: 缺失、损坏，或与配置不符。
+    """
+    if not folder.exists():
+        raise CheckpointError("no such run", where=str(folder), fix="check --run, or train it first")
+    checkpoint = load_checkpoint(folder)
+    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
+    model = checkpoint.state.get("model")
+    if not isinstance(model, dict):
+        raise CheckpointError("the checkpoint names no model configuration", where=str(folder), fix="train it again")
+    config = GPTConfig.from_dict(model)
+    tokenizer = load_tokenizer(run / TOKENIZER)
+    if tokenizer.vocab_size != config.vocab_size or tokenizer.digest != checkpoint.state.get("tokenizer"):
+        raise CheckpointError(
+            "the tokenizer is not the one that the model was trained with",
+            where=str(run / TOKENIZER),
+            fix="restore the run's own tokenizer.json",
+        )
+    check_tensors(checkpoint.model, parameter_shapes(config), where=str(folder))
+    return config, tokenizer, checkpoint

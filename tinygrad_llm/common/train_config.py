@@ -1,0 +1,196 @@
+"""训练与生成的设置：两个引擎、同样的 flag。
+
+流入：命令行与 TOML；流出：一次校验完毕的冻结 dataclass。下一站：``session.py``。
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from tinygrad_llm.common.config import GPTConfig, preset
+from tinygrad_llm.common.errors import UserError
+
+DType = Literal["float32", "float64"]
+
+MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "dropout")
+FIXED_ON_RESUME = ("preset", *MODEL_FIELDS, "corpus", "vocab_size", "val_fraction", "batch_size", "dtype", "seed")
+"""续训时不许改动的设置：改了就不再是同一次训练。"""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """一次训练的全部设置。"""
+
+    run: str = "toy"
+    """运行名；结果写在 ``RUNS_DIR/RUN/``。"""
+    runs_dir: str = "runs"
+    """放各次运行的文件夹。"""
+    resume: bool = False
+    """接着这个运行最近的检查点继续；未给出的设置沿用原来的。"""
+    preset: str = "toy"
+    """模型预设名。"""
+    context: int | None = None
+    """覆盖预设：上下文长度（token）。"""
+    n_layer: int | None = None
+    """覆盖预设：层数。"""
+    n_head: int | None = None
+    """覆盖预设：查询头数。"""
+    n_kv_head: int | None = None
+    """覆盖预设：键值头数。"""
+    n_embd: int | None = None
+    """覆盖预设：宽度。"""
+    dropout: float | None = None
+    """覆盖预设：dropout 概率。"""
+    corpus: str = "python-docs"
+    """文本：``python-docs``、``python-source``，或文件、文件夹的路径。"""
+    vocab_size: int = 1024
+    """训练分词器的词表大小。"""
+    val_fraction: float = 0.1
+    """末尾留作验证的比例。"""
+    steps: int = 300
+    """总步数。"""
+    stop_at: int | None = None
+    """做完这一步就存档退出；学习率仍按总步数安排。"""
+    batch_size: int = 16
+    """每步的序列数（整个全局批次）。"""
+    accumulate: int = 1
+    """每步分成几个微批依次反传；结果与不分相同，内存更小。"""
+    lr: float = 3e-3
+    """峰值学习率。"""
+    min_lr_ratio: float = 0.1
+    """末尾学习率与峰值之比。"""
+    warmup_steps: int = 20
+    """线性预热的步数。"""
+    weight_decay: float = 0.1
+    """矩阵参数的权重衰减。"""
+    beta1: float = 0.9
+    """AdamW 一阶矩的衰减率。"""
+    beta2: float = 0.95
+    """AdamW 二阶矩的衰减率。"""
+    eps: float = 1e-8
+    """AdamW 分母里的小数。"""
+    grad_clip: float = 1.0
+    """梯度全局范数的上限。"""
+    dtype: DType = "float32"
+    """参数与运算的浮点类型。"""
+    seed: int = 0
+    """初始权重、数据次序、dropout 与样本的种子。"""
+    eval_every: int = 100
+    """每隔几步在验证集上评估；0 表示只在末尾评估。"""
+    sample_every: int = 100
+    """每隔几步生成一段样本；0 表示只在末尾生成。"""
+    sample_tokens: int = 100
+    """每段样本的 token 数。"""
+    save_every: int = 100
+    """每隔几步存一个检查点；0 表示只在末尾存。"""
+    keep: int = 2
+    """保留最近的几个检查点。"""
+
+    def __post_init__(self) -> None:
+        problems = [*self._count_problems(), *self._rate_problems()]
+        if not self.run or Path(self.run).name != self.run or self.run in (".", ".."):
+            problems.append(f"--run must be a plain folder name, got {self.run!r}")
+        if self.dtype not in ("float32", "float64"):
+            problems.append(f"--dtype must be float32 or float64, got {self.dtype!r}")
+        if not problems and self.batch_size % self.accumulate:
+            problems.append(f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}")
+        if problems:
+            raise UserError("; ".join(problems), where="training settings", fix="correct the flags named above")
+
+    @property
+    def folder(self) -> Path:
+        """运行文件夹。"""
+        return Path(self.runs_dir) / self.run
+
+    @property
+    def last_step(self) -> int:
+        """这一回做到哪一步为止。"""
+        return self.steps if self.stop_at is None else min(self.stop_at, self.steps)
+
+    def model(self, vocab_size: int) -> GPTConfig:
+        """预设加上覆盖，得到模型配置。"""
+        return preset(self.preset, vocab_size=vocab_size, **{name: getattr(self, name) for name in MODEL_FIELDS})
+
+    @staticmethod
+    def implied_config(argv: Sequence[str]) -> Path | None:
+        """``--resume`` 意味着以那次运行自己的 ``config.toml`` 作各设置的缺省值。
+
+        Args:
+            argv: 动词之后的参数。
+
+        Returns:
+            配置文件的路径；没有 ``--resume`` 或那里还没有配置时为 ``None``。
+        """
+        if "--resume" not in argv:
+            return None
+        given = {f.name: str(f.default) for f in fields(TrainConfig) if f.name in ("run", "runs_dir")}
+        words = list(argv)
+        for i, word in enumerate(words):
+            flag, equals, value = word.partition("=")
+            name = flag.removeprefix("--").replace("-", "_")
+            if name in given and (equals or i + 1 < len(words)):
+                given[name] = value if equals else words[i + 1]
+        path = Path(given["runs_dir"]) / given["run"] / "config.toml"
+        return path if path.is_file() else None
+
+    def _count_problems(self) -> list[str]:
+        least = {
+            "vocab_size": 257, "steps": 1, "stop_at": 1, "batch_size": 1, "accumulate": 1, "warmup_steps": 0, "seed": 0,
+            "eval_every": 0, "sample_every": 0, "sample_tokens": 0, "save_every": 0, "keep": 1,
+        }  # fmt: skip
+        return [
+            f"--{name.replace('_', '-')} must be at least {low}, got {getattr(self, name)}"
+            for name, low in least.items()
+            if getattr(self, name) is not None and getattr(self, name) < low
+        ]
+
+    def _rate_problems(self) -> list[str]:
+        ranges = {
+            "lr": (0, math.inf), "min_lr_ratio": (0, 1), "weight_decay": (0, math.inf), "beta1": (0, 1 - 1e-12),
+            "beta2": (0, 1 - 1e-12), "eps": (0, math.inf), "val_fraction": (1e-6, 0.9), "grad_clip": (1e-12, math.inf),
+        }  # fmt: skip
+        return [
+            f"--{name.replace('_', '-')} must be a number from {low:g} to {high:g}, got {getattr(self, name)}"
+            for name, (low, high) in ranges.items()
+            if not (math.isfinite(getattr(self, name)) and low <= getattr(self, name) <= high)
+        ]
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """生成文字的设置。"""
+
+    run: str = "toy"
+    """运行名，或运行文件夹、检查点文件夹的路径。"""
+    runs_dir: str = "runs"
+    """放各次运行的文件夹。"""
+    prompt: str = ""
+    """开头；留空则从文本起始符开始。"""
+    tokens: int = 200
+    """生成的 token 数。"""
+    temperature: float = 0.8
+    """温度；0 表示总取概率最大的。"""
+    top_k: int | None = None
+    """只在概率最大的 k 个里抽。"""
+    top_p: float | None = None
+    """只在累计概率达到 p 的最小集合里抽。"""
+    seed: int = 0
+    """抽样的种子；同一种子在两个引擎上得到同样的 token。"""
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1 or self.seed < 0:
+            raise UserError(
+                f"--tokens must be at least 1 and --seed at least 0, got {self.tokens} and {self.seed}",
+                where="generation settings",
+                fix="correct the flags named above",
+            )
+
+    @property
+    def folder(self) -> Path:
+        """运行名对应的文件夹；本身就是现成的路径时原样返回。"""
+        named = Path(self.runs_dir) / self.run
+        return named if named.exists() or not Path(self.run).exists() else Path(self.run)

@@ -1,0 +1,13 @@
+"""``python -m torch_llm VERB``：PyTorch 引擎的命令行。"""
+
+import sys
+
+from tinygrad_llm.common.cli import Verb, main
+
+VERBS = {
+    "pretrain": Verb("torch_llm.pretrain:main", "train a GPT on torch"),
+    "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
+}
+
+if __name__ == "__main__":
+    sys.exit(main("python -m torch_llm", "The same GPT in PyTorch.", VERBS))
