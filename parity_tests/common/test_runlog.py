@@ -101,7 +101,7 @@ def test_existing_run_is_overwritten(tmp_path: Path, trace: str) -> None:
     (folder / trace).write_text("precious")
     with pytest.raises(UserError) as caught:
         RunLog(folder)
-    for fragment in (str(folder), "--resume", "--name"):
+    for fragment in (str(folder), "--resume", "--run"):
         assert fragment in str(caught.value)
     assert contents(folder) == {trace: b"precious"}
 

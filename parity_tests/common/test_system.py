@@ -16,12 +16,15 @@ from tinygrad_llm.common.system import git_commit, hardware, peak_memory_bytes
 
 @pytest.mark.skipif(sys.platform == "win32", reason="not available on Windows")
 def test_peak_memory_has_the_wrong_unit() -> None:
-    """占用 200 MB 之后，峰值至少是 200 MB，但不到它的一百倍；释放之后不降。"""
+    """占用 200 MB 之后，峰值至少是 200 MB，但不到它的一百倍；释放之后不降。
+
+    Linux 的 ``VmHWM`` 由各线程的计数汇总而来，有几十页的出入，所以留 1 MiB 的余地。
+    """
     block = np.ones(200_000_000, np.uint8)
     peak = peak_memory_bytes()
     assert block.nbytes < peak < 100 * block.nbytes
     del block
-    assert peak_memory_bytes() >= peak
+    assert peak_memory_bytes() >= peak - (1 << 20)
 
 
 def test_hardware_lacks_a_field() -> None:
