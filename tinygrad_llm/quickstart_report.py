@@ -13,7 +13,17 @@ import numpy as np
 
 from tinygrad_llm.common.config import parameter_count
 from tinygrad_llm.common.progress import format_bytes, format_duration
-from tinygrad_llm.common.report import Section, Series, line_chart, page, preformatted, table, tiles, write_page
+from tinygrad_llm.common.report import (
+    Section,
+    Series,
+    line_chart,
+    page,
+    preformatted,
+    side_by_side,
+    table,
+    tiles,
+    write_page,
+)
 from tinygrad_llm.common.system import git_commit, hardware
 from tinygrad_llm.common.toml import dump_toml
 
@@ -127,10 +137,12 @@ def _curves(results: Results) -> Section:
         gap = np.abs(np.array(ours) - np.array(other)) / np.array(other)
         shown = [(s, float(g)) for s, g in zip(steps, gap, strict=True) if g > 0]
         gaps.append(Series(f"{labels[run]} 与 NumPy", [s for s, _ in shown], [g for _, g in shown]))
-    body = line_chart(curves, title="训练损失", x_label="步", y_label="纳特 / token")
-    body += line_chart(gaps, title="每步损失的相对差", x_label="步", y_label="|Δ| / 损失", log_y=True)
+    charts = [
+        line_chart(curves, title="训练损失", x_label="步", y_label="纳特 / token"),
+        line_chart(gaps, title="每步损失的相对差", x_label="步", y_label="|Δ| / 损失", log_y=True),
+    ]
     note = "三条曲线重合到看不出差别；第二张图画的就是它们的差（逐位相同的步不画）。"
-    return Section("损失曲线", body, note)
+    return Section("损失曲线", side_by_side(charts), note)
 
 
 def _gradients(results: Results) -> Section:

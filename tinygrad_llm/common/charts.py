@@ -89,7 +89,8 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: s
         axes.set_ylabel(y_label)
         _format_axes(axes, log_y)
         if len(series) > 1:
-            axes.legend(frameon=False, labelcolor=INK)
+            # 放在坐标框上方，不遮曲线
+            axes.legend(frameon=False, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(series))
         return _figure_html(figure, title)
 
 

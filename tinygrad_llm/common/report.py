@@ -26,6 +26,7 @@ __all__ = [
     "line_chart",
     "page",
     "preformatted",
+    "side_by_side",
     "table",
     "tiles",
     "training_report",
@@ -120,6 +121,18 @@ def _cell(value: Any) -> str:
     return f"<td>{'–' if value is None else escape(str(value))}</td>"
 
 
+def side_by_side(charts: Sequence[str]) -> str:
+    """几张图并排；屏幕窄时自动排成一列。
+
+    Args:
+        charts: ``line_chart`` 与 ``bar_chart`` 的结果。
+
+    Returns:
+        HTML 片段。
+    """
+    return f'<div class="charts">{"".join(charts)}</div>'
+
+
 def preformatted(text: str) -> str:
     """一段原样显示的文字，太长的行会折。
 
@@ -162,8 +175,7 @@ def training_report(folder: Path) -> Path:
     sections = [Section("概览", tiles(_overview(metrics)))]
     charts = _training_charts(metrics)
     if charts:
-        body = f'<div class="charts">{"".join(charts)}</div>'
-        sections.append(Section("曲线", body, "淡色是每一步，深色是滑动平均。"))
+        sections.append(Section("曲线", side_by_side(charts), "淡色是每一步，深色是滑动平均。"))
     if samples := _spread(read_samples(folder), MAX_SAMPLES):
         body = "".join(f"<h3>第 {step:,} 步</h3>{preformatted(_clipped(text))}" for step, text in samples)
         sections.append(Section("样本", body, "同一个模型在训练途中写下的文字，由早到晚。"))
