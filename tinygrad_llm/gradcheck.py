@@ -136,7 +136,7 @@ def _numeric_jacobian(func: Callable[..., Any], args: Sequence[Any], o: int, i: 
     for column in range(original.size):
         values = []
         for step in (eps, -eps):
-            moved = np.array(original)
+            moved = np.array(original, order="C")  # 保证 reshape(-1) 是视图
             moved.reshape(-1)[column] += step
             shifted = Tensor.wrap(moved).requires_grad_()
             values.append(_outputs(func, [*args[:i], shifted, *args[i + 1 :]])[o].array.reshape(-1).astype(np.float64))
