@@ -141,7 +141,7 @@ def cat(*tensors: Array, dim: int) -> Any:
 @op("y = x（反序）", x=lambda g, dim: flip(g, dim=dim))
 def flip(x: Array, *, dim: Shape) -> Any:
     """沿 ``dim`` 反序。"""
-    return np.ascontiguousarray(np.flip(x, axis=dim))
+    return np.array(np.flip(x, axis=dim), order="C")
 
 
 @op("y = 下三角(x)", x=lambda g, diagonal: tril(g, diagonal=diagonal))

@@ -92,8 +92,8 @@ class Optimizer:
 
     def _update_one(self, p: Tensor, grad: Array, group: dict[str, Any]) -> None:
         """在连续的内存上更新；参数本身不连续（例如转置来的）时，算完再写回。"""
-        theta = np.ascontiguousarray(p.array)
-        self.update(theta, np.ascontiguousarray(grad), self.state[p], group)
+        theta = np.asarray(p.array, order="C")
+        self.update(theta, np.asarray(grad, order="C"), self.state[p], group)
         if theta is not p.array:
             p.array[...] = theta
         p.version.writes += 1
