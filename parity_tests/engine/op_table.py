@@ -1,0 +1,269 @@
+"""每个算子一行：怎样抽它的输入与属性、torch 里的同一个函数、要不要查二阶导。
+
+流入：hypothesis 的取样函数；流出：``Case``（输入数组与属性）。下一站：``test_ops.py``。
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hypothesis import strategies as st
+
+from parity_tests.engine import shape_cases as sc
+from parity_tests.strategies import Draw, array, booleans, broadcastable, integers, shapes
+from torch_llm.functional import rotary
+
+Case = tuple[list[Any], dict[str, Any]]
+"""一次调用：位置参数（浮点数组可求导，其余是下标、掩码或 ``None``）与属性。"""
+
+
+class Row(NamedTuple):
+    """一个算子的对照。
+
+    Attributes:
+        draw: ``(取样函数, 是否为差分准备)`` → ``Case``；为差分准备时取值小而平滑，避开拐点与极点。
+        twin: torch 里的同一个函数，参数与算子相同。
+        second: 查二阶导时用的 torch 函数；缺省就是 ``twin``。torch 的某些融合实现自己没有（或有误）二阶导。
+    """
+
+    draw: Callable[[Draw, bool], Case]
+    twin: Callable[..., Any]
+    second: Callable[..., Any] | None = None
+
+
+def _size(draw: Draw, small: bool, min_dims: int = 0, min_side: int = 0) -> tuple[int, ...]:
+    if small:
+        return draw(shapes(min_dims, max(2, min_dims), 1).filter(lambda s: math.prod(s) <= 6))  # type: ignore[no-any-return]
+    return draw(shapes(min_dims, 4, min_side))  # type: ignore[no-any-return]
+
+
+def _unary(domain: str, *edges: str) -> Callable[[Draw, bool], Case]:
+    """一元算子：差分时取 ``domain``，与 torch 对照时还取 ``edges``（拐点、极点、很大的数）。"""
+
+    def draw(draw: Draw, small: bool) -> Case:
+        chosen = domain if small else draw(st.sampled_from([domain, *edges]))
+        return [array(draw, _size(draw, small), chosen)], {}
+
+    return draw
+
+
+def _binary(domains: tuple[str, str], *edges: str) -> Callable[[Draw, bool], Case]:
+    """二元算子：形状互相可广播。"""
+
+    def draw(draw: Draw, small: bool) -> Case:
+        found = draw(broadcastable(2, 2 if small else 4, 1 if small else 0))
+        edge = None if small else draw(st.sampled_from([None, *edges]))
+        return [array(draw, s, edge or d) for s, d in zip(found, domains, strict=True)], {}
+
+    return draw
+
+
+def _pow_scalar(draw: Draw, small: bool) -> Case:
+    exponent = draw(st.sampled_from([-2, -1, -0.5, 0, 0.5, 1, 2, 3, 2.5]))
+    domain = "positive" if small or exponent != int(exponent) or exponent < 0 else "ties"
+    return [array(draw, _size(draw, small), domain)], {"exponent": exponent}
+
+
+def _where(draw: Draw, small: bool) -> Case:
+    cond, a, b = draw(broadcastable(3, 2 if small else 4, 1 if small else 0))
+    return [booleans(draw, cond), array(draw, a), array(draw, b)], {}
+
+
+def _masked_fill(draw: Draw, small: bool) -> Case:
+    x, mask = draw(broadcastable(2, 2 if small else 4, 1 if small else 0))
+    value = draw(st.sampled_from([0.0, 2.5] if small else [0.0, 2.5, float("-inf")]))
+    return [array(draw, x), booleans(draw, mask)], {"value": value}
+
+
+def _clamp(draw: Draw, small: bool) -> Case:
+    low, high = draw(st.sampled_from([(None, 1.0), (-1.0, None), (-1.0, 1.0), (0.0, 0.0), (-0.3, 0.2)]))
+    domain = "smooth" if small else draw(st.sampled_from(["any", "ties"]))
+    return [array(draw, _size(draw, small), domain)], {"min": low, "max": high}
+
+
+def _cast(draw: Draw, small: bool) -> Case:
+    return [array(draw, _size(draw, small))], {"dtype": np.float64 if small else np.float32}
+
+
+def _reduce(domain: str, *edges: str, min_side: int = 1) -> Callable[[Draw, bool], Case]:
+    """归约：``dim`` 是非空的轴号元组（0 维时为空）。"""
+
+    def draw(draw: Draw, small: bool) -> Case:
+        shape = _size(draw, small, min_side=min_side)
+        dim = tuple(sorted(draw(st.sets(st.integers(0, len(shape) - 1), min_size=1)))) if shape else ()
+        chosen = domain if small else draw(st.sampled_from([domain, *edges]))
+        return [array(draw, shape, chosen)], {"dim": dim, "keepdim": draw(st.booleans())}
+
+    return draw
+
+
+def _reduction(name: str) -> Callable[..., Any]:
+    """torch 的归约函数；0 维时沿第 0 轴。"""
+
+    def twin(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
+        return getattr(torch, name)(x, dim=dim or 0, keepdim=keepdim)
+
+    return twin
+
+
+def _along_dim(domain: str, *edges: str) -> Callable[[Draw, bool], Case]:
+    """沿一根轴的算子。"""
+
+    def draw(draw: Draw, small: bool) -> Case:
+        shape = _size(draw, small, min_dims=1, min_side=1)
+        chosen = domain if small else draw(st.sampled_from([domain, *edges]))
+        return [array(draw, shape, chosen)], {"dim": draw(st.integers(0, len(shape) - 1))}
+
+    return draw
+
+
+def _attention(draw: Draw, small: bool) -> Case:
+    side = st.integers(1, 2 if small else 4)
+    lead = (draw(side),) if draw(st.booleans()) else ()
+    kv, group, t, s, d, width = (draw(side) if i != 1 else draw(st.integers(1, 2)) for i in range(6))
+    q, k, v = ((*lead, kv * group, t, d), (*lead, kv, s, d), (*lead, kv, s, width))
+    scale = draw(st.sampled_from([1.0, 0.5, 1 / math.sqrt(d)]))
+    return [array(draw, n) for n in (q, k, v)], {"is_causal": draw(st.booleans()), "scale": scale}
+
+
+def _attention_twin(q: Any, k: Any, v: Any, is_causal: bool, scale: float) -> Any:
+    """按定义写的注意力；torch 的融合实现没有二阶导，另在 ``test_nn_functional.py`` 对照。"""
+    group = q.shape[-3] // k.shape[-3]
+    k, v = (x.repeat_interleave(group, dim=-3) for x in (k, v))
+    scores = (q @ k.mT) * scale
+    if is_causal:
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(future, float("-inf"))
+    return scores.softmax(-1) @ v
+
+
+def _rotary(draw: Draw, small: bool) -> Case:
+    lead = draw(shapes(0, 2, 1)) if not small else ()
+    t, half = draw(st.integers(1, 3)), draw(st.integers(1, 3 if not small else 1))
+    angle = array(draw, (t, half), layout=False)
+    return [array(draw, (*lead, t, 2 * half)), np.cos(angle), np.sin(angle)], {}
+
+
+def _matmul(draw: Draw, small: bool) -> Case:
+    first, second = ((), ()) if small else draw(broadcastable(2, 2))
+    n, k, m = (draw(st.integers(1 if small else 0, 2 if small else 4)) for _ in range(3))
+    return [array(draw, (*first, n, k)), array(draw, (*second, k, m))], {}
+
+
+def _linear(draw: Draw, small: bool) -> Case:
+    lead = (2,) if small else draw(shapes(0, 3))
+    wide, out = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    bias = array(draw, (out,)) if draw(st.booleans()) else None
+    return [array(draw, (*lead, wide)), array(draw, (out, wide)), bias], {}
+
+
+def _cross_entropy(draw: Draw, small: bool) -> Case:
+    n, classes = draw(st.integers(1 if small else 0, 3 if small else 6)), draw(st.integers(1, 5))
+    target = integers(draw, (n,), 0, classes)
+    target = np.where(booleans(draw, (n,)), target, draw(st.sampled_from([-100, 0])))
+    attrs = {
+        "ignore_index": draw(st.sampled_from([-100, 0])),
+        "reduction": draw(st.sampled_from(["sum", "none", "mean"])),
+    }
+    target = np.where((target == -100) & (attrs["ignore_index"] != -100), 0, target)
+    if small and (target == attrs["ignore_index"]).all():
+        attrs["reduction"] = "sum"  # 一行有效的也没有时均值是 NaN，无从差分
+    domain = "any" if small else draw(st.sampled_from(["any", "large"]))
+    return [array(draw, (n, classes), domain), target], attrs
+
+
+def _norm(count: int) -> Callable[[Draw, bool], Case]:
+    """归一化：``count`` 个可有可无的 ``(D,)`` 参数。"""
+
+    def draw(draw: Draw, small: bool) -> Case:
+        lead, width = (2,) if small else draw(shapes(0, 3)), draw(st.integers(1, 3 if small else 8))
+        affine = [array(draw, (width,)) if draw(st.booleans()) else None for _ in range(count)]
+        eps = 0.1 if small else draw(st.sampled_from([1e-5, 1e-2]))
+        return [array(draw, (*lead, width), "any" if small else "large"), *affine], {"eps": eps}
+
+    return draw
+
+
+def _layer_norm_twin(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """按定义写的 LayerNorm：torch 的融合实现在没有 weight 时求不了二阶导。"""
+    y = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + eps).sqrt()
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+TABLE: dict[str, Row] = {
+    "add": Row(_binary(("any", "any")), torch.add),
+    "sub": Row(_binary(("any", "any")), torch.sub),
+    "mul": Row(_binary(("any", "any")), torch.mul),
+    "div": Row(_binary(("any", "nonzero"), "ties"), torch.div),
+    "neg": Row(_unary("any"), torch.neg),
+    "pow": Row(_binary(("positive", "any"), "ties"), torch.pow),
+    "pow_scalar": Row(_pow_scalar, lambda x, exponent: x**exponent),
+    "exp": Row(_unary("any", "large"), torch.exp),
+    "log": Row(_unary("positive", "ties"), torch.log),
+    "log1p": Row(_unary("positive", "ties"), torch.log1p),
+    "sqrt": Row(_unary("positive", "ties"), torch.sqrt),
+    "rsqrt": Row(_unary("positive", "ties"), torch.rsqrt),
+    "sin": Row(_unary("any", "large"), torch.sin),
+    "cos": Row(_unary("any", "large"), torch.cos),
+    "tanh": Row(_unary("any", "large"), torch.tanh),
+    "erf": Row(_unary("any", "large"), torch.erf),
+    "sigmoid": Row(_unary("any", "large"), torch.sigmoid),
+    "silu": Row(_unary("any", "large"), F.silu),
+    "relu": Row(_unary("smooth", "ties"), torch.relu),
+    "abs": Row(_unary("smooth", "ties"), torch.abs),
+    "sign": Row(_unary("smooth", "ties"), torch.sign),
+    "maximum": Row(_binary(("smooth", "positive"), "ties"), torch.maximum),
+    "minimum": Row(_binary(("smooth", "positive"), "ties"), torch.minimum),
+    "where": Row(_where, torch.where),
+    "masked_fill": Row(_masked_fill, lambda x, mask, value: torch.masked_fill(x, mask, value)),
+    "clamp": Row(_clamp, lambda x, min, max: torch.clamp(x, min, max)),
+    "clone": Row(_unary("any"), torch.clone),
+    "cast": Row(_cast, lambda x, dtype: x.to(torch.float64 if dtype is np.float64 else torch.float32)),
+    "reshape": Row(sc.reshape, lambda x, shape: x.reshape(shape)),
+    "permute": Row(sc.permute, lambda x, dims: x.permute(dims)),
+    "expand": Row(sc.expand, lambda x, shape: x.expand(shape)),
+    "index": Row(sc.index, sc.index_twin),
+    "scatter_index": Row(sc.scatter_index, sc.scatter_index_twin),
+    "index_put": Row(sc.index_put, sc.index_put_twin),
+    "gather": Row(sc.gather, lambda x, index, dim: torch.gather(x, dim, index)),
+    "scatter_add_zeros": Row(
+        sc.scatter_add, lambda g_in, index, dim, shape: g_in.new_zeros(shape).scatter_add(dim, index, g_in)
+    ),
+    "embedding": Row(sc.embedding, lambda weight, index: F.embedding(index, weight)),
+    "scatter_rows": Row(sc.scatter_rows, sc.scatter_rows_twin),
+    "cat": Row(sc.cat, lambda *tensors, dim: torch.cat(tensors, dim)),
+    "flip": Row(sc.flip, lambda x, dim: torch.flip(x, dim)),
+    "tril": Row(sc.triangle, lambda x, diagonal: torch.tril(x, diagonal)),
+    "triu": Row(sc.triangle, lambda x, diagonal: torch.triu(x, diagonal)),
+    "sum": Row(_reduce("any", min_side=0), _reduction("sum")),
+    "mean": Row(_reduce("any", min_side=0), _reduction("mean")),
+    "amax": Row(_reduce("smooth", "ties"), _reduction("amax")),
+    "amin": Row(_reduce("smooth", "ties"), _reduction("amin")),
+    "logsumexp": Row(_reduce("any", "ties", "large"), _reduction("logsumexp")),
+    "cumsum": Row(_along_dim("any"), torch.cumsum),
+    "softmax": Row(_along_dim("any", "ties", "large"), torch.softmax),
+    "log_softmax": Row(_along_dim("any", "ties", "large"), torch.log_softmax),
+    "gelu_tanh": Row(_unary("any", "large"), lambda x: F.gelu(x, approximate="tanh")),
+    "gelu": Row(_unary("any", "large"), F.gelu),
+    "attention": Row(_attention, _attention_twin),
+    "rotary": Row(_rotary, rotary),
+    "matmul": Row(_matmul, torch.matmul),
+    "linear": Row(_linear, F.linear),
+    "cross_entropy": Row(
+        _cross_entropy,
+        lambda logits, target, ignore_index, reduction: F.cross_entropy(
+            logits, target, ignore_index=ignore_index, reduction=reduction
+        ),
+    ),
+    "layer_norm": Row(
+        _norm(2), lambda x, weight, bias, eps: F.layer_norm(x, x.shape[-1:], weight, bias, eps), _layer_norm_twin
+    ),
+    "rms_norm": Row(_norm(1), lambda x, weight, eps: F.rms_norm(x, x.shape[-1:], weight, eps)),
+}  # fmt: skip
+"""算子名 → 对照；``REGISTRY`` 里多出一个没有行的算子，``test_ops.py`` 就失败。"""
