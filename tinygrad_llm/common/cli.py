@@ -199,7 +199,7 @@ def _utf8_buffer() -> io.TextIOWrapper:
 
 def _written(buffer: io.TextIOWrapper) -> str:
     buffer.seek(0)
-    return buffer.read()
+    return buffer.read().replace("{None}|", "")  # 可以不给的 flag，不必教用户写 None
 
 
 @contextlib.contextmanager
@@ -234,7 +234,8 @@ def _condensed_error(boxes: str, config_type: type[Any], prog: str) -> UserError
         hint = ""
     elif problem.startswith("Unrecognized options: "):
         words = problem.removeprefix("Unrecognized options: ").split(", ")
-        near = get_close_matches(words[0].split("=")[0].strip("-").replace("_", "-"), _flags(config_type), n=1)
+        name = words[0].split("=")[0].strip("-").replace("_", "-")
+        near = get_close_matches(name, _flags(config_type), n=1) if words[0].startswith("-") else []
         hint = f"did you mean --{near[0]}? " if near else ""
     return UserError(_clipped(problem[:1].lower() + problem[1:]), fix=f'{hint}see "{prog} --help"')
 
@@ -257,9 +258,14 @@ def _readable_help(boxes: str) -> str:
         if title:
             rows.append(f"{title[1]}:")
         elif line.startswith("│ ") and not line.startswith("│ ──"):
-            text = line.removeprefix("│ ").removesuffix("│").strip()
+            text = line.removeprefix("│ ").removesuffix("│").strip().replace("``", "").removesuffix(" (default: None)")
             flag, _, help_text = text.partition("  ")
-            rows.append((flag, help_text.strip()) if text.startswith("-") else f"  {text}")
+            if text.startswith("-"):
+                rows.append((flag, help_text.strip()))
+            elif rows and isinstance(rows[-1], tuple) and not rows[-1][1]:
+                rows[-1] = (rows[-1][0], text)  # flag 太长，tyro 把说明放到了下一行
+            else:
+                rows.append(f"  {text}")
             if flag.startswith("-h,"):
                 rows.append(("--config FILE", "TOML file with defaults for the flags below; a flag overrides it"))
         elif not line.startswith("│"):

@@ -19,6 +19,8 @@ DType = Literal["float32", "float64"]
 MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "dropout")
 FIXED_ON_RESUME = ("preset", *MODEL_FIELDS, "corpus", "vocab_size", "val_fraction", "batch_size", "dtype", "seed")
 """续训时不许改动的设置：改了就不再是同一次训练。"""
+MAX_SEED = 2**64 - 1
+"""Philox 的密钥放得下的最大种子。"""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class TrainConfig:
         problems = [*self._count_problems(), *self._rate_problems()]
         if not self.run or Path(self.run).name != self.run or self.run in (".", ".."):
             problems.append(f"--run must be a plain folder name, got {self.run!r}")
+        if self.seed > MAX_SEED:
+            problems.append(f"--seed must be at most {MAX_SEED}, got {self.seed}")
         if self.dtype not in ("float32", "float64"):
             problems.append(f"--dtype must be float32 or float64, got {self.dtype!r}")
         if not problems and self.batch_size % self.accumulate:
@@ -149,13 +153,20 @@ class TrainConfig:
         ]
 
     def _rate_problems(self) -> list[str]:
+        above_0, below_1 = math.nextafter(0, 1), math.nextafter(1, 0)
         ranges = {
-            "lr": (0, math.inf), "min_lr_ratio": (0, 1), "weight_decay": (0, math.inf), "beta1": (0, 1 - 1e-12),
-            "beta2": (0, 1 - 1e-12), "eps": (0, math.inf), "val_fraction": (1e-6, 0.9), "grad_clip": (1e-12, math.inf),
-        }  # fmt: skip
+            "lr": (above_0, math.inf, "above 0"),
+            "eps": (above_0, math.inf, "above 0"),
+            "grad_clip": (above_0, math.inf, "above 0"),
+            "weight_decay": (0, math.inf, "at least 0"),
+            "min_lr_ratio": (0, 1, "from 0 to 1"),
+            "beta1": (0, below_1, "at least 0 and below 1"),
+            "beta2": (0, below_1, "at least 0 and below 1"),
+            "val_fraction": (1e-6, 0.9, "from 0.000001 to 0.9"),
+        }
         return [
-            f"--{name.replace('_', '-')} must be a number from {low:g} to {high:g}, got {getattr(self, name)}"
-            for name, (low, high) in ranges.items()
+            f"--{name.replace('_', '-')} must be a finite number {wanted}, got {getattr(self, name)}"
+            for name, (low, high, wanted) in ranges.items()
             if not (math.isfinite(getattr(self, name)) and low <= getattr(self, name) <= high)
         ]
 
@@ -182,12 +193,19 @@ class GenerateConfig:
     """抽样的种子；同一种子在两个引擎上得到同样的 token。"""
 
     def __post_init__(self) -> None:
-        if self.tokens < 1 or self.seed < 0:
-            raise UserError(
-                f"--tokens must be at least 1 and --seed at least 0, got {self.tokens} and {self.seed}",
-                where="generation settings",
-                fix="correct the flags named above",
-            )
+        problems = []
+        if self.tokens < 1:
+            problems.append(f"--tokens must be at least 1, got {self.tokens}")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            problems.append(f"--temperature must be a finite number, 0 (greedy) or above, got {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            problems.append(f"--top-k must be at least 1, got {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            problems.append(f"--top-p must be above 0 and at most 1, got {self.top_p}")
+        if not 0 <= self.seed <= MAX_SEED:
+            problems.append(f"--seed must be from 0 to {MAX_SEED}, got {self.seed}")
+        if problems:
+            raise UserError("; ".join(problems), where="generation settings", fix="correct the flags named above")
 
     @property
     def folder(self) -> Path:
