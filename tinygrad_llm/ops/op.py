@@ -160,10 +160,10 @@ class Op:
             names = list(inspect.signature(vjp).parameters)
             if names[:1] != ["g"]:
                 raise TypeError(f"op {self.name!r}: a derivative takes g first, got {names}")
-            if not set(names) <= known - (set() if self.joint else {"needs"}):
-                raise TypeError(
-                    f"op {self.name!r}: derivative names {sorted(set(names) - known)}, known: {sorted(known)}"
-                )
+            allowed = known - (set() if self.joint else {"needs"})
+            if not set(names) <= allowed:
+                wrong = sorted(set(names) - allowed)
+                raise TypeError(f"op {self.name!r}: derivative names {wrong}, known: {sorted(allowed)}")
 
 
 def op(
