@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawing import COLOURS, new_figure, save
+from drawing import COLOURS, figure_folder, new_figure, save
 
 import tinygrad_llm as tg
 
@@ -50,7 +51,7 @@ def best_step(unit: float) -> float:
     return float((3 * unit * VALUE / abs(THIRD)) ** (1 / 3))
 
 
-def draw(units: dict[str, float]) -> None:
+def draw(units: dict[str, float], folder: Path) -> None:
     """画 V 形曲线：每十倍 12 个点，虚线是预测。"""
     figure, axes = new_figure(6.4, 3.6)
     steps = [float(h) for h in np.logspace(-12, 0, 145)]
@@ -67,11 +68,12 @@ def draw(units: dict[str, float]) -> None:
     axes.plot([], [], "--", color="#888888", linewidth=1, label="predicted")
     axes.set(xscale="log", yscale="log", xlabel="step h", ylabel="|difference - exact derivative|", ylim=(1e-14, 2))
     axes.legend(frameon=False, loc="lower left", fontsize=8)
-    save(figure, "difference_error.svg")
+    save(figure, folder / "difference_error.svg")
 
 
 def main() -> None:
     """打印误差表与最优步长，画图。"""
+    folder = figure_folder()
     print("      h   forward f64   central f64   central f32")
     for power in POWERS:
         steps = [float(f"1e-{power}")]
@@ -85,7 +87,7 @@ def main() -> None:
     x = tg.tensor(X, dtype=tg.float64, requires_grad=True)
     (slope,) = tg.autograd.grad(f(x), x)
     print(f"reverse mode: dy/dx = {slope.item():.4f}, error below 1e-16: {abs(slope.item() - SLOPE) < 1e-16}")
-    draw(units)
+    draw(units, folder)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 """代价：反向一趟是前向的几倍，差分要多少趟前向，五万个节点的链要多久。
 
 流入：几种宽度的两层网络、一条长链；流出：三张表与 ``figures/cost.svg``。时间因机器而异，比值与趋势不会。
-运行：``python examples/appendix_a_autograd/experiments/02_cost.py``（约十秒）。
+运行：``OPENBLAS_NUM_THREADS=1 python examples/appendix_a_autograd/experiments/02_cost.py``（几秒）。
+矩阵很小，多线程只添干扰，所以限定一个线程。
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from drawing import COLOURS, new_figure, save
+from drawing import COLOURS, figure_folder, new_figure, save
 
 import tinygrad_llm as tg
 from tinygrad_llm.nn import functional as F
@@ -33,15 +34,15 @@ class Cost(NamedTuple):
     is_measured: bool
 
 
-def median_ms(function: Callable[[], Any], repeats: int = 15) -> float:
-    """先热身一次，再取若干次的中位数。"""
+def best_ms(function: Callable[[], Any], repeats: int = 30) -> float:
+    """先热身一次，再取若干次里最快的一次：它受别的进程打扰最少。"""
     function()
     found = []
     for _ in range(repeats):
         started_at = time.perf_counter()
         function()
         found.append(time.perf_counter() - started_at)
-    return 1e3 * statistics.median(found)
+    return 1e3 * min(found)
 
 
 def cost_of(width: int) -> Cost:
@@ -68,9 +69,9 @@ def cost_of(width: int) -> Cost:
                 flat[i] += 1e-3
 
     n = sum(p.numel() for p in model.parameters())
-    forward_ms, is_measured = median_ms(forward), n <= MEASURED_UP_TO
-    differences_ms = median_ms(differences, 1) if is_measured else 2 * n * forward_ms
-    return Cost(n, forward_ms, median_ms(both), differences_ms, is_measured)
+    forward_ms, is_measured = best_ms(forward), n <= MEASURED_UP_TO
+    differences_ms = best_ms(differences, 2) if is_measured else 2 * n * forward_ms
+    return Cost(n, forward_ms, best_ms(both), differences_ms, is_measured)
 
 
 def chain_ms(lib: Any) -> tuple[float, float]:
@@ -113,7 +114,7 @@ def print_jacobian() -> None:
     print(f"  Jacobian dy/dx: {4 * jacobian / 1e12:.1f} TB;  VJP reads g and the weight: {4 * product / 1e6:.1f} MB")
 
 
-def draw(costs: list[Cost]) -> None:
+def draw(costs: list[Cost], folder: Path) -> None:
     """横轴是参数个数，纵轴是得到全部梯度的时间。"""
     figure, axes = new_figure(6.0, 3.4)
     n = [cost.parameters for cost in costs]
@@ -129,11 +130,12 @@ def draw(costs: list[Cost]) -> None:
                   markerfacecolor=COLOURS[1] if cost.is_measured else "white")  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="number of parameters n", ylabel="time (ms)")
     axes.legend(frameon=False, fontsize=8)
-    save(figure, "cost.svg")
+    save(figure, folder / "cost.svg")
 
 
 def main() -> None:
     """打印三张表，画图。"""
+    folder = figure_folder()
     costs = [cost_of(width) for width in WIDTHS]
     print("parameters  forward ms  fwd+bwd ms  ratio  differences ms")
     for c in costs:
@@ -147,7 +149,7 @@ def main() -> None:
     print(f"  {1e3 * build_ms / CHAIN:.1f} + {1e3 * backward_ms / CHAIN:.1f} microseconds per node")
     print(f"the same chain by recursion: {recursion_fails()}")
     print_jacobian()
-    draw(costs)
+    draw(costs, folder)
 
 
 if __name__ == "__main__":

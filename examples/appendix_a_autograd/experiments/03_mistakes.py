@@ -8,10 +8,11 @@ x 已标准化，损失 ½·mean(r²) 的 Hessian 是单位阵，所以振荡的
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawing import COLOURS, new_figure, save
+from drawing import COLOURS, figure_folder, new_figure, save
 
 import tinygrad_llm as tg
 from tinygrad_llm.ops.op import Array
@@ -60,7 +61,7 @@ def turning_points(losses: list[float]) -> list[int]:
     return [i for i in range(1, len(losses) - 1) if losses[i - 1] > losses[i] <= losses[i + 1]]
 
 
-def draw(curves: dict[str, list[float]]) -> None:
+def draw(curves: dict[str, list[float]], folder: Path) -> None:
     """左图是开头的 60 步，看振荡；右图是全程，看过拟合。"""
     figure, (left, right) = new_figure(7.0, 3.0, columns=2)
     pairs = ((left, "no zero_grad", 60, COLOURS[1]), (right, "no sum over rows", STEPS, COLOURS[2]))
@@ -69,11 +70,12 @@ def draw(curves: dict[str, list[float]]) -> None:
         axes.plot(curves["correct"][:length], color=COLOURS[0], linewidth=1.2, label="correct")
         axes.set(yscale="log", xlabel="step", ylabel="training loss", ylim=(3e-3, 20))
         axes.legend(frameon=False, fontsize=8, loc="lower left")
-    save(figure, "mistakes.svg")
+    save(figure, folder / "mistakes.svg")
 
 
 def main() -> None:
     """打印各种训练的损失与振荡周期，画图。"""
+    folder = figure_folder()
     x, t = data()
     right, forgotten = by_engine(x, t, forget_zero_grad=False), by_engine(x, t, forget_zero_grad=True)
     unsummed, bias = without_sum(x, t)
@@ -85,7 +87,7 @@ def main() -> None:
     measured = (least[-1] - least[0]) / (len(least) - 1)
     print(f"no zero_grad: a minimum every {measured:.2f} steps, predicted {math.pi / math.acos(1 - LR / 2):.2f}")
     print(f"no sum over rows: b started as shape (1,), ended as shape {bias.shape}")
-    draw(curves)
+    draw(curves, folder)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawing import COLOURS, new_figure, save
+from drawing import COLOURS, figure_folder, new_figure, save
 
 import tinygrad_llm as tg
 from tinygrad_llm.ops.op import Array
@@ -44,7 +45,7 @@ def arrow(
     axes.text(*middle, label, ha="center", va="bottom", fontsize=8, color="#333333")
 
 
-def draw_neuron() -> None:
+def draw_neuron(folder: Path) -> None:
     """与 ``main/01_neuron.py`` 相同的数。"""
     w, x, b = (tg.tensor(value, dtype=tg.float64, requires_grad=True) for value in (2.2, 1.1, 0.0))
     product = w * x
@@ -72,10 +73,10 @@ def draw_neuron() -> None:
     axes.text(3.5, 2.65, "value (forward)", color=FORWARD, fontsize=8)
     axes.text(4.7, 2.65, "gradient of the loss (backward)", color=BACKWARD, fontsize=8)
     axes.text(3.5, 0.35, "on the edges: local derivatives", color="#333333", fontsize=8)
-    save(figure, "neuron.svg")
+    save(figure, folder / "neuron.svg")
 
 
-def draw_shared() -> None:
+def draw_shared(folder: Path) -> None:
     """与 ``main/02_shared_value.py`` 相同的数；两条路径用两种颜色。"""
     x = tg.tensor(1.5, dtype=tg.float64, requires_grad=True)
     s = x * x
@@ -97,7 +98,7 @@ def draw_shared() -> None:
         axes.text(1.62 + 0.28 * i, 0.9, text, color=colour, fontsize=8, ha="center", va="center")
     axes.text(2.58, 0.9, f"= {to_s.item():g}", fontsize=8, color="#333333", ha="center", va="center")
     axes.text(0.2, 0.2, "two paths lead from y back to s: the gradients of both arrive there and are added", fontsize=8)
-    save(figure, "shared.svg")
+    save(figure, folder / "shared.svg")
 
 
 def grid(axes: Any, corner: Point, values: Array, colour: str) -> None:
@@ -110,7 +111,7 @@ def grid(axes: Any, corner: Point, values: Array, colour: str) -> None:
         axes.text(left + 0.25, top - 0.2, f"{value:g}", ha="center", va="center", fontsize=9, color=colour)
 
 
-def draw_broadcast() -> None:
+def draw_broadcast(folder: Path) -> None:
     """前向：一行复制成两行；反向：两行加成一行。"""
     b = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     g = tg.tensor([[1.0, 0.0, 2.0], [3.0, 1.0, 2.0]])
@@ -131,14 +132,15 @@ def draw_broadcast() -> None:
     ):
         axes.text(*at, text, ha="center", fontsize=8, color="#333333")
     axes.text(5.6, 0.4, "sum of rows", va="center", fontsize=8, color="#333333")
-    save(figure, "broadcast.svg")
+    save(figure, folder / "broadcast.svg")
 
 
 def main() -> None:
     """画三张图。"""
-    draw_neuron()
-    draw_shared()
-    draw_broadcast()
+    folder = figure_folder()
+    draw_neuron(folder)
+    draw_shared(folder)
+    draw_broadcast(folder)
 
 
 if __name__ == "__main__":

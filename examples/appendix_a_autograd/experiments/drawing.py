@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe–Ito：常见色觉缺陷下仍可区分
+
+
+def figure_folder() -> Path:
+    """命令行给出的 ``--figures``；缺省为本章的 ``figures/``。"""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="folder that receives the SVG files")
+    folder: Path = parser.parse_args().figures
+    return folder
 
 
 def new_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
@@ -35,10 +44,10 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]
     return figure, axes
 
 
-def save(figure: Any, name: str) -> None:
-    """存成 ``figures/name``；不写日期，重画一次不会改动文件。"""
+def save(figure: Any, path: Path) -> None:
+    """存成 SVG；不写日期，重画一次不会改动文件。"""
     import matplotlib.pyplot as plt
 
-    figure.savefig(FIGURES / name, metadata={"Date": None, "Creator": None}, facecolor="white")
+    figure.savefig(path, metadata={"Date": None, "Creator": None}, facecolor="white")
     plt.close(figure)
-    print(f"wrote figures/{name}")
+    print(f"wrote {path.parent.name}/{path.name}")
