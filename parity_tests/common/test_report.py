@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinygrad_llm.common import report as module
-from tinygrad_llm.common.errors import DataError
+from tinygrad_llm.common.errors import DataError, OutOfDiskError
 from tinygrad_llm.common.report import (
     Section,
     page,
@@ -161,7 +161,7 @@ def test_half_written_page_replaces_the_old_one(tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", failing)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(OutOfDiskError, match="No space"):
             write_page(path, "new")
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["r.html"]

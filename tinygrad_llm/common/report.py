@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .charts import Series, bar_chart, line_chart
+from .errors import OutOfDiskError
 from .files import write_atomically
 from .progress import format_duration
 from .runlog import CONFIG, read_metrics, read_samples
@@ -153,9 +154,14 @@ def write_page(path: Path, html: str) -> None:
         html: 完整的 HTML 文档。
 
     Raises:
-        OSError: 写不进去。
+        OutOfDiskError: 写不进去。
     """
-    write_atomically(path, html.encode("utf-8", "replace"))  # 生成的文字可能含孤立的代理项
+    try:
+        write_atomically(path, html.encode("utf-8", "replace"))  # 生成的文字可能含孤立的代理项
+    except OSError as error:
+        raise OutOfDiskError(
+            f"cannot write the report: {error.strerror}", where=str(path), fix="free some space or check the folder"
+        ) from error
 
 
 def training_report(folder: Path) -> Path:
@@ -169,7 +175,7 @@ def training_report(folder: Path) -> Path:
 
     Raises:
         DataError: 日志缺失或损坏。
-        OSError: 写不进去。
+        OutOfDiskError: 写不进去。
     """
     metrics = read_metrics(folder)
     sections = [Section("概览", tiles(_overview(metrics)))]
