@@ -205,7 +205,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """载入一个检查点，逐层核对：清单、大小、摘要、JSON、张量、有限。
 
     Args:
-        path: 运行文件夹（取 ``latest`` 所指）、``checkpoints`` 文件夹，或某个 ``step_N`` 文件夹。
+        path: 运行文件夹（取 ``latest`` 所指，没有它则取步数最大的）、``checkpoints`` 文件夹，或某个 ``step_N`` 文件夹。
 
     Returns:
         与保存时逐比特相同的检查点。
@@ -219,7 +219,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             return _load_folder(folder)
         except CheckpointError as error:
             if other := _intact_sibling(folder):
-                error.fix = f"load the intact checkpoint {other} instead"
+                pointer = other.parent.parent / LATEST
+                error.fix = f"go back to the intact checkpoint {other}: echo {other.name} > {pointer}"
             raise
     except OSError as error:
         raise CheckpointError(
@@ -266,6 +267,8 @@ def _find_folder(path: Path) -> Path:
     run = path.parent if path.name == FOLDER and not (path / FOLDER).exists() else path
     pointer = run / LATEST
     if not pointer.is_file():
+        if steps := list_checkpoints(run):  # 首次保存时，在改名之后、写 latest 之前被杀
+            return run / FOLDER / f"step_{steps[-1]:06d}"
         raise CheckpointError(
             "no checkpoint here: there is no 'latest' file",
             where=str(pointer),

@@ -91,7 +91,7 @@ def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult],
     if session.checkpoint is not None:
         kept = session.checkpoint
         engine.restore(kept.model, kept.optim, int(kept.state["optimizer_step"]))
-    resume_step = session.first_step if session.checkpoint is not None else None
+    resume_step = session.first_step if settings.resume else None
     with RunLog(settings.folder, resume_step=resume_step) as log, GracefulStop() as stop:
         log.config(dump_toml(replace(settings, resume=False, stop_at=None)))  # 这两个只管这一回，不该带到下次续训
         session.tokenizer.save(settings.folder / TOKENIZER)
@@ -117,6 +117,7 @@ class _Loop:
         state = session.checkpoint.state if session.checkpoint is not None else {}
         self.skipped = int(state.get("skipped_steps", 0))
         self.skipped_in_a_row = 0
+        self.disk_is_full = False
 
     def run(self) -> None:
         for step in range(self.session.first_step, self.settings.last_step):
@@ -132,7 +133,7 @@ class _Loop:
                 raise InterruptedRunError(
                     f"stopped by a signal after step {done}; the checkpoint is saved",
                     where=str(self.settings.folder),
-                    fix=f"continue with --resume --run {self.settings.run}",
+                    fix=f"continue with {self.settings.resume_flags}",
                     exit_code=self.stop.exit_code,
                 )
             if last or _due(done, self.settings.save_every):
@@ -149,11 +150,13 @@ class _Loop:
             warmup_steps=settings.warmup_steps,
             total_steps=settings.steps,
         )
-        result = self.engine.train_step(step, x, y, lr)
+        with np.errstate(over="ignore", invalid="ignore"):  # 溢出由 guard 处理，不必再警告
+            result = self.engine.train_step(step, x, y, lr)
         elapsed_s = time.perf_counter() - started_at
         tokens_per_s = x.size / elapsed_s
         memory = peak_memory_bytes()
-        self.log.metric(
+        self.record(
+            self.log.metric,
             step,
             loss=result.loss,
             lr=lr,
@@ -190,7 +193,7 @@ class _Loop:
             tokens += valid.size
             n_bytes += int(lengths[valid].sum())
         loss, bits = nats / tokens, bits_per_byte(nats, n_bytes)
-        self.log.metric(step - 1, val_loss=loss, val_bits_per_byte=bits)
+        self.record(self.log.metric, step - 1, val_loss=loss, val_bits_per_byte=bits)
         self.progress.note(f"step {step}: validation loss {loss:.4f} nats/token, {bits:.4f} bits/byte")
 
     def sample(self, step: int) -> None:
@@ -198,16 +201,17 @@ class _Loop:
         sampling = Sampling(seed=self.settings.seed)
         ids = decode(self.engine.decoder(), [tokenizer.eot], self.settings.sample_tokens, sampling)
         text = tokenizer.decode(list(ids))
-        self.log.sample(step - 1, text)
+        self.record(self.log.sample, step - 1, text)
 
     def save(self, step: int, *, must: bool) -> None:
-        """存一个检查点；盘满时先接着训练、到点再试，末尾仍写不下才报错。"""
+        """存一个检查点；盘满时先接着训练、到点再试，末尾或停下时仍写不下才报错。"""
         model, moments, optimizer_step = self.engine.export()
         state = {
             "engine": self.engine.name,
             "model": self.session.model.to_dict(),
             "settings": asdict(self.settings),
             "tokenizer": self.session.tokenizer.digest,
+            "text": self.session.text_digest,
             "optimizer_step": optimizer_step,
             "data_step": step,
             "skipped_steps": self.skipped,
@@ -219,7 +223,17 @@ class _Loop:
         except OutOfDiskError as error:
             if must:
                 raise
-            self.progress.note(f"warning: {error.problem}; training goes on, the next save tries again")
+            self.progress.note(f"warning: step {step}: {error.problem}; training goes on, the next save tries again")
+
+    def record(self, append: Callable[..., None], *values: Any, **named: Any) -> None:
+        """记一笔日志；盘满时 ``RunLog`` 先替我们记着，只在刚满时说一声。"""
+        try:
+            append(*values, **named)
+            self.disk_is_full = False
+        except OutOfDiskError as error:
+            if not self.disk_is_full:
+                self.progress.note(f"warning: {error.problem}; training goes on, the log is kept in memory meanwhile")
+            self.disk_is_full = True
 
 
 def step_seed(seed: int, step: int) -> int:

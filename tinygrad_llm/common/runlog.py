@@ -69,6 +69,7 @@ class RunLog:
             # 不带缓冲：一条记录一次写入，kill -9 之后至多缺最后半条
             self._metrics = (folder / METRICS).open("ab", buffering=0)
             self._samples = (folder / SAMPLES).open("ab", buffering=0)
+            self._unwritten: dict[Any, bytes] = {}  # 文件 → 盘满时没写进去的部分，下一次先补上
         except OSError as error:
             raise _out_of_disk(folder, error) from error
 
@@ -81,7 +82,7 @@ class RunLog:
 
         Raises:
             TypeError: 值不是数、字符串、布尔或 ``None``。
-            OutOfDiskError: 写不进去。
+            OutOfDiskError: 写不进去；这一条记在内存里，下一次追加或落盘时再写。
         """
         record = {"step": step, **{name: _plain(value) for name, value in values.items()}}
         self._append(self._metrics, json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
@@ -94,7 +95,7 @@ class RunLog:
             text: 任意文字，可以有换行。
 
         Raises:
-            OutOfDiskError: 写不进去。
+            OutOfDiskError: 写不进去；同 ``metric``。
         """
         body = "\n".join(SAMPLE_INDENT + line for line in text.split("\n"))
         self._append(self._samples, f"=== step {step} ===\n{body}\n")
@@ -114,9 +115,17 @@ class RunLog:
             raise _out_of_disk(self.folder / CONFIG, error) from error
 
     def sync(self) -> None:
-        """把日志落盘；在保存检查点之前调用，断电后日志才不会短于检查点。"""
+        """把日志落盘；在保存检查点之前调用，断电后日志才不会短于检查点。
+
+        Raises:
+            OutOfDiskError: 写不进去。
+        """
         for file in (self._metrics, self._samples):
-            os.fsync(file.fileno())
+            self._append(file, "")
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise _out_of_disk(Path(file.name), error) from error
 
     def close(self) -> None:
         """关闭文件。"""
@@ -132,11 +141,14 @@ class RunLog:
         self.close()
 
     def _append(self, file: Any, text: str) -> None:
-        data = text.encode("utf-8", "backslashreplace")  # 生成的文字可能含孤立的代理项
+        # 生成的文字可能含孤立的代理项
+        data = self._unwritten.pop(file, b"") + text.encode("utf-8", "backslashreplace")
         try:
-            if file.write(data) != len(data):
+            data = data[file.write(data) :]
+            if data:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
+            self._unwritten[file] = data
             raise _out_of_disk(Path(file.name), error) from error
 
 

@@ -6,17 +6,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinygrad_llm.common.checkpoint import Checkpoint, check_tensors, load_checkpoint
+from tinygrad_llm.common.checkpoint import (
+    LATEST,
+    SPARE_BYTES,
+    Checkpoint,
+    check_tensors,
+    list_checkpoints,
+    load_checkpoint,
+)
 from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_shapes
 from tinygrad_llm.common.corpus import load_corpus, split_text
 from tinygrad_llm.common.data import Ids, TokenDataset, encode_corpus
-from tinygrad_llm.common.errors import CheckpointError, OutOfDiskError, UserError
+from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskError, UserError
 from tinygrad_llm.common.tokenizer import Tokenizer, load_tokenizer, train_bpe
 from tinygrad_llm.common.toml import load_toml
 from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig
@@ -53,6 +62,11 @@ class Session:
         """从哪一步开始。"""
         return 0 if self.checkpoint is None else self.checkpoint.step
 
+    @cached_property
+    def text_digest(self) -> str:
+        """全文的 SHA-256：续训时据此发现语料已经变了。"""
+        return hashlib.sha256((self.train_text + self.validation_text).encode()).hexdigest()
+
 
 def prepare(settings: TrainConfig) -> Session:
     """备齐一次训练。
@@ -65,15 +79,16 @@ def prepare(settings: TrainConfig) -> Session:
 
     Raises:
         UserError: 设置之间矛盾，或续训时改了不许改的设置。
-        DataError: 文本缺失、为空或太短。
-        CheckpointError: 检查点损坏，或与模型不符。
+        DataError: 文本缺失、为空或太短，或续训时已不是原来的文本。
+        CheckpointError: 检查点损坏，或与模型、分词器不符。
         OutOfDiskError: 剩余空间放不下检查点。
     """
     _check_folder(settings)
     corpus = load_corpus(settings.corpus)
     train_text, validation_text = split_text(corpus.text, settings.val_fraction)
     settings.model(settings.vocab_size)  # 先查模型配置：训练分词器要花时间
-    if settings.resume:
+    checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None
+    if checkpoint is not None:
         tokenizer = load_tokenizer(settings.folder / TOKENIZER)
     else:
         tokenizer = train_bpe(train_text, settings.vocab_size)
@@ -86,9 +101,11 @@ def prepare(settings: TrainConfig) -> Session:
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
-    checkpoint = _resumable(settings, model) if settings.resume else None
+    session = Session(settings, model, tokenizer, train, validation, train_text, validation_text, checkpoint)
+    if checkpoint is not None:
+        _check_resumable(session, checkpoint)
     _check_space(settings, model)
-    return Session(settings, model, tokenizer, train, validation, train_text, validation_text, checkpoint)
+    return session
 
 
 def _check_folder(settings: TrainConfig) -> None:
@@ -107,30 +124,54 @@ def _check_folder(settings: TrainConfig) -> None:
         raise UserError(
             "this folder already holds a run",
             where=str(folder),
-            fix="continue it with --resume, or give the new run another --run NAME",
+            fix="continue it with --resume, or give the new run another name with --run",
         )
 
 
-def _resumable(settings: TrainConfig, model: GPTConfig) -> Checkpoint:
-    checkpoint = load_checkpoint(settings.folder)
-    shapes = parameter_shapes(model)
-    where = str(settings.folder / "checkpoints" / f"step_{checkpoint.step:06d}")
-    check_tensors(checkpoint.model, shapes, where=f"{where}/model.safetensors")
+def _has_checkpoint(settings: TrainConfig) -> bool:
+    """续训时有没有检查点可接；还没存过就停下的运行，从第 0 步重来，结果仍与从未中断的一样。"""
+    return settings.resume and ((settings.folder / LATEST).exists() or bool(list_checkpoints(settings.folder)))
+
+
+def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
+    """检查点确实属于这次训练，而且后面还有步可走。"""
+    settings, state = session.settings, checkpoint.state
+    _check_tokenizer(session.tokenizer, checkpoint, settings.folder)
+    where = settings.folder / "checkpoints" / f"step_{checkpoint.step:06d}"
+    shapes = parameter_shapes(session.model)
     moments = {f"{kind}.{name}": shape for kind in ("exp_avg", "exp_avg_sq") for name, shape in shapes.items()}
-    check_tensors(checkpoint.optim, moments, where=f"{where}/optim.safetensors")
-    if checkpoint.step >= settings.last_step:
-        raise UserError(
-            f"the run already has {checkpoint.step} steps and --steps is {settings.last_step}",
-            where=str(settings.folder),
-            fix="raise --steps (and drop or raise --stop-at) to train further",
+    check_tensors(checkpoint.model, shapes, where=str(where / "model.safetensors"))
+    check_tensors(checkpoint.optim, moments, where=str(where / "optim.safetensors"))
+    dtypes = {array.dtype.name for array in (*checkpoint.model.values(), *checkpoint.optim.values())}
+    is_ours = dtypes == {settings.dtype} and state.get("model") == session.model.to_dict()
+    if not is_ours or type(state.get("optimizer_step")) is not int:
+        raise CheckpointError("this checkpoint is another run's", where=str(where), fix="restore the run's own one")
+    if state.get("text") != session.text_digest:
+        raise DataError(
+            "the text has changed since the run began", where=settings.corpus, fix="restore it, or start a new run"
         )
-    return checkpoint
+    if checkpoint.step >= settings.last_step:
+        stop = "" if settings.stop_at is None else f" and --stop-at {settings.stop_at}"
+        raise UserError(
+            f"nothing left to do: the run already has {checkpoint.step} steps, with --steps {settings.steps}{stop}",
+            where=str(settings.folder),
+            fix=f"raise --steps{' and --stop-at' if stop else ''} to train further",
+        )
+
+
+def _check_tokenizer(tokenizer: Tokenizer, checkpoint: Checkpoint, run: Path) -> None:
+    if tokenizer.digest != checkpoint.state.get("tokenizer"):
+        raise CheckpointError(
+            "the tokenizer is not the one that the model was trained with",
+            where=str(run / TOKENIZER),
+            fix="restore the run's own tokenizer.json",
+        )
 
 
 def _check_space(settings: TrainConfig, model: GPTConfig) -> None:
     """检查点含参数与两个矩；轮换时新旧并存。"""
     itemsize = 4 if settings.dtype == "float32" else 8
-    needed = parameter_count(model) * 3 * itemsize * (settings.keep + 1)
+    needed = parameter_count(model) * 3 * itemsize * (settings.keep + 1) + SPARE_BYTES
     existing = next(path for path in [settings.folder, *settings.folder.absolute().parents] if path.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
@@ -173,11 +214,6 @@ def load_trained(folder: Path) -> tuple[GPTConfig, Tokenizer, Checkpoint]:
         raise CheckpointError("the checkpoint names no model configuration", where=str(folder), fix="train it again")
     config = GPTConfig.from_dict(model)
     tokenizer = load_tokenizer(run / TOKENIZER)
-    if tokenizer.vocab_size != config.vocab_size or tokenizer.digest != checkpoint.state.get("tokenizer"):
-        raise CheckpointError(
-            "the tokenizer is not the one that the model was trained with",
-            where=str(run / TOKENIZER),
-            fix="restore the run's own tokenizer.json",
-        )
+    _check_tokenizer(tokenizer, checkpoint, run)
     check_tensors(checkpoint.model, parameter_shapes(config), where=str(folder))
     return config, tokenizer, checkpoint

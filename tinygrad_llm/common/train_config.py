@@ -111,6 +111,11 @@ class TrainConfig:
         return Path(self.runs_dir) / self.run
 
     @property
+    def resume_flags(self) -> str:
+        """从同一个目录接着走时要给的 flag。"""
+        return f"--resume --run {self.run}" + ("" if self.runs_dir == "runs" else f" --runs-dir {self.runs_dir}")
+
+    @property
     def last_step(self) -> int:
         """这一回做到哪一步为止。"""
         return self.steps if self.stop_at is None else min(self.stop_at, self.steps)
