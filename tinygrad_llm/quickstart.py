@@ -21,13 +21,15 @@ from tinygrad_llm.common.config import parameter_count
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.ngram import fit_byte_ngram
-from tinygrad_llm.common.runlog import read_metrics
+from tinygrad_llm.common.runlog import CONFIG, METRICS, read_metrics
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.toml import dump_toml
 from tinygrad_llm.common.train_config import DType, TrainConfig
 
 ENGINES = {"numpy": ("tinygrad_llm", "train"), "torch": ("torch_llm", "pretrain")}
 """引擎名到它的命令。"""
+RUNS = [*ENGINES, "handover", *(f"repeat-{engine}" for engine in ENGINES)]
+"""主线包含的各次训练。"""
 
 REPEATED_STEPS = 5
 SAMPLE_TOKENS = 150
@@ -59,8 +61,11 @@ class QuickstartConfig:
     def __post_init__(self) -> None:
         if self.steps < 2 * REPEATED_STEPS:
             raise UserError(
-                f"--steps must be at least {2 * REPEATED_STEPS}, got {self.steps}", where="quickstart settings"
+                f"--steps must be at least {2 * REPEATED_STEPS}, got {self.steps}",
+                where="quickstart settings",
+                fix="correct the flag named above",
             )
+        replace(self.training("numpy"), run=self.run)  # 其余的设置由 TrainConfig 校验
 
     @property
     def folder(self) -> Path:
@@ -127,6 +132,7 @@ def main(config: QuickstartConfig) -> None:
 
     started_at = time.perf_counter()
     _require_torch()
+    session = prepare(config.training("new"))  # 先查出用户的错，再删上一次的结果
     _clear(config)
 
     _say(1, "one neuron, backward by hand: the same numbers on both engines")
@@ -134,7 +140,6 @@ def main(config: QuickstartConfig) -> None:
     print_neuron(neuron)
 
     _say(2, f"tokenizer and batches from {config.corpus}")
-    session = prepare(config.training("numpy"))
     baseline = fit_byte_ngram(session.train_text.encode()).bits_per_byte(session.validation_text.encode())
     _describe(session, baseline)
 
@@ -155,8 +160,7 @@ def main(config: QuickstartConfig) -> None:
         _train(engine, replace(config.training(f"repeat-{engine}"), stop_at=REPEATED_STEPS, sample_tokens=0))
     samples = {engine: _generate(engine, config.folder / "handover") for engine in ENGINES}
 
-    runs = [*ENGINES, "handover", *(f"repeat-{engine}" for engine in ENGINES)]
-    metrics = {name: read_metrics(config.folder / name) for name in runs}
+    metrics = {name: read_metrics(config.folder / name) for name in RUNS}
     checks = [neuron_check, *_checks(config, gradients, metrics, samples, baseline)]
     elapsed_s = time.perf_counter() - started_at
     results = Results(config, session, neuron, gradients, metrics, samples, baseline, checks, elapsed_s)
@@ -176,8 +180,14 @@ def _require_torch() -> None:
 
 def _clear(config: QuickstartConfig) -> None:
     """删掉上一次主线留下的各次运行；别的文件不动。"""
-    for name in [*ENGINES, "handover", *(f"repeat-{engine}" for engine in ENGINES)]:
-        if (config.folder / name / "config.toml").is_file():
+    if (config.folder / CONFIG).exists():
+        raise UserError(
+            "this folder holds a training run, not a quickstart",
+            where=str(config.folder),
+            fix="give the quickstart another name with --run",
+        )
+    for name in RUNS:
+        if any((config.folder / name / trace).exists() for trace in (CONFIG, METRICS, "checkpoints")):
             shutil.rmtree(config.folder / name)
 
 
