@@ -35,12 +35,16 @@ def unbroadcast(g: Any, shape_: tuple[int, ...]) -> Any:
     """
     if g.shape == shape_:
         return g
+    try:
+        return _reshaped_like(g, shape_)
+    except ValueError:
+        raise RuntimeError(f"invalid gradient: got shape {tuple(g.shape)}, the input has {shape_}") from None
+
+
+def _reshaped_like(g: Any, shape_: tuple[int, ...]) -> Any:
     extra = len(g.shape) - len(shape_)
     if extra < 0 or any(n < m for n, m in zip(g.shape[extra:], shape_, strict=True) if m != 1):
-        try:
-            return shape.expand(g, shape=shape_)
-        except ValueError:
-            raise RuntimeError(f"invalid gradient: got shape {tuple(g.shape)}, the input has {shape_}") from None
+        return shape.expand(g, shape=shape_)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape_) if n == 1 and g.shape[i + extra] != 1)
     return shape.reshape(reduce.sum(g, dim=axes, keepdim=True), shape=shape_)
 
