@@ -364,7 +364,8 @@ def matmul(a: Any, b: Any) -> Any:
     if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise RuntimeError(f"matmul: mat1 and mat2 shapes cannot be multiplied ({x.shape} and {y.shape})")
     if x.ndim == 1:
-        return matmul(a.unsqueeze(0), b).squeeze(-2)
+        row = matmul(a.unsqueeze(0), b)
+        return row.squeeze(0) if y.ndim == 1 else row.squeeze(-2)
     if y.ndim == 1:
         return matmul(a, b.unsqueeze(1)).squeeze(-1)
     if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
