@@ -62,7 +62,7 @@ def overflow() -> None:
     row("minus the maximum", np.exp(x - x.max()) / np.exp(x - x.max()).sum())
 
 
-def layer_norm() -> bool:
+def one_row_normalised() -> bool:
     """一行激活，w 与 g 取整齐的数；``eps`` 取 0，便于看清两条正交关系。"""
     x, w, g = np.array([1.0, 2.0, 4.0, 5.0]), np.array([1.0, 0.5, 2.0, 1.0]), np.array([0.3, -0.2, 0.5, 0.1])
     mu, sigma = x.mean(), x.std()
@@ -86,7 +86,7 @@ def main() -> int:
     """全部相符时返回 0。"""
     agrees = softmax_and_cross_entropy()
     overflow()
-    return 0 if layer_norm() and agrees else 1
+    return 0 if one_row_normalised() and agrees else 1
 
 
 if __name__ == "__main__":
