@@ -1,7 +1,7 @@
 """tinygrad_llm：手写的反向模式自动微分，只依赖 NumPy，名字与 PyTorch 相同。
 
 与 tinygrad 框架无关。``import tinygrad_llm as torch`` 即可运行普通的 PyTorch 写法的 GPT 代码。
-阅读次序：``ops/`` → ``autograd/`` → ``tensor.py`` → ``nn/`` → ``optim.py`` → ``gpt.py`` → ``train.py``。
+阅读次序：``ops/`` → ``autograd/`` → ``tensor.py`` → ``nn/`` → ``optim/`` → ``gpt.py`` → ``train.py``。
 """
 
 # ruff: noqa: I001, F401  名单一行排满、不逐行拆开；类型名只在运行时进门面，不列入 __all__

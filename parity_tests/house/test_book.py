@@ -21,7 +21,7 @@ _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)[^)]*\)|<img[^>]*\bsrc=\"([^\"]+)\"")
 _TABLE = re.compile(r"(?:^|\n\n)(.*)\n\n?\|.*\|\n\| *:?-")
 _CJK = "[\u4e00-\u9fff]"
-_TIGHT = re.compile(rf"{_CJK}[A-Za-z`]|[A-Za-z]{_CJK}|`[^`\n]*`(?={_CJK})")
+_TIGHT = re.compile(rf"(?![图表][A-Z][.-]\d){_CJK}[A-Za-z`]|[A-Za-z]{_CJK}|`[^`\n]*`(?={_CJK})")  # 图A.1 是编号，不空格
 
 
 def _folders() -> list[Path]:

@@ -1,6 +1,6 @@
 """带参数的层：与 ``torch.nn`` 同名同义，初始化分布也相同。
 
-流入：超参数；流出：Module。下一站：``tinygrad_llm/optim.py``。
+流入：超参数；流出：Module。下一站：``tinygrad_llm/optim/``。
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """矩阵乘法与线性层：训练时间的八成花在这里。
 
-流入与流出都是数组（或 Tensor）。下一站：``fused.py``。
+流入与流出都是数组（或 Tensor）。下一站：``activation.py``。
 """
 
 from __future__ import annotations

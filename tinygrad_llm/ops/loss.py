@@ -1,6 +1,6 @@
 """交叉熵：softmax 与负对数似然合成一个算子。
 
-流入 logits 与目标下标，流出损失。算子到此为止；下一站：``tinygrad_llm/autograd.py``。
+流入 logits 与目标下标，流出损失。算子到此为止；下一站：``tinygrad_llm/autograd/``。
 """
 
 from __future__ import annotations
