@@ -220,7 +220,7 @@ class Shaping:
         shape = (1,) * (len(times) - self.array.ndim) + self.array.shape
         spread = self.reshape(tuple(x for n in shape for x in (1, n)))
         spread = spread.expand(tuple(x for r, n in zip(times, shape, strict=True) for x in (r, n)))
-        return spread.reshape(tuple(r * n for r, n in zip(times, shape, strict=True)))
+        return self._own(spread.reshape(tuple(r * n for r, n in zip(times, shape, strict=True))))
 
     def repeat_interleave(self, repeats: Any, dim: int | None = None) -> Any:
         """每个元素（沿 ``dim``）连续重复 ``repeats`` 次；给 Tensor 则逐个指定次数。"""
@@ -231,7 +231,11 @@ class Shaping:
             return x.index_select(d, graph.tensor_type.wrap(order))
         shape = x.array.shape
         spread = x.unsqueeze(d + 1).expand(*shape[: d + 1], repeats, *shape[d + 1 :])
-        return spread.reshape(*shape[:d], shape[d] * repeats, *shape[d + 1 :])
+        return self._own(spread.reshape(*shape[:d], shape[d] * repeats, *shape[d + 1 :]))
+
+    def _own(self, result: Any) -> Any:
+        """重复一遍或重复长度为 1 的轴时，换形状得到的还是视图：拷贝一份，与 torch 一致。"""
+        return result.clone() if np.may_share_memory(result.array, self.array) else result
 
     def contiguous(self) -> Any:
         """内存连续的同值 Tensor；已经连续则是自己。"""

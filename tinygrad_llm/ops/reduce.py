@@ -92,7 +92,7 @@ def logsumexp(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
 @op("yᵢ = Σ_{j≤i} xⱼ", x=lambda g, dim: _reverse_cumsum(g, dim))
 def cumsum(x: Array, *, dim: int) -> Any:
     """``yᵢ = Σ_{j≤i} xⱼ``；``xⱼ`` 影响其后每一个输出，所以梯度是反方向的累加。"""
-    return np.cumsum(x, axis=dim)
+    return np.cumsum(x, axis=dim, dtype=np.int64 if x.dtype.kind in "biu" else None)
 
 
 def _reverse_cumsum(g: Any, dim: int) -> Any:
