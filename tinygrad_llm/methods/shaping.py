@@ -178,7 +178,13 @@ class Shaping:
         return apply(sh.permute, (self,), {"dims": tuple(order)})
 
     def t(self) -> Any:
-        """二维转置；一维原样返回。"""
+        """二维转置；一维原样返回。
+
+        Raises:
+            RuntimeError: 多于二维。
+        """
+        if self.array.ndim > 2:
+            raise RuntimeError(f"t() expects a tensor with at most 2 dimensions, got {self.array.ndim}")
         return self.transpose(0, 1) if self.array.ndim == 2 else self.reshape(self.array.shape)
 
     @property
