@@ -1,0 +1,163 @@
+"""生成：两个引擎逐 token 相同；KV 缓存不改变结果；超出上下文也走得下去。"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from parity_tests.whole_runs.commands import ENGINES, Place
+from tinygrad_llm.common.checkpoint import load_checkpoint
+from tinygrad_llm.common.decode import Decoder, Sampling, decode
+from tinygrad_llm.common.session import load_trained
+from tinygrad_llm.generate import NumpyDecoder
+from tinygrad_llm.train import build_model
+from torch_llm.engine import TorchDecoder
+from torch_llm.loop import build_model as build_torch_model
+
+SAMPLINGS = [
+    Sampling(temperature, top_k, top_p, seed)
+    for temperature, top_k, top_p, seed in itertools.product((0.0, 0.5, 1.3), (None, 5), (None, 0.7), (0, 1))
+]
+CONTEXT = 16
+
+
+@pytest.fixture(scope="module", params=["toy", "toy-llama"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """一次训练好的运行；GPT-2 与 Llama 两种形状各一次。"""
+    from parity_tests.whole_runs.commands import TINY, as_flags, text_of
+    from tinygrad_llm.common import cli
+    from tinygrad_llm.common.train_config import TrainConfig
+    from tinygrad_llm.train import main
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "small.txt").write_text(text_of(150), encoding="utf-8")
+    family = {"preset": request.param, "n_kv_head": 1 if request.param == "toy-llama" else None}
+    flags = {"run": "a", "runs_dir": folder, "corpus": folder / "small.txt", **TINY, "steps": 40, "lr": 0.01, **family}
+    main(cli.parse(TrainConfig, as_flags(flags), "train"))
+    return folder / "a"
+
+
+def decoders(run: Path) -> dict[str, Decoder]:
+    """两个引擎的生成器，出自同一个检查点。"""
+    config, _, checkpoint = load_trained(run)
+    return {
+        "numpy": NumpyDecoder(build_model(config, checkpoint.model)),
+        "torch": TorchDecoder(build_torch_model(config, checkpoint.model)),
+    }
+
+
+class Uncached:
+    """不用缓存的生成器：每次都把至今的全部 token 从头算一遍。
+
+    Attributes:
+        context: 最长上下文。
+    """
+
+    def __init__(self, decoder: Any) -> None:
+        self.decoder, self.context = decoder, decoder.context
+        self.reset()
+
+    def reset(self) -> None:
+        """忘掉至今的 token。"""
+        self.ids: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def feed(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """把新 token 接在后面，整段重新喂进去。"""
+        self.ids = np.concatenate([self.ids, ids])
+        self.decoder.reset()
+        logits: NDArray[Any] = self.decoder.feed(self.ids)
+        return logits
+
+
+def test_engines_choose_different_tokens(trained: Path) -> None:
+    """温度、top-k、top-p 与种子的各种组合下，两个引擎选出同样的 token，长度越过上下文。"""
+    ours, theirs = decoders(trained).values()
+    for sampling in SAMPLINGS:
+        found = list(decode(ours, [72, 101], 24, sampling))
+        assert found == list(decode(theirs, [72, 101], 24, sampling)), sampling
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_cache_changes_the_tokens(trained: Path, engine: str) -> None:
+    """带缓存与每次从头算，token 相同，logits 相差不过 1e-5；40 个 token 越过上下文两次。"""
+    decoder = decoders(trained)[engine]
+    cached = list(watched(decoder, 40))
+    uncached = list(watched(Uncached(decoder), 40))
+    assert [token for token, _ in cached] == [token for token, _ in uncached]
+    for (_, ours), (_, theirs) in zip(cached, uncached, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def watched(decoder: Any, count: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """逐个产生 token 与选它时的 logits。"""
+    seen: list[NDArray[Any]] = []
+
+    class Watch:
+        context = decoder.context
+        reset = decoder.reset
+
+        @staticmethod
+        def feed(ids: NDArray[np.int64]) -> NDArray[Any]:
+            seen.append(decoder.feed(ids))
+            return seen[-1]
+
+    for token in decode(Watch(), [72, 101], count, Sampling(temperature=1.0, seed=3)):
+        yield token, seen[-1]
+
+
+@pytest.mark.parametrize("length", [1, CONTEXT - 1, CONTEXT, CONTEXT + 1, 3 * CONTEXT])
+def test_long_prompt_stops_the_generation(trained: Path, length: int) -> None:
+    """开头短于、等于、长于上下文都能接着写，两个引擎相同；只有最后一个上下文起作用。"""
+    prompt = [int(id) for id in np.random.default_rng(length).integers(0, 256, length)]
+    ours, theirs = decoders(trained).values()
+    found = list(decode(ours, prompt, 5, Sampling(0.0)))
+    assert found == list(decode(theirs, prompt, 5, Sampling(0.0)))
+    assert found == list(decode(ours, prompt[-CONTEXT:], 5, Sampling(0.0)))
+
+
+def test_greedy_depends_on_the_seed(trained: Path) -> None:
+    """温度为 0 时与种子无关；温度大于 0 时换种子得到不同的文字。"""
+    decoder = decoders(trained)["numpy"]
+    texts = {kind: {tuple(decode(decoder, [72], 20, Sampling(kind, seed=s))) for s in range(4)} for kind in (0.0, 1.0)}
+    assert len(texts[0.0]) == 1
+    assert len(texts[1.0]) > 1
+
+
+def test_generate_commands_print_different_text(place: Place) -> None:
+    """两个引擎的 generate 命令打印同样的文字，以 --prompt 开头；打印两次也一样。"""
+    assert place.train("numpy", "a", steps=40, lr=0.01).code == 0
+    flags: dict[str, Any] = {"prompt": "the 猫 ", "tokens": 30, "top_k": 20, "top_p": 0.9, "seed": 5}
+    ended = [place.generate(engine, "a", **flags) for engine in (*ENGINES, "numpy")]
+    assert [e.code for e in ended] == [0, 0, 0]
+    assert {e.err for e in ended} == {""}
+    assert len({e.out for e in ended}) == 1
+    assert ended[0].out.startswith("the 猫 ")
+    assert ended[0].out != place.generate("numpy", "a", **{**flags, "seed": 6}).out
+
+
+def test_generate_takes_no_folder(place: Place) -> None:
+    """--run 也可以是运行文件夹或检查点文件夹的路径；较早的检查点写出不同的文字。"""
+    assert place.train("torch", "a", save_every=10, steps=40, lr=0.01, keep=9).code == 0
+    run = place.runs / "a"
+    texts = [
+        place.generate("numpy", str(path), runs_dir=None, tokens=30).out
+        for path in (run, run / "checkpoints" / "step_000040", run / "checkpoints" / "step_000010")
+    ]
+    assert texts[0] == texts[1] != texts[2]
+    assert load_checkpoint(run).step == 40
+
+
+def test_text_becomes_a_special_token(place: Place) -> None:
+    """开头里写着结束符的名字，也只是几个普通的字节。"""
+    assert place.train("numpy", "a", steps=2).code == 0
+    _, tokenizer, _ = load_trained(place.runs / "a")
+    assert tokenizer.eot not in tokenizer.encode("<|endoftext|>")
+    ended = place.generate("numpy", "a", prompt="<|endoftext|>", tokens=3)
+    assert ended.code == 0
+    assert ended.out.startswith("<|endoftext|>")
