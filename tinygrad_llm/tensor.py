@@ -159,7 +159,7 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
             create_graph: 反传自身是否也记图（求二阶导）。
             inputs: 只对这些叶子累加。
         """
-        engine.backward([self], [gradient], retain_graph, create_graph, inputs)
+        engine.backward([self], [gradient], retain_graph, create_graph, inputs=inputs)
 
     def detach(self) -> Tensor:
         """共享内存、但不在图上的 Tensor。"""

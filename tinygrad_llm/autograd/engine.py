@@ -192,6 +192,7 @@ def backward(
     grad_tensors: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    *,
     inputs: Any = None,
 ) -> None:
     """反传，把梯度累加到叶子的 ``.grad``。
@@ -238,6 +239,7 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    *,
     allow_unused: bool = False,
 ) -> tuple[Any, ...]:
     """求 ``outputs`` 对 ``inputs`` 的梯度，不动任何 ``.grad``。

@@ -137,10 +137,10 @@ class Shaping:
         start, end = axis(start_dim, len(shape)), axis(end_dim, len(shape))
         return self.reshape(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
-    def unflatten(self, dim: int, sizes_: Any) -> Any:
+    def unflatten(self, dim: int, sizes: Any) -> Any:
         """把一根轴拆成几根。"""
         shape, d = self.array.shape, axis(dim, self.array.ndim)
-        return self.reshape(*shape[:d], *sizes_, *shape[d + 1 :])
+        return self.reshape(*shape[:d], *sizes, *shape[d + 1 :])
 
     def squeeze(self, dim: int | None = None) -> Any:
         """去掉长度为 1 的轴。"""

@@ -169,12 +169,12 @@ def sigmoid(input: Tensor) -> Tensor:
     return input.sigmoid()  # type: ignore[no-any-return]
 
 
-def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """沿 ``dim`` 归一化成概率。"""
     return input.softmax(dim, dtype)  # type: ignore[no-any-return]
 
 
-def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """softmax 的对数。"""
     return input.log_softmax(dim, dtype)  # type: ignore[no-any-return]
 
@@ -273,6 +273,7 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
+    *,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
@@ -291,8 +292,8 @@ def cross_entropy(
         标量；``"none"`` 时与 ``target`` 同形状。
 
     Raises:
-        ValueError: 未知的 ``reduction``。
-        RuntimeError: 形状不合。
+        ValueError: 未知的 ``reduction``，或批大小不等。
+        RuntimeError: 其它的形状不合。
         IndexError: 类别号越界。
     """
     if reduction not in ("mean", "sum", "none"):
@@ -301,7 +302,8 @@ def cross_entropy(
     classes = input.array.shape[classes_axis]
     expected = tuple(n for i, n in enumerate(input.array.shape) if i != classes_axis)
     if target.array.shape != expected:
-        raise RuntimeError(
+        other_batch = input.ndim > 1 and target.ndim > 0 and len(target.array) != len(input.array)
+        raise (ValueError if other_batch else RuntimeError)(
             f"cross_entropy: input {input.array.shape} needs target of shape {expected}, got {target.array.shape}"
         )
     rows = input.unsqueeze(0) if input.ndim == 1 else input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes)
@@ -338,17 +340,17 @@ def _weighted_cross_entropy(
     return summed / float(share[valid].sum()) if reduction == "mean" else summed  # type: ignore[no-any-return]
 
 
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """均方误差。"""
     return _reduce((input - target) ** 2, reduction)
 
 
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """平均绝对误差。"""
     return _reduce((input - target).abs(), reduction)
 
 
-def nll_loss(input: Tensor, target: Tensor, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+def nll_loss(input: Tensor, target: Tensor, *, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """负对数似然；输入是对数概率 ``(N, C)``。"""
     labels = target.array
     _check_labels(labels, input.array.shape[1], ignore_index)

@@ -50,9 +50,9 @@ class Linear(Module):
             bound = 1 / math.sqrt(self.in_features) if self.in_features else 0.0
             init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """``(..., in) → (..., out)``。"""
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         """打印形状。"""
@@ -78,6 +78,7 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         padding_idx: int | None = None,
+        *,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -88,9 +89,9 @@ class Embedding(Module):
         if padding_idx is not None:
             self.weight.array[padding_idx] = 0
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """整数 ``(...) → (..., D)``。"""
-        return F.embedding(ids, self.weight, self.padding_idx)
+        return F.embedding(input, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
         """打印形状。"""
@@ -132,9 +133,9 @@ class LayerNorm(Module):
         affine_bias = elementwise_affine and bias
         self.register_parameter("bias", Parameter(zeros(shape, device=device, dtype=dtype)) if affine_bias else None)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """形状不变。"""
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """打印形状。"""
@@ -190,9 +191,9 @@ class Dropout(Module):
         super().__init__()
         self.p, self.inplace = p, inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """形状不变。"""
-        return F.dropout(x, self.p, self.training, self.inplace)
+        return F.dropout(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """打印概率。"""
@@ -210,9 +211,9 @@ class GELU(Module):
         super().__init__()
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """形状不变。"""
-        return F.gelu(x, self.approximate)
+        return F.gelu(input, self.approximate)
 
 
 class SiLU(Module):
@@ -222,9 +223,9 @@ class SiLU(Module):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """形状不变。"""
-        return F.silu(x, self.inplace)
+        return F.silu(input, self.inplace)
 
 
 class ReLU(Module):
@@ -234,25 +235,25 @@ class ReLU(Module):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """形状不变。"""
-        return F.relu(x, self.inplace)
+        return F.relu(input, self.inplace)
 
 
 class Tanh(Module):
     """双曲正切。"""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """形状不变。"""
-        return F.tanh(x)
+        return F.tanh(input)
 
 
 class Sigmoid(Module):
     """``1/(1 + e⁻ˣ)``。"""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """形状不变。"""
-        return F.sigmoid(x)
+        return F.sigmoid(input)
 
 
 class Softmax(Module):
@@ -262,9 +263,9 @@ class Softmax(Module):
         super().__init__()
         self.dim = dim
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """形状不变。"""
-        return F.softmax(x, self.dim)
+        return F.softmax(input, self.dim)
 
 
 class Identity(Module):
@@ -273,9 +274,9 @@ class Identity(Module):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """原样返回。"""
-        return x
+        return input
 
 
 class CrossEntropyLoss(Module):
@@ -284,6 +285,7 @@ class CrossEntropyLoss(Module):
     def __init__(
         self,
         weight: Tensor | None = None,
+        *,
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float = 0.0,
@@ -294,19 +296,26 @@ class CrossEntropyLoss(Module):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """``(N, C)``、``(N,)`` → 标量。"""
-        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+        return F.cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
 
 
 class MSELoss(Module):
     """均方误差。"""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__()
         self.reduction = reduction
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """同形状 → 标量。"""
-        return F.mse_loss(input, target, self.reduction)
+        return F.mse_loss(input, target, reduction=self.reduction)
 
 
 class Sequential(Module):
@@ -318,11 +327,11 @@ class Sequential(Module):
         for name, module in named:
             self.register_module(str(name), module)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, input: Any) -> Any:
         """依次执行。"""
         for module in self.children():
-            x = module(x)
-        return x
+            input = module(input)
+        return input
 
     def __len__(self) -> int:
         return len(self._modules)

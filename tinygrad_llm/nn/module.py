@@ -212,7 +212,7 @@ class Module:
 
     # ---- 状态
 
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+    def state_dict(self, *, prefix: str = "") -> dict[str, Tensor]:
         """全部参数与持久缓冲区，名字到（不在图上的）Tensor；与参数共享内存。"""
         result = {}
         for path, module in self._paths(prefix.rstrip(".")):
