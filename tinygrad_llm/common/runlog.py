@@ -52,7 +52,8 @@ class RunLog:
             OutOfDiskError: 写不进去。
         """
         self.folder = folder
-        held = [name for name in TRACES_OF_A_RUN if (folder / name).exists()]
+        # 空文件不算：刚打开日志、还没写下配置就被杀，留下的就是它们
+        held = [name for name in TRACES_OF_A_RUN if (path := folder / name).exists() and path.stat().st_size]
         if resume_step is None and held:
             raise UserError(
                 "this folder already holds a run",
