@@ -39,7 +39,7 @@ class Optimizer:
         state: 参数到它的状态。
 
     Raises:
-        ValueError: 没有参数，或同一个参数出现在两个组里。
+        ValueError: 没有参数，参数不是叶子，或同一个参数出现在两个组里。
         TypeError: 参数不是 Tensor。
     """
 
@@ -60,6 +60,8 @@ class Optimizer:
         for p in group["params"]:
             if not isinstance(p, Tensor):
                 raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+            if not p.is_leaf:
+                raise ValueError("can't optimize a non-leaf Tensor")
             if any(p is q for other in self.param_groups for q in other["params"]):
                 raise ValueError("some parameters appear in more than one parameter group")
         self.param_groups.append(group)
