@@ -222,6 +222,32 @@ def test_in_place_on_a_leaf_raises_and_works_without_grad(m: Any) -> None:
     assert (x.tolist(), x.is_leaf, x.requires_grad) == ([10.0, 6.0], True, True)
 
 
+REUSED: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "embedding": lambda m, ids, w: m.nn.functional.embedding(ids, w),
+    "cross_entropy": lambda m, ids, w: m.nn.functional.cross_entropy(w, ids),
+    "gather": lambda m, ids, w: w.gather(1, ids.unsqueeze(1)),
+    "index": lambda m, ids, w: w[ids],
+    "masked_fill": lambda m, ids, w: w.masked_fill(ids.unsqueeze(1) > 1, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REUSED))
+def test_reusing_the_index_buffer_never_gives_a_wrong_gradient(name: str) -> None:
+    """前向之后、反向之前把装下标的缓冲区换成了下一批：梯度加到了别的行上。"""
+    w = tg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]], requires_grad=True)
+    ids = tg.tensor([0, 0, 2])
+    (expected,) = tg.autograd.grad((REUSED[name](tg, ids, w) ** 2).sum(), w)
+    y = (REUSED[name](tg, ids, w) ** 2).sum()
+    ids.fill_(1)
+    if name in ("index", "masked_fill"):  # 留的是拷贝，或由它算出的掩码：不受影响
+        y.backward()
+        assert w.grad is not None
+        assert_close(w.grad, expected, "exact")
+        return
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
 IN_PLACE: dict[str, Callable[[Any, Any, Any], Any]] = {
     "add_": lambda m, y, b: y.add_(b, alpha=3),
     "sub_": lambda m, y, b: y.sub_(b),

@@ -180,6 +180,13 @@ def test_rotary_equals_torch_and_keeps_length(data: st.DataObject) -> None:
     np.testing.assert_allclose((y * y).sum(-1), (x * x).sum(-1), rtol=1e-12)
 
 
+def test_rotary_refuses_a_learnable_angle() -> None:
+    """角度表需要梯度时静默丢掉它的梯度。"""
+    table_ = tg.ones(2, 2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="detach"):
+        tg.nn.functional.rotary(tg.ones(2, 4), table_, table_)
+
+
 MISTAKES: dict[str, Callable[[Any], Any]] = {
     "linear of another width": lambda m: m.nn.functional.linear(m.ones(2, 3), m.ones(4, 2)),
     "linear of two dtypes": lambda m: m.nn.functional.linear(m.ones(2, 2), m.ones(2, 2, dtype=m.float64)),

@@ -71,6 +71,7 @@ DIFFERENTIABLE: dict[str, Case] = {
     "gather": lambda m, x: (x.gather(1, m.tensor([[[0, 2, 1, 1]]])), m.gather(x, -1, m.zeros(2, 3, 6, dtype=m.int64))),
     "index_select": lambda m, x: (x.index_select(1, m.tensor([2, 0, 0])), m.index_select(x, -1, m.tensor(1))),
     "masked": lambda m, x: (x.masked_fill(x.detach() > 0, -1.5), x.masked_select(x.detach() > 0)),
+    "masked by a tensor": lambda m, x: x.masked_fill(x.detach() > 0, x[0, 0, 0]),
     "masked broadcast": lambda m, x: x.masked_fill(m.tensor([True, False, True, False]), float("-inf")).exp(),
     "where": lambda m, x: (m.where(x.detach() > 0, x, 0.0), m.where(x.detach() > 0, x, x * 2), m.where(x < 0, 1, x)),
     "triangles": lambda m, x: (x.tril(), x.triu(1), m.tril(x, -1), x[0].triu(-1)),

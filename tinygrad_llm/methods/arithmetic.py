@@ -291,6 +291,8 @@ class Arithmetic:
         """
         if mask.array.dtype.kind != "b":
             raise RuntimeError(f"masked_fill: mask must be a bool tensor, got {dtypes.of(mask.array)}")
+        if isinstance(value, graph.tensor_type) and value.needs_grad:
+            return apply(ew.where, (mask, value, self), _NO_ATTRS)
         return apply(ew.masked_fill, (self, mask), {"value": value.item() if hasattr(value, "item") else value})
 
     def logical_not(self) -> Any:

@@ -41,7 +41,8 @@ def plain_key(key: Any) -> Any:
     if isinstance(key, tuple):
         return tuple(plain_key(part) for part in key)
     if isinstance(key, graph.tensor_type):
-        return key.array if key.array.ndim or key.array.dtype.kind == "b" else int(key.array)
+        # 留一份拷贝：反传之前下标被就地改写，梯度也不会加错地方
+        return np.array(key.array) if key.array.ndim or key.array.dtype.kind == "b" else int(key.array)
     return np.asarray(key) if isinstance(key, list) else key
 
 

@@ -69,7 +69,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     if padding_idx is not None:
         keep = Tensor.wrap(np.arange(rows) != padding_idx % rows)
         weight = where(keep.unsqueeze(1), weight, weight.detach())
-    return apply(shape.embedding, (weight, ids), {})  # type: ignore[no-any-return]
+    return apply(shape.embedding, (weight, input), {})  # type: ignore[no-any-return]
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -205,7 +205,12 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Returns:
         与 ``x`` 同形状。
+
+    Raises:
+        RuntimeError: 角度表需要梯度；这里把它当作常数。
     """
+    if cos.requires_grad or sin.requires_grad:
+        raise RuntimeError("rotary: cos and sin are constants here; detach() them")
     return apply(_rotary, (x, cos, sin), {})  # type: ignore[no-any-return]
 
 
@@ -310,7 +315,8 @@ def cross_entropy(
     labels = target.array.reshape(-1)
     _check_labels(labels, classes, ignore_index)
     if weight is None and label_smoothing == 0:
-        y: Tensor = apply(loss.cross_entropy, (rows, labels), {"ignore_index": ignore_index, "reduction": reduction})
+        attrs = {"ignore_index": ignore_index, "reduction": reduction}
+        y: Tensor = apply(loss.cross_entropy, (rows, target.reshape(-1)), attrs)
         return y.reshape(expected) if reduction == "none" else y
     return _weighted_cross_entropy(rows, labels, weight, ignore_index, reduction, label_smoothing, expected)
 
