@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -303,10 +307,31 @@ def _generate(engine: str, folder: Path) -> str:
 def _run(*arguments: str) -> str:
     """跑一条公开的命令；进度照常显示在 stderr 上，失败则以它的退出码结束。"""
     command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
-    return done.stdout
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    with child, _signals_left_to(child) as received:
+        output, _ = child.communicate()
+    code = child.returncode or (128 + received[0] if received else 0)
+    if code:
+        sys.exit(code if code > 0 else 128 - code)  # 负数：被信号杀死
+    return output
+
+
+@contextlib.contextmanager
+def _signals_left_to(child: subprocess.Popen[str]) -> Iterator[list[int]]:
+    """收到信号时等子进程存好再走；终端的 Ctrl-C 它自己也收得到，SIGTERM 只发给了我们，转给它。"""
+    received: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if number == signal.SIGTERM:
+            child.terminate()
+
+    before = {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # ---- 对照 ----

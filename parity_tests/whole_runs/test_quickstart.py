@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,9 +20,20 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.whole_runs.commands import ENGINES, PROGRAMS, VERBS, Ended, Place, as_flags, text_of
+from parity_tests.whole_runs.commands import (
+    ENGINES,
+    PROGRAMS,
+    VERBS,
+    Ended,
+    Place,
+    as_flags,
+    finish,
+    text_of,
+    wait_for_steps,
+)
 from tinygrad_llm import quickstart
 from tinygrad_llm.common import cli, report
+from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.ngram import ByteNgram
 from tinygrad_llm.common.runlog import read_metrics
 from tinygrad_llm.common.toml import load_toml
@@ -201,6 +214,30 @@ def test_wrong_quickstart_deletes_the_previous_one(
     assert len(lines) <= 3
     assert lines[-1].startswith("  fix: ")
     assert said in ended.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_quickstart_leaves_a_child_behind(place: Place, number: signal.Signals) -> None:
+    """Ctrl-C 发给整组进程，SIGTERM 只发给主线：训练存好再走，主线以它的退出码结束，只有它的三行消息。"""
+    flags = as_flags({"runs_dir": place.runs, "corpus": place.corpus, **SMALL, "steps": 5000})
+    command = [sys.executable, "-m", "tinygrad_llm", "quickstart", *flags]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
+    )
+    run = place.runs / "quickstart" / "numpy"
+    wait_for_steps(process, run, 3)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    ended = finish(process)
+    assert (ended.code, len(ended.error)) == (128 + number, 3), ended
+    assert "Traceback" not in ended.err
+    place.runs = run.parent
+    assert load_checkpoint(run).step == len(place.curve("numpy"))
+    steps = load_checkpoint(run).step + 1
+    assert place.call("numpy", "train", *ended.error[2].partition("with ")[2].split(), f"--stop-at={steps}").code == 0
 
 
 def test_quickstart_overwrites_a_training_run(place: Place) -> None:
