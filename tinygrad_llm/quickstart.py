@@ -1,21 +1,17 @@
 """主线：同一个 GPT 在两个引擎上训练，并当场证明它们一致。
 
 流入：一段真实文本；流出：终端上的对照表与 ``runs/quickstart/report.html``。任何一条超出界限，退出码非零。
-本文件是 ``tinygrad_llm`` 里唯一用到 torch 的地方，且只在函数内部导入；两次训练各在自己的进程里，走的就是公开的命令。
+本文件是 ``tinygrad_llm`` 里唯一用到 torch 的地方，且只在函数内部导入。各次训练怎样启动，见 ``quickstart_runs.py``；
+终端与网页上的样子，见 ``quickstart_report.py``。
 """
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -24,15 +20,14 @@ from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.config import parameter_count
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.initial import initial_weights
+from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.ngram import fit_byte_ngram
 from tinygrad_llm.common.runlog import CONFIG, METRICS, read_metrics
 from tinygrad_llm.common.session import Session, prepare
-from tinygrad_llm.common.toml import dump_toml
 from tinygrad_llm.common.train_config import DType, TrainConfig
+from tinygrad_llm.quickstart_runs import ENGINES, generate, hand_over, train
 
-ENGINES = {"numpy": ("tinygrad_llm", "train"), "torch": ("torch_llm", "pretrain")}
-"""引擎名到它的命令。"""
-RUNS = [*ENGINES, "handover", *(f"repeat-{engine}" for engine in ENGINES)]
+RUNS = [*ENGINES, "handover"]
 """主线包含的各次训练。"""
 
 REPEATED_STEPS = 5
@@ -154,18 +149,17 @@ def main(config: QuickstartConfig) -> None:
 
     _say(4, f"train {config.steps} steps on NumPy, then the same steps on torch")
     for engine in ENGINES:
-        _train(engine, config.training(engine))
+        train(engine, config.training(engine))
 
     _say(5, f"hand over: NumPy up to step {config.steps // 2}, torch from there")
-    _hand_over(config)
+    hand_over(config.folder, config.steps // 2, config.training("handover"))
 
     _say(6, "repeat the first steps, and sample from one checkpoint on both engines")
-    for engine in ENGINES:
-        _train(engine, replace(config.training(f"repeat-{engine}"), stop_at=REPEATED_STEPS, sample_tokens=0))
-    samples = {engine: _generate(engine, config.folder / "handover") for engine in ENGINES}
+    repeated = repeat_first_steps(session)
+    samples = {engine: generate(engine, config.folder / "handover", SAMPLE_TOKENS) for engine in ENGINES}
 
     metrics = {name: read_metrics(config.folder / name) for name in RUNS}
-    checks = [neuron_check, *_checks(config, gradients, metrics, samples, baseline)]
+    checks = [neuron_check, *_checks(config, gradients, metrics, repeated, samples, baseline)]
     elapsed_s = time.perf_counter() - started_at
     results = Results(config, session, neuron, gradients, metrics, samples, baseline, checks, elapsed_s)
     path = write_report(results)
@@ -275,63 +269,23 @@ def compare_gradients(session: Session) -> dict[str, float]:
     }
 
 
-# ---- 训练、交接、生成：都是公开的命令 ----
+def repeat_first_steps(session: Session) -> dict[str, list[float]]:
+    """在本进程里把头几步再走一遍。
 
+    Args:
+        session: 数据与模型配置。
 
-def _train(engine: str, settings: TrainConfig, *extra: str) -> None:
-    module, verb = ENGINES[engine]
-    names = (
-        "run", "runs_dir", "corpus", "preset", "vocab_size", "steps", "batch_size", "dtype", "seed", "eval_every",
-        "sample_every", "sample_tokens", "save_every", "keep", "stop_at",
-    )  # fmt: skip
-    flags = [f"--{n.replace('_', '-')}={getattr(settings, n)}" for n in names if getattr(settings, n) is not None]
-    _run(module, verb, *flags, *extra)
+    Returns:
+        引擎名到各步的损失；应与那两次训练逐位相同。
+    """
+    from tinygrad_llm.train import NumpyEngine
+    from torch_llm.loop import TorchEngine
 
-
-def _hand_over(config: QuickstartConfig) -> None:
-    """把 NumPy 那次运行在半程的检查点原样交给 torch。"""
-    source, target = config.folder / "numpy", config.folder / "handover"
-    middle = f"step_{config.steps // 2:06d}"
-    shutil.copytree(source / "checkpoints" / middle, target / "checkpoints" / middle)
-    for name in ("tokenizer.json", "metrics.jsonl"):
-        shutil.copy(source / name, target / name)
-    (target / "latest").write_text(f"{middle}\n")
-    (target / "config.toml").write_text(dump_toml(config.training("handover")), encoding="utf-8")
-    _train("torch", config.training("handover"), "--resume")
-
-
-def _generate(engine: str, folder: Path) -> str:
-    return _run(ENGINES[engine][0], "generate", "--run", str(folder), "--tokens", str(SAMPLE_TOKENS)).rstrip("\n")
-
-
-def _run(*arguments: str) -> str:
-    """跑一条公开的命令；进度照常显示在 stderr 上，失败则以它的退出码结束。"""
-    command = [sys.executable, "-m", *arguments]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
-    with child, _signals_left_to(child) as received:
-        output, _ = child.communicate()
-    code = child.returncode or (128 + received[0] if received else 0)
-    if code:
-        sys.exit(code if code > 0 else 128 - code)  # 负数：被信号杀死
-    return output
-
-
-@contextlib.contextmanager
-def _signals_left_to(child: subprocess.Popen[str]) -> Iterator[list[int]]:
-    """收到信号时等子进程存好再走；终端的 Ctrl-C 它自己也收得到，SIGTERM 只发给了我们，转给它。"""
-    received: list[int] = []
-
-    def wait(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if number == signal.SIGTERM:
-            child.terminate()
-
-    before = {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    settings, found = session.settings, {}
+    for engine in (NumpyEngine(session.model, settings), TorchEngine(session.model, settings)):
+        steps = range(REPEATED_STEPS)
+        found[engine.name] = [engine.train_step(i, *session.train.batch(i), rate(settings, i)).loss for i in steps]
+    return found
 
 
 # ---- 对照 ----
@@ -356,12 +310,13 @@ def _checks(
     config: QuickstartConfig,
     gradients: dict[str, float],
     metrics: dict[str, list[dict[str, Any]]],
+    repeated: dict[str, list[float]],
     samples: dict[str, str],
     baseline: float,
 ) -> list[Check]:
     loose = config.dtype == "float32"
     curve = {name: losses(records) for name, records in metrics.items()}
-    repeats = sum(int((curve[f"repeat-{e}"] != curve[e][:REPEATED_STEPS]).sum()) for e in ENGINES)
+    repeats = sum(int((curve[e][:REPEATED_STEPS] != repeated[e]).sum()) for e in ENGINES)
     final = {name: load_checkpoint(config.folder / name).model for name in ("numpy", "handover")}
     weights = max(float(np.abs(final["handover"][n] - final["numpy"][n]).max()) for n in final["numpy"])
     apart = float(relative(curve["numpy"], curve["torch"]).max())

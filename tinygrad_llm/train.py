@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from tinygrad_llm.common.loop import Arrays, StepResult
 from tinygrad_llm.common.report import training_report
 from tinygrad_llm.common.session import micro_batches, prepare
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.cores import claim_workers
 from tinygrad_llm.generate import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
@@ -54,7 +56,9 @@ class NumpyEngine:
 
     Attributes:
         model: 模型。
+        parameters: 模型的全部参数。
         optimizer: AdamW。
+        workers: 工作线程数：每个微批按数据切给它们，结果对给定的线程数逐位可复现。
     """
 
     name = "numpy"
@@ -62,25 +66,29 @@ class NumpyEngine:
     def __init__(self, config: GPTConfig, settings: TrainConfig) -> None:
         self.settings = settings
         self.model = build_model(config, initial_weights(config, settings.seed, settings.dtype))
+        self.parameters = list(self.model.parameters())
         self.optimizer = AdamW(
             decay_groups(self.model, settings.weight_decay),
             lr=settings.lr,
             betas=(settings.beta1, settings.beta2),
             eps=settings.eps,
         )
+        # dropout 的掩码要按次序抽，不能由几个线程争着抽
+        self.workers = claim_workers(settings.batch_size // settings.accumulate) if config.dropout == 0 else 1
+        self.pool = ThreadPoolExecutor(self.workers)
 
     def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
         """用一个全局批次更新一步；损失是「和 ÷ 整个批次的有效 token 数」，所以怎样切微批都一样。"""
         self.model.train()
         tg.manual_seed(loop.step_seed(self.settings.seed, step))  # dropout 的掩码也由步号决定，续训因此逐位相同
-        valid = int((y != IGNORE_INDEX).sum())
+        valid = max(int((y != IGNORE_INDEX).sum()), 1)
         self.optimizer.zero_grad()
         total = 0.0
-        for xs, ys in micro_batches(self.settings, x, y):
-            loss = self.model.loss(tg.from_numpy(xs), tg.from_numpy(ys)) / max(valid, 1)
-            loss.backward()
-            total += loss.item()
-        norm = clip_grad_norm_(self.model.parameters(), self.settings.grad_clip).item()
+        for micro in micro_batches(self.settings, x, y):
+            for loss, grads in self.pool.map(lambda part: self.gradients(part[0], part[1], valid), self.shards(*micro)):
+                total += loss
+                self.accumulate(grads)
+        norm = clip_grad_norm_(self.parameters, self.settings.grad_clip).item()
         updated = math.isfinite(total) and math.isfinite(norm)
         if updated:
             for group in self.optimizer.param_groups:
@@ -88,9 +96,31 @@ class NumpyEngine:
             self.optimizer.step()
         return StepResult(total, norm, updated)
 
+    def shards(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """把一个微批分给各个工作线程。"""
+        return list(zip(np.array_split(x, self.workers), np.array_split(y, self.workers), strict=True))
+
+    def gradients(self, x: NDArray[np.int64], y: NDArray[np.int64], valid: int) -> tuple[float, tuple[Any, ...]]:
+        """一份数据的损失与各参数的梯度；在工作线程里执行，不碰 ``.grad``。"""
+        with np.errstate(over="ignore", invalid="ignore"):  # 这个开关每个线程各有一份
+            loss = self.model.loss(tg.from_numpy(x), tg.from_numpy(y)) / valid
+            return loss.item(), tg.autograd.grad(loss, self.parameters, allow_unused=True)
+
+    def accumulate(self, grads: tuple[Any, ...]) -> None:
+        """把一份梯度加到 ``.grad``；总按切分的次序相加，所以结果与哪个线程先做完无关。"""
+        for p, g in zip(self.parameters, grads, strict=True):
+            if p.grad is None:
+                p.grad = g
+            elif g is not None:
+                p.grad.array += g.array
+
     def evaluate(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
         """一个批次的损失之和（纳特）。"""
         self.model.eval()
+        return float(sum(self.pool.map(lambda part: self.total_loss(part[0], part[1]), self.shards(x, y))))
+
+    def total_loss(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
+        """一份数据的损失之和；在工作线程里执行。"""
         with tg.no_grad():
             return float(self.model.loss(tg.from_numpy(x), tg.from_numpy(y)).item())
 

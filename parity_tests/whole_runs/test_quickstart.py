@@ -31,7 +31,7 @@ from parity_tests.whole_runs.commands import (
     text_of,
     wait_for_steps,
 )
-from tinygrad_llm import quickstart
+from tinygrad_llm import quickstart, quickstart_runs
 from tinygrad_llm.common import cli, report
 from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.ngram import ByteNgram
@@ -91,7 +91,7 @@ class Done:
 
 
 def in_process(program: str, *argv: str) -> str:
-    """代替 ``quickstart._run``：在本进程里跑一条命令，交出它的 stdout。"""
+    """代替 ``quickstart_runs._run``：在本进程里跑一条命令，交出它的 stdout。"""
     engine = next(name for name, found in PROGRAMS.items() if found == program)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert cli.main(program, "", VERBS[engine], argv) == 0
@@ -106,7 +106,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     flags = as_flags({"runs_dir": home / "runs", "corpus": home / "small.txt", **SMALL})
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patched.setattr(quickstart, "_run", in_process)
+        patched.setattr(quickstart_runs, "_run", in_process)
         patched.setattr(report, "_training_charts", lambda metrics: [])
         patched.setattr(ByteNgram, "bits_per_byte", lambda *_: 7.5)
         code = cli.main("tinygrad_llm", "", VERBS["numpy"], ["quickstart", *flags])

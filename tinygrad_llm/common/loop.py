@@ -27,6 +27,7 @@ from tinygrad_llm.common.session import TOKENIZER, Session, bits_per_byte
 from tinygrad_llm.common.signals import GracefulStop
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.toml import dump_toml
+from tinygrad_llm.common.train_config import TrainConfig
 
 MAX_SKIPPED = 10
 """连续这么多步的损失或梯度非有限，就认定训练已经发散。"""
@@ -143,13 +144,7 @@ class _Loop:
         settings = self.settings
         started_at = time.perf_counter()
         x, y = self.session.train.batch(step)
-        lr = learning_rate(
-            step,
-            peak=settings.lr,
-            minimum=settings.lr * settings.min_lr_ratio,
-            warmup_steps=settings.warmup_steps,
-            total_steps=settings.steps,
-        )
+        lr = rate(settings, step)
         with np.errstate(over="ignore", invalid="ignore"):  # 溢出由 guard 处理，不必再警告
             result = self.engine.train_step(step, x, y, lr)
         elapsed_s = time.perf_counter() - started_at
@@ -239,6 +234,17 @@ class _Loop:
 def step_seed(seed: int, step: int) -> int:
     """第 ``step`` 步里随机数（dropout）的种子：由步号决定，续训不必保存随机数状态。"""
     return int(philox(seed, f"step {step}").integers(1 << 63))
+
+
+def rate(settings: TrainConfig, step: int) -> float:
+    """第 ``step`` 步的学习率。"""
+    return learning_rate(
+        step,
+        peak=settings.lr,
+        minimum=settings.lr * settings.min_lr_ratio,
+        warmup_steps=settings.warmup_steps,
+        total_steps=settings.steps,
+    )
 
 
 def _due(step: int, every: int) -> bool:
