@@ -183,8 +183,9 @@ def _worker(name: str, config: StepConfig) -> Iterator[subprocess.Popen[str]]:
             ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(config.threads)
         )
     command = [sys.executable, "-m", "benchmarks.step", "--worker", name, settings]
+    # 自成一个会话：Ctrl-C 只到主进程，由它收走子进程，终端上不会多出两段 traceback
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         try:
             yield process
