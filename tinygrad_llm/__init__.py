@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_llm import autograd, dtypes, nn, optim
+from tinygrad_llm import autograd, dtypes, nn, optim, utils
 from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_llm.creation import (
     allclose, arange, as_tensor, bernoulli, cat, empty, empty_like, equal, eye, from_numpy, full, full_like, linspace,
@@ -25,6 +25,7 @@ from tinygrad_llm.dtypes import (
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.methods.shaping import Size
+from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 from tinygrad_llm.tensor import Tensor, device
 
@@ -54,5 +55,6 @@ __all__ = [
     "gradgradcheck", "inf", "inference_mode", "initial_seed", "int8", "int16", "int32", "int64", "is_grad_enabled",
     "is_tensor", "linspace", "manual_seed", "multinomial", "nan", "nn", "no_grad", "ones", "ones_like", "optim",
     "outer", "pi", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "set_default_dtype",
-    "set_grad_enabled", "set_rng_state", "stack", "tensor", "uint8", "unique", "where", "zeros", "zeros_like",
+    "set_grad_enabled", "set_printoptions", "set_rng_state", "stack", "tensor", "uint8", "unique", "utils", "where",
+    "zeros", "zeros_like",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ class dtype:  # noqa: N801  与 torch 同名
         self.is_floating_point = self.numpy.kind == "f"
 
     def __repr__(self) -> str:
-        return f"tinygrad_llm.{self.name}"
+        return f"torch.{self.name}"  # 与书上印的一样
 
     def __reduce__(self) -> str:
         return self.name

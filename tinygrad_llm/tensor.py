@@ -21,6 +21,7 @@ from tinygrad_llm.methods.reducing import Reducing
 from tinygrad_llm.methods.shaping import Shaping, Size
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.op import Array, Op
+from tinygrad_llm.printing import tensor_text
 
 
 class device:  # noqa: N801  与 torch 同名
@@ -69,6 +70,8 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
         needs_grad: 是否需要梯度（``requires_grad`` 的底层值）。
         base: 自己是谁的视图。
         base_node: 成为视图的那一刻，``base`` 来自哪个节点。
+        view_path: 从 ``base`` 到自己依次经过的视图算子。
+        one_of_many: 是 ``split``、``chunk`` 或 ``unbind`` 的一份；torch 不许在图上就地改写它们。
         retains_grad: 中间结果是否也留下 ``.grad``。
         version: 这块内存的写入次数，视图之间共用。
         hooks: 叶子梯度上的钩子。
@@ -80,6 +83,8 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
     needs_grad: bool = False
     base: Tensor | None = None
     base_node: Node | None = None
+    view_path: tuple[Any, ...] = ()
+    one_of_many: bool = False
     retains_grad: bool = False
     hooks: list[Callable[[Any], Any]] | None = None
     accumulate_hooks: list[Callable[[Any], Any]] | None = None
@@ -115,7 +120,7 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
     @property
     def requires_grad(self) -> bool:
         """是否需要梯度。"""
-        return self.needs_grad
+        return bool(self.refreshed().needs_grad)
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
@@ -137,12 +142,12 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
     @property
     def is_leaf(self) -> bool:
         """不是由图上的运算产生的。"""
-        return self.node is None
+        return self.refreshed().node is None
 
     @property
     def grad_fn(self) -> Node | None:
         """产生它的节点。"""
-        return self.node
+        return self.refreshed().node  # type: ignore[no-any-return]
 
     def backward(
         self,
@@ -388,15 +393,7 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
         return self
 
     def __repr__(self) -> str:
-        body = np.array2string(self.array, separator=", ", precision=4, threshold=1000, prefix="tensor(")
-        notes = [body]
-        if self.array.dtype not in (dtypes.get_default_dtype().numpy, np.int64, np.bool_):
-            notes.append(f"dtype={self.dtype!r}")
-        if self.node is not None:
-            notes.append(f"grad_fn={self.node!r}")
-        elif self.needs_grad:
-            notes.append("requires_grad=True")
-        return f"tensor({', '.join(notes)})"
+        return tensor_text(self.refreshed())
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Tensor:
         if self.node is not None:

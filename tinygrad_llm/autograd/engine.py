@@ -147,7 +147,7 @@ def _needed_nodes(roots: Sequence[Any], targets: Sequence[Any]) -> set[int]:
 
 
 def _initial_gradient(output: Any, gradient: Any) -> Any:
-    if not output.checked_view().needs_grad:
+    if not output.refreshed().needs_grad:
         raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     if gradient is None:
         if output.array.size != 1:
@@ -258,7 +258,7 @@ def grad(
     Raises:
         RuntimeError: 某个输入不需要梯度，或与输出无关而 ``allow_unused`` 为假。
     """
-    outs, targets = _listed(outputs), _listed(inputs)
+    outs, targets = _listed(outputs), [t.refreshed() for t in _listed(inputs)]
     if not all(t.needs_grad for t in targets):
         raise RuntimeError("One of the differentiated Tensors does not require grad")
     gradients = [None] * len(outs) if grad_outputs is None else _listed(grad_outputs)

@@ -189,11 +189,10 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     if type(y) is not np.ndarray:
         y = np.asarray(y)
     output = tensor_type.wrap(y)
-    if op.is_view:
-        output.version = args[0].version
-        output.watch(args[0])
+    if op.is_view and np.may_share_memory(y, data[0]):  # 换形状有时不得不复制，那就不是视图
+        output.watch(args[0], op, attrs)
     if switch.grad_enabled and y.dtype.kind == "f":
-        plan = op.plan(tuple([isinstance(a, tensor_type) and a.checked_view().needs_grad for a in args]))
+        plan = op.plan(tuple([isinstance(a, tensor_type) and a.refreshed().needs_grad for a in args]))
         if plan is not None:
             output.node = _record(op, plan, args, data, attrs, output, kept)
             output.needs_grad = True

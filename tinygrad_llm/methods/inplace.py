@@ -11,7 +11,9 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
-from tinygrad_llm.autograd.mode import is_grad_enabled
+from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled
+from tinygrad_llm.ops import shape as sh
+from tinygrad_llm.ops.op import Op
 
 
 class InPlace:
@@ -22,6 +24,9 @@ class InPlace:
     write: Any
     base: Any
     base_node: Any
+    node: Any
+    needs_grad: Any
+    view_path: tuple[tuple[Op, dict[str, Any]], ...]
     clone: Any
     masked_fill: Any
 
@@ -31,23 +36,19 @@ class InPlace:
             raise RuntimeError(f"result type {have} can't be cast to the desired output type {wanted}")
         return self.write(result.to(dtypes.of(self.array)))
 
-    def watch(self, source: Any) -> None:
-        """记下自己是 ``source`` 的视图，此后共用写入次数。"""
+    def watch(self, source: Any, op: Op, attrs: dict[str, Any]) -> None:
+        """记下自己是 ``source`` 经 ``op`` 得来的视图；此后共用写入次数，也知道怎样从最底下的张量再走一遍。"""
         self.version = source.version
         self.base = source if source.base is None else source.base
         self.base_node = self.base.node
+        self.view_path = (*source.view_path, (op, attrs))
 
-    def checked_view(self) -> Any:
-        """返回自己；底下的张量在图上被就地改写过，视图就已过时，不能再用。
-
-        Raises:
-            RuntimeError: 视图已过时。
-        """
+    def refreshed(self) -> Any:
+        """返回自己；底下的张量在图上被就地改写过时，先把自己重新接到改写之后的图上。"""
         if self.base is not None and self.base.node is not self.base_node:
-            raise RuntimeError(
-                "this view was taken before its base was modified by an inplace operation inside the graph; "
-                "tinygrad_llm does not rebase views: take the view again after the write."
-            )
+            with enable_grad():
+                again = sh.replay(self.base, self.view_path)
+            self.node, self.needs_grad, self.base_node = again.node, again.needs_grad, self.base.node
         return self
 
     def _kept(self, *others: Any) -> Any:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,14 @@ def torch_key(key: Any, shape: tuple[int, ...]) -> Any:
     return np.unravel_index(places, shape)
 
 
+def _one_of_many(parts: Iterable[Any]) -> tuple[Any, ...]:
+    """给同一次切分得到的几个视图做上记号。"""
+    found = tuple(parts)
+    for part in found:
+        part.one_of_many = True
+    return found
+
+
 class Size(tuple[int, ...]):
     """形状：元组，外加 ``numel``。"""
 
@@ -81,7 +90,7 @@ class Size(tuple[int, ...]):
         return math.prod(self)
 
     def __repr__(self) -> str:
-        return f"tinygrad_llm.Size({list(self)})"
+        return f"torch.Size({list(self)})"
 
 
 class Shaping:
@@ -92,6 +101,7 @@ class Shaping:
     node: Any
     base: Any
     version: Any
+    one_of_many: bool
 
     def reshape(self, *shape: Any) -> Any:
         """换形状；可以有一个 -1。
@@ -292,7 +302,7 @@ class Shaping:
         if sum(steps) != length or min(steps, default=0) < 0:
             raise RuntimeError(f"split: sizes {steps} do not add up to {length} (dimension {d} of {self.array.shape})")
         starts = np.cumsum([0, *steps]).tolist()
-        return tuple(self.narrow(d, start, step) for start, step in zip(starts, steps, strict=False))
+        return _one_of_many(self.narrow(d, start, step) for start, step in zip(starts, steps, strict=False))
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Any, ...]:
         """切成至多 ``chunks`` 段。
@@ -324,7 +334,7 @@ class Shaping:
     def unbind(self, dim: int = 0) -> tuple[Any, ...]:
         """沿一根轴拆成若干个。"""
         d = axis(dim, self.array.ndim)
-        return tuple(self[(slice(None),) * d + (i,)] for i in range(self.array.shape[d]))
+        return _one_of_many(self[(slice(None),) * d + (i,)] for i in range(self.array.shape[d]))
 
     def index_select(self, dim: int, index: Any) -> Any:
         """沿一根轴按下标取若干行。
@@ -364,7 +374,7 @@ class Shaping:
         except IndexError as error:
             raise IndexError(f"index {key!r} does not fit a tensor of shape {self.array.shape}: {error}") from None
         if sh.is_basic(plain):
-            result.watch(self)
+            result.watch(self, sh.index, {"key": plain})
         return result
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -388,19 +398,27 @@ class Shaping:
         Raises:
             RuntimeError: 自己是需要梯度的叶子、是图上张量的视图、只读，或形状对不上。
         """
-        if is_grad_enabled() and self.needs_grad and self.node is None:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-        if is_grad_enabled() and self.base is not None and (result.needs_grad or self.base.needs_grad):
+        if is_grad_enabled() and self.one_of_many and (self.needs_grad or result.needs_grad):
             raise RuntimeError(
-                "in-place write to a view inside the graph is not supported by tinygrad_llm: "
-                "write through the base tensor (base[...] = value) or build the result with cat / where."
+                "this tensor is a view and is being modified inplace; it is one output of a function that returns "
+                "multiple views (split, chunk, unbind), which does not allow that. Use the out-of-place operation."
             )
+        traced = is_grad_enabled() and (result.needs_grad or self.refreshed().needs_grad)
+        bottom = self if self.base is None else self.base
+        if traced and bottom.needs_grad and bottom.node is None:
+            which = "a leaf Variable" if bottom is self else "a view of a leaf Variable"
+            raise RuntimeError(f"{which} that requires grad is being used in an in-place operation.")
         if result.array.shape != self.array.shape:
             raise RuntimeError(
                 f"in-place result has shape {result.array.shape}, cannot be written to {self.array.shape}"
             )
         if not self.array.flags.writeable:
             raise RuntimeError("in-place write to a tensor whose elements share memory (expanded or read-only)")
+        if traced and bottom is not self:
+            moved = apply(sh.write_region, (bottom, result), {"path": self.view_path})
+            bottom.node, bottom.needs_grad = moved.node, moved.needs_grad
+            bottom.version.writes += 1
+            return self.refreshed()
         self.array[...] = result.array
         self.version.writes += 1
         if is_grad_enabled():

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.op import Array, op
+from tinygrad_llm.ops.op import Array, Op, op
 
 Shape = tuple[int, ...]
 
@@ -154,3 +154,33 @@ def tril(x: Array, *, diagonal: int = 0) -> Any:
 def triu(x: Array, *, diagonal: int = 0) -> Any:
     """留上三角（最后两轴），其余置 0。"""
     return np.triu(x, diagonal)
+
+
+Path = tuple[tuple[Op, dict[str, Any]], ...]
+"""从底下的张量到一个视图，依次经过的视图算子与属性。"""
+
+
+def replay(x: Any, path: Path) -> Any:
+    """沿着 ``path`` 再走一遍。"""
+    for step, attrs in path:
+        x = step(x, **attrs)
+    return x
+
+
+@op("y = x，y[视图] = v", x=lambda g, path: clear_region(g, path=path), v=lambda g, path: replay(g, path))
+def write_region(x: Array, v: Array, *, path: Path) -> Any:
+    """把 ``v`` 写进 ``x`` 的一个视图，就地、不复制；写过的区域对原来的 ``x`` 梯度为 0，对 ``v`` 梯度就是那一块。"""
+    replay(x, path)[...] = v
+    return x
+
+
+@op("y = x，y[视图] = 0", x=lambda g, path: clear_region(g, path=path))
+def clear_region(x: Array, *, path: Path) -> Any:
+    """``x`` 的拷贝，其中一个视图的区域置 0。"""
+    y = np.array(x, order="C")
+    region = replay(y, path)
+    if not np.shares_memory(region, y):  # 布局不同，换形状时复制了：改用下标
+        y.reshape(-1)[replay(np.arange(y.size).reshape(y.shape), path)] = 0
+    else:
+        region[...] = 0
+    return y
