@@ -233,6 +233,7 @@ TABLE: dict[str, Row] = {
     "index": Row(sc.index, sc.index_twin),
     "scatter_index": Row(sc.scatter_index, sc.scatter_index_twin),
     "index_put": Row(sc.index_put, sc.index_put_twin),
+    "write_region": Row(sc.write_region, sc.write_region_twin),
     "gather": Row(sc.gather, lambda x, index, dim: torch.gather(x, dim, index)),
     "scatter_add_zeros": Row(
         sc.scatter_add, lambda g_in, index, dim, shape: g_in.new_zeros(shape).scatter_add(dim, index, g_in)

@@ -13,6 +13,7 @@ import torch
 from hypothesis import strategies as st
 
 from parity_tests.strategies import Draw, array, axes, booleans, integers, shapes
+from tinygrad_llm.ops import shape as sh
 
 Arguments = tuple[list[Any], dict[str, Any]]
 
@@ -91,6 +92,24 @@ def scatter_index_twin(g_in: Any, shape: tuple[int, ...], key: Any) -> Any:
     """零向量上按序号累加。"""
     flat = torch.from_numpy(_places(shape, key).reshape(-1))
     return g_in.new_zeros(math.prod(shape)).index_add(0, flat, g_in.reshape(-1)).reshape(shape)
+
+
+def write_region(draw: Draw, small: bool) -> Arguments:
+    """写进一个视图：换轴、切片、再换形状，布局连续与不连续都有。"""
+    shape = _shape(draw, small, min_dims=1, min_side=1)
+    dims = tuple(draw(st.permutations(range(len(shape)))))
+    turned = tuple(shape[d] for d in dims)
+    start = draw(st.integers(0, turned[0] - 1))
+    found = (turned[0] - start, *turned[1:], 1)
+    path = ((sh.permute, {"dims": dims}), (sh.index, {"key": slice(start, None)}), (sh.reshape, {"shape": found}))
+    return [array(draw, shape), array(draw, found)], {"path": path}
+
+
+def write_region_twin(x: Any, v: Any, path: Any) -> Any:
+    """同样的三步，写进 ``x`` 的拷贝。"""
+    y = x.clone()
+    y.permute(path[0][1]["dims"])[path[1][1]["key"]].copy_(v.squeeze(-1))
+    return y
 
 
 def index_put(draw: Draw, small: bool) -> Arguments:

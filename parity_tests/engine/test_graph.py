@@ -285,7 +285,6 @@ def test_in_place_results_and_gradients_equal_torch(case: str) -> None:
         assert_close(ours, theirs, "float64", case)
 
 
-
 def test_fifty_thousand_nodes_need_no_recursion() -> None:
     """长链在反传或析构时撑爆 C 栈或 Python 栈。"""
     x = _leaf(tg, 1.0)

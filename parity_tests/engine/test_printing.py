@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import tinygrad_llm as tg
 
 SHAPES = [(), (1,), (3,), (20,), (2, 3), (3, 4, 5), (0,), (0, 3), (2, 0), (100, 20), (2000,), (30, 40, 5), (11, 11, 11)]
 RNG = np.random.default_rng(0)
-KINDS = {
+KINDS: dict[str, Callable[[Any], Any]] = {
     "normal": lambda x: x,
     "large": lambda x: x * 1e4,
     "small": lambda x: x * 1e-6,

@@ -102,6 +102,8 @@ class Shaping:
     base: Any
     version: Any
     one_of_many: bool
+    refreshed: Any
+    view_path: Any
 
     def reshape(self, *shape: Any) -> Any:
         """换形状；可以有一个 -1。
@@ -417,10 +419,10 @@ class Shaping:
         if traced and bottom is not self:
             moved = apply(sh.write_region, (bottom, result), {"path": self.view_path})
             bottom.node, bottom.needs_grad = moved.node, moved.needs_grad
-            bottom.version.writes += 1
-            return self.refreshed()
         self.array[...] = result.array
         self.version.writes += 1
+        if traced and bottom is not self:
+            return self.refreshed()
         if is_grad_enabled():
             self.node, self.needs_grad = result.node, result.needs_grad
         return self

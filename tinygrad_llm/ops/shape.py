@@ -167,20 +167,13 @@ def replay(x: Any, path: Path) -> Any:
     return x
 
 
-@op("y = x，y[视图] = v", x=lambda g, path: clear_region(g, path=path), v=lambda g, path: replay(g, path))
+@op("y = x，y[视图] = v", x=lambda g, path: write_region(g, 0.0, path=path), v=lambda g, path: replay(g, path))
 def write_region(x: Array, v: Array, *, path: Path) -> Any:
-    """把 ``v`` 写进 ``x`` 的一个视图，就地、不复制；写过的区域对原来的 ``x`` 梯度为 0，对 ``v`` 梯度就是那一块。"""
-    replay(x, path)[...] = v
-    return x
-
-
-@op("y = x，y[视图] = 0", x=lambda g, path: clear_region(g, path=path))
-def clear_region(x: Array, *, path: Path) -> Any:
-    """``x`` 的拷贝，其中一个视图的区域置 0。"""
+    """``x`` 的拷贝，其中一个视图写成 ``v``；写过的区域对 ``x`` 的梯度为 0，对 ``v`` 的梯度就是那一块。"""
     y = np.array(x, order="C")
     region = replay(y, path)
-    if not np.shares_memory(region, y):  # 布局不同，换形状时复制了：改用下标
-        y.reshape(-1)[replay(np.arange(y.size).reshape(y.shape), path)] = 0
-    else:
-        region[...] = 0
+    if np.may_share_memory(region, y):
+        region[...] = v
+    else:  # 布局不同，换形状时复制了：改用下标
+        y.reshape(-1)[replay(np.arange(y.size).reshape(y.shape), path)] = v
     return y

@@ -278,7 +278,9 @@ class DataLoader:
         if sampler is not None and shuffle:
             raise ValueError("sampler option is mutually exclusive with shuffle")
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-            raise ValueError("batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last")
+            raise ValueError(
+                "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last"
+            )
         self.dataset, self.generator, self.num_workers = dataset, generator, num_workers
         self.batch_size, self.drop_last, self.pin_memory = batch_size, drop_last, pin_memory
         self.collate_fn = collate_fn or (default_collate if batch_size is not None or batch_sampler else _as_is)
