@@ -11,9 +11,10 @@ import sys
 from collections import defaultdict
 from typing import Any
 
-from pretraining_lab import arguments, engine_of, lr_at, new_session
+from pretraining_lab import arguments, engine_of, new_session
 
 import tinygrad_llm
+from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.train_config import TrainConfig
 
@@ -133,7 +134,7 @@ def main() -> int:
         columns = {name: forward_backward(lib, engines[name], session, step) for name, lib in libs.items()}
         if step == 0:
             print_columns(columns)
-        lr = lr_at(session.settings, step)
+        lr = rate(session.settings, step)
         by_hand = adamw_by_hand(by_hand, columns["numpy"]["watched: grad"], step + 1, lr, session.settings)
         history.append(by_hand)
         thetas.append({name: update(engine, lr) for name, engine in engines.items()})

@@ -11,11 +11,12 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from pretraining_lab import COLOURS, arguments, lr_at, new_figure, save
+from pretraining_lab import COLOURS, arguments, new_figure, save
 
 import tinygrad_llm as tg
 from tinygrad_llm.common.config import GPTConfig, preset
 from tinygrad_llm.common.initial import STD, initial_weights
+from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.train import build_model
 
@@ -73,14 +74,14 @@ def draw_schedule(settings: TrainConfig, folder: Any) -> None:
     """画出整条学习率曲线，标出三个关键的步。"""
     figure, axes = new_figure(6.4, 2.9)
     steps = range(settings.steps)
-    axes.plot(steps, [lr_at(settings, step) for step in steps], color=COLOURS[0], linewidth=1.6)
+    axes.plot(steps, [rate(settings, step) for step in steps], color=COLOURS[0], linewidth=1.6)
     marks = {
         "first step: peak / W": (0, (14, -2)),
         "end of warm-up: peak": (settings.warmup_steps - 1, (4, 8)),
         "last step: minimum": (settings.steps - 1, (-84, 32)),
     }
     for label, (step, offset) in marks.items():
-        lr = lr_at(settings, step)
+        lr = rate(settings, step)
         axes.plot(step, lr, "o", color=COLOURS[1], markersize=5)
         text = f"{label} = {lr:g}"
         axes.annotate(text, (step, lr), xytext=offset, textcoords="offset points", fontsize=8)
@@ -98,7 +99,7 @@ def main() -> None:
     last = settings.steps - 1
     middle = (settings.warmup_steps - 1 + last) // 2
     for step in (0, 1, settings.warmup_steps - 1, settings.warmup_steps, middle, last - 1, last):
-        print(f"{step:4d} {lr_at(settings, step):17.8f}")
+        print(f"{step:4d} {rate(settings, step):17.8f}")
     draw_schedule(settings, options.figures)
 
 

@@ -11,9 +11,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-from pretraining_lab import COLOURS, arguments, engine_of, lr_at, new_figure, new_session, save, training
+from pretraining_lab import COLOURS, arguments, engine_of, new_figure, new_session, save, training
 
-from tinygrad_llm.common.loop import StepResult
+from tinygrad_llm.common.loop import StepResult, rate
 from tinygrad_llm.common.session import Session
 
 STEPS = 60
@@ -54,7 +54,7 @@ def main() -> None:
         ours, theirs = runs["numpy"][step], runs["torch"][step]
         gap = abs(ours.loss - theirs.loss) / theirs.loss
         print(
-            f"{step:4d} {lr_at(session.settings, step):9.6f} {ours.loss:18.9f} {theirs.loss:18.9f} {gap:20.1e}"
+            f"{step:4d} {rate(session.settings, step):9.6f} {ours.loss:18.9f} {theirs.loss:18.9f} {gap:20.1e}"
             f" {ours.grad_norm:7.2f}"
         )
     gaps = [abs(a.loss - b.loss) / b.loss for a, b in zip(runs["numpy"], runs["torch"], strict=True)]

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_llm.common.data import TokenDataset
-from tinygrad_llm.common.loop import Engine, StepResult
-from tinygrad_llm.common.schedule import learning_rate
+from tinygrad_llm.common.loop import Engine, StepResult, rate
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.memory import keep_freed_memory
@@ -81,21 +80,10 @@ def engine_of(name: str, session: Session) -> Any:
     return TorchEngine(session.model, session.settings, torch.device("cpu"))
 
 
-def lr_at(settings: TrainConfig, step: int) -> float:
-    """训练循环在第 ``step`` 步用的学习率。"""
-    return learning_rate(
-        step,
-        peak=settings.lr,
-        minimum=settings.lr * settings.min_lr_ratio,
-        warmup_steps=settings.warmup_steps,
-        total_steps=settings.steps,
-    )
-
-
 def training(session: Session, engine: Engine) -> Iterator[StepResult]:
     """逐步训练，到 ``settings.last_step`` 为止；不记日志，不存档。"""
     for step in range(session.settings.last_step):
-        yield engine.train_step(step, *session.train.batch(step), lr_at(session.settings, step))
+        yield engine.train_step(step, *session.train.batch(step), rate(session.settings, step))
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
