@@ -27,7 +27,8 @@ from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
-from tinygrad_llm.tensor import Tensor, device
+from tinygrad_llm.cpu import device
+from tinygrad_llm.tensor import Tensor
 
 if not TYPE_CHECKING:  # 类型名会遮住内建名，只在运行时放进门面
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short

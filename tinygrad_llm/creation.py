@@ -12,12 +12,13 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.cpu import device
 from tinygrad_llm.methods.arithmetic import match
 from tinygrad_llm.methods.shaping import axis, sizes
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.random import Generator, default_generator
-from tinygrad_llm.tensor import Tensor, device
+from tinygrad_llm.tensor import Tensor
 
 
 def _finish(array: Any, requires_grad: bool, where: Any) -> Tensor:
@@ -64,9 +65,9 @@ def _without_tensors(data: Any) -> Any:
 def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Tensor:
     """能不复制就不复制的 ``tensor``。"""
     if isinstance(data, Tensor):
-        return data.to(dtype=dtype, device=device)
+        return data.to(dtype=dtype, device=device)  # type: ignore[no-any-return]
     if isinstance(data, np.ndarray):
-        return from_numpy(data).to(dtype=dtype, device=device)
+        return from_numpy(data).to(dtype=dtype, device=device)  # type: ignore[no-any-return]
     return tensor(data, dtype=dtype, device=device)
 
 

@@ -1,32 +1,50 @@
-"""与方法同名的函数：``exp(x)`` 就是 ``x.exp()``，一张名单生成全部。
+"""与方法同名的函数：``exp(x)`` 就是 ``x.exp()``，由方法自动生成。
 
-流入：方法名；流出：函数。不在名单上的（工厂、拼接）在 ``creation.py``。
+流入：``methods/`` 里的方法；流出：函数。作用于一串 Tensor 的（拼接等）与工厂另有文件。
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_llm.methods.arithmetic import Arithmetic
+from tinygrad_llm.methods.comparing import Comparing
+from tinygrad_llm.methods.elementwise import Elementwise
+from tinygrad_llm.methods.indexing import Indexing
+from tinygrad_llm.methods.linear_algebra import LinearAlgebra
+from tinygrad_llm.methods.rearranging import Rearranging
+from tinygrad_llm.methods.reducing import Reducing
+from tinygrad_llm.methods.shaping import Shaping
+from tinygrad_llm.methods.sorting import Sorting
+from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.tensor import Tensor
 
-METHODS = """
-abs add all amax amin any argmax argmin argsort chunk clamp clone cos cumsum div erf exp flatten flip gather
-index_select isfinite isnan log log1p log_softmax logical_not logsumexp masked_fill masked_select matmul max mean
-maximum min minimum mul neg nonzero norm numel permute pow reciprocal relu repeat_interleave reshape rsqrt sigmoid
-sign sin softmax sort split sqrt square squeeze std sub sum t tanh topk transpose tril triu unbind unsqueeze var
-"""
+FAMILIES = (
+    Arithmetic, Elementwise, Comparing, Shaping, Rearranging, Indexing, Reducing, Statistics, Sorting, LinearAlgebra,
+)  # fmt: skip
+METHOD_ONLY = frozenset(["contiguous", "expand", "expand_as", "is_contiguous", "repeat", "view", "view_as"])
+"""torch 里只作方法、没有同名函数的名字。"""
 
 
 def _as_function(name: str) -> Callable[..., Any]:
     method = getattr(Tensor, name)
 
     def function(input: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(input, name)(*args, **kwargs)
+        return method(input, *args, **kwargs)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = method.__doc__
     return function
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {name: _as_function(name) for name in METHODS.split()}
+OWN = ("detach", "is_floating_point", "numel")
+"""写在 ``Tensor`` 自己身上、torch 里也是函数的名字。"""
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {name: _as_function(name) for name in OWN} | {
+    name: _as_function(name)
+    for family in FAMILIES
+    for name, method in vars(family).items()
+    if inspect.isfunction(method) and not name.startswith("_") and name not in METHOD_ONLY
+}

@@ -14,50 +14,28 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import engine, graph
 from tinygrad_llm.autograd.graph import Node, Version, apply
-from tinygrad_llm.autograd.mode import no_grad
+from tinygrad_llm.cpu import CPU, device
 from tinygrad_llm.methods.arithmetic import Arithmetic
+from tinygrad_llm.methods.comparing import Comparing
+from tinygrad_llm.methods.converting import Converting
+from tinygrad_llm.methods.elementwise import Elementwise
+from tinygrad_llm.methods.indexing import Indexing
 from tinygrad_llm.methods.inplace import InPlace
+from tinygrad_llm.methods.linear_algebra import LinearAlgebra
+from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
 from tinygrad_llm.methods.shaping import Shaping, Size
-from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.methods.sorting import Sorting
+from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.printing import tensor_text
 
 
-class device:  # noqa: N801  与 torch 同名
-    """设备；本引擎只有 CPU。
-
-    Args:
-        name: ``"cpu"``。
-
-    Attributes:
-        type: 总是 ``"cpu"``。
-        index: 总是 ``None``。
-    """
-
-    def __init__(self, name: Any) -> None:
-        if str(name).split(":")[0] != "cpu":
-            raise RuntimeError(f"tinygrad_llm runs on the CPU only; device {str(name)!r} needs torch_llm")
-        self.type, self.index = "cpu", None
-
-    def __repr__(self) -> str:
-        return "device(type='cpu')"
-
-    def __str__(self) -> str:
-        return "cpu"
-
-    def __eq__(self, other: object) -> bool:
-        return str(other) == "cpu"
-
-    def __hash__(self) -> int:
-        return hash("cpu")
-
-
-_CPU = device("cpu")
-
-
 @graph.register_tensor_type
-class Tensor(Arithmetic, Shaping, Reducing, InPlace):
+class Tensor(
+    Arithmetic, Elementwise, Comparing, Shaping, Rearranging, Indexing, Reducing, Statistics, Sorting, LinearAlgebra,
+    Converting, InPlace,
+):  # fmt: skip
     """张量。
 
     Args:
@@ -231,7 +209,7 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
     @property
     def device(self) -> device:
         """设备，总是 CPU。"""
-        return _CPU
+        return CPU
 
     @property
     def ndim(self) -> int:
@@ -284,114 +262,6 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
             raise TypeError("iteration over a 0-d tensor")
         return iter(self.unbind(0))
 
-    # ---- 转换
-
-    def item(self) -> Any:
-        """唯一的元素，变成 Python 数。
-
-        Raises:
-            RuntimeError: 元素不止一个。
-        """
-        if self.array.size != 1:
-            raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
-        return self.array.item()
-
-    def tolist(self) -> Any:
-        """变成嵌套列表。"""
-        return self.array.tolist()
-
-    def numpy(self) -> Array:
-        """底下的数组（共享内存）。
-
-        Raises:
-            RuntimeError: 需要梯度；先 ``detach()``。
-        """
-        if self.needs_grad:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        return self.array
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def __bool__(self) -> bool:
-        if self.array.size != 1:
-            raise RuntimeError(f"Boolean value of Tensor with {self.array.size} values is ambiguous")
-        return bool(self.array.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.array.dtype.kind not in "iu":
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self.item())
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if self.array.ndim == 0 else format(str(self), spec)
-
-    def to(
-        self, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False
-    ) -> Tensor:
-        """换 dtype（设备只能是 CPU）。
-
-        Args:
-            *args: dtype、设备或另一个 Tensor。
-            dtype: 目标类型。
-            device: 目标设备。
-            non_blocking: 与 torch 同名，CPU 上没有异步拷贝。
-            copy: 类型相同也复制。
-
-        Returns:
-            类型已经相同且不要求复制时返回自己。
-        """
-        for arg in args:
-            if isinstance(arg, Tensor):
-                dtype = arg.dtype
-            elif isinstance(arg, dtypes.dtype):
-                dtype = arg
-            else:
-                _require_cpu(arg)
-        _require_cpu(device)
-        wanted = dtypes.as_numpy(dtype)
-        if wanted is None or wanted == self.array.dtype:
-            return self.clone() if copy else self
-        return apply(ew.cast, (self,), {"dtype": wanted})  # type: ignore[no-any-return]
-
-    def type_as(self, other: Tensor) -> Tensor:
-        """换成 ``other`` 的类型。"""
-        return self.to(other.dtype)
-
-    def float(self) -> Tensor:
-        """换成 float32。"""
-        return self.to(dtypes.float32)
-
-    def double(self) -> Tensor:
-        """换成 float64。"""
-        return self.to(dtypes.float64)
-
-    def half(self) -> Tensor:
-        """换成 float16。"""
-        return self.to(dtypes.float16)
-
-    def long(self) -> Tensor:
-        """换成 int64。"""
-        return self.to(dtypes.int64)
-
-    def int(self) -> Tensor:
-        """换成 int32。"""
-        return self.to(dtypes.int32)
-
-    def bool(self) -> Tensor:
-        """换成布尔。"""
-        return self.to(dtypes.bool)
-
-    def cpu(self) -> Tensor:
-        """已经在 CPU 上，返回自己。"""
-        return self
-
     def __repr__(self) -> str:
         return tensor_text(self.refreshed())
 
@@ -406,29 +276,12 @@ class Tensor(Arithmetic, Shaping, Reducing, InPlace):
         copy.grad = None if self.grad is None else self.grad.detach().clone()
         return copy
 
-    def new_zeros(self, *shape: Any) -> Tensor:
-        """同类型的零张量。"""
-        from tinygrad_llm.creation import zeros
-
-        return zeros(*shape, dtype=self.dtype)
-
-    def new_ones(self, *shape: Any) -> Tensor:
-        """同类型的全一张量。"""
-        from tinygrad_llm.creation import ones
-
-        return ones(*shape, dtype=self.dtype)
-
     def multinomial(self, num_samples: Any, replacement: Any = False, *, generator: Any = None) -> Tensor:
         """按各行的权重抽样。"""
         from tinygrad_llm.creation import multinomial
 
         with no_grad():
             return multinomial(self, num_samples, replacement, generator=generator)
-
-
-def _require_cpu(name: Any) -> None:
-    if name is not None:
-        device(name)
 
 
 class RemovableHandle:

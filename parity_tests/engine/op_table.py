@@ -1,72 +1,30 @@
 """每个算子一行：怎样抽它的输入与属性、torch 里的同一个函数、要不要查二阶导。
 
-流入：hypothesis 的取样函数；流出：``Case``（输入数组与属性）。下一站：``test_ops.py``。
+流入：``op_cases.py`` 的抽样函数；流出：``TABLE``。各类算子的行另有 ``rows_*.py``。下一站：``test_ops.py``。
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 
+from parity_tests.engine import rows_elementwise, rows_linear_algebra, rows_nn, rows_reduce, rows_shape
 from parity_tests.engine import shape_cases as sc
+from parity_tests.engine.op_cases import Case, Row, along_dim, binary, reduce, reduction, size, unary
 from parity_tests.strategies import Draw, array, booleans, broadcastable, integers, shapes
 from torch_llm.functional import rotary
-
-Case = tuple[list[Any], dict[str, Any]]
-"""一次调用：位置参数（浮点数组可求导，其余是下标、掩码或 ``None``）与属性。"""
-
-
-class Row(NamedTuple):
-    """一个算子的对照。
-
-    Attributes:
-        draw: ``(取样函数, 是否为差分准备)`` → ``Case``；为差分准备时取值小而平滑，避开拐点与极点。
-        twin: torch 里的同一个函数，参数与算子相同。
-        second: 查二阶导时用的 torch 函数；缺省就是 ``twin``。torch 的某些融合实现自己没有（或有误）二阶导。
-    """
-
-    draw: Callable[[Draw, bool], Case]
-    twin: Callable[..., Any]
-    second: Callable[..., Any] | None = None
-
-
-def _size(draw: Draw, small: bool, min_dims: int = 0, min_side: int = 0) -> tuple[int, ...]:
-    if small:
-        return draw(shapes(min_dims, max(2, min_dims), 1).filter(lambda s: math.prod(s) <= 6))  # type: ignore[no-any-return]
-    return draw(shapes(min_dims, 4, min_side))  # type: ignore[no-any-return]
-
-
-def _unary(domain: str, *edges: str) -> Callable[[Draw, bool], Case]:
-    """一元算子：差分时取 ``domain``，与 torch 对照时还取 ``edges``（拐点、极点、很大的数）。"""
-
-    def draw(draw: Draw, small: bool) -> Case:
-        chosen = domain if small else draw(st.sampled_from([domain, *edges]))
-        return [array(draw, _size(draw, small), chosen)], {}
-
-    return draw
-
-
-def _binary(domains: tuple[str, str], *edges: str) -> Callable[[Draw, bool], Case]:
-    """二元算子：形状互相可广播。"""
-
-    def draw(draw: Draw, small: bool) -> Case:
-        found = draw(broadcastable(2, 2 if small else 4, 1 if small else 0))
-        edge = None if small else draw(st.sampled_from([None, *edges]))
-        return [array(draw, s, edge or d) for s, d in zip(found, domains, strict=True)], {}
-
-    return draw
 
 
 def _pow_scalar(draw: Draw, small: bool) -> Case:
     exponent = draw(st.sampled_from([-2, -1, -0.5, 0, 0.5, 1, 2, 3, 2.5]))
     domain = "positive" if small or exponent != int(exponent) or exponent < 0 else "ties"
-    return [array(draw, _size(draw, small), domain)], {"exponent": exponent}
+    return [array(draw, size(draw, small), domain)], {"exponent": exponent}
 
 
 def _where(draw: Draw, small: bool) -> Case:
@@ -83,43 +41,11 @@ def _masked_fill(draw: Draw, small: bool) -> Case:
 def _clamp(draw: Draw, small: bool) -> Case:
     low, high = draw(st.sampled_from([(None, 1.0), (-1.0, None), (-1.0, 1.0), (0.0, 0.0), (-0.3, 0.2)]))
     domain = "smooth" if small else draw(st.sampled_from(["any", "ties"]))
-    return [array(draw, _size(draw, small), domain)], {"min": low, "max": high}
+    return [array(draw, size(draw, small), domain)], {"min": low, "max": high}
 
 
 def _cast(draw: Draw, small: bool) -> Case:
-    return [array(draw, _size(draw, small))], {"dtype": np.float64 if small else np.float32}
-
-
-def _reduce(domain: str, *edges: str, min_side: int = 1) -> Callable[[Draw, bool], Case]:
-    """归约：``dim`` 是非空的轴号元组（0 维时为空）。"""
-
-    def draw(draw: Draw, small: bool) -> Case:
-        shape = _size(draw, small, min_side=min_side)
-        dim = tuple(sorted(draw(st.sets(st.integers(0, len(shape) - 1), min_size=1)))) if shape else ()
-        chosen = domain if small else draw(st.sampled_from([domain, *edges]))
-        return [array(draw, shape, chosen)], {"dim": dim, "keepdim": draw(st.booleans())}
-
-    return draw
-
-
-def _reduction(name: str) -> Callable[..., Any]:
-    """torch 的归约函数；0 维时沿第 0 轴。"""
-
-    def twin(x: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
-        return getattr(torch, name)(x, dim=dim or 0, keepdim=keepdim)
-
-    return twin
-
-
-def _along_dim(domain: str, *edges: str) -> Callable[[Draw, bool], Case]:
-    """沿一根轴的算子。"""
-
-    def draw(draw: Draw, small: bool) -> Case:
-        shape = _size(draw, small, min_dims=1, min_side=1)
-        chosen = domain if small else draw(st.sampled_from([domain, *edges]))
-        return [array(draw, shape, chosen)], {"dim": draw(st.integers(0, len(shape) - 1))}
-
-    return draw
+    return [array(draw, size(draw, small))], {"dtype": np.float64 if small else np.float32}
 
 
 def _attention(draw: Draw, small: bool) -> Case:
@@ -199,33 +125,33 @@ def _layer_norm_twin(x: Any, weight: Any, bias: Any, eps: float) -> Any:
 
 
 TABLE: dict[str, Row] = {
-    "add": Row(_binary(("any", "any")), torch.add),
-    "sub": Row(_binary(("any", "any")), torch.sub),
-    "mul": Row(_binary(("any", "any")), torch.mul),
-    "div": Row(_binary(("any", "nonzero"), "ties"), torch.div),
-    "neg": Row(_unary("any"), torch.neg),
-    "pow": Row(_binary(("positive", "any"), "ties"), torch.pow),
+    "add": Row(binary(("any", "any")), torch.add),
+    "sub": Row(binary(("any", "any")), torch.sub),
+    "mul": Row(binary(("any", "any")), torch.mul),
+    "div": Row(binary(("any", "nonzero"), "ties"), torch.div),
+    "neg": Row(unary("any"), torch.neg),
+    "pow": Row(binary(("positive", "any"), "ties"), torch.pow),
     "pow_scalar": Row(_pow_scalar, lambda x, exponent: x**exponent),
-    "exp": Row(_unary("any", "large"), torch.exp),
-    "log": Row(_unary("positive", "ties"), torch.log),
-    "log1p": Row(_unary("positive", "ties"), torch.log1p),
-    "sqrt": Row(_unary("positive", "ties"), torch.sqrt),
-    "rsqrt": Row(_unary("positive", "ties"), torch.rsqrt),
-    "sin": Row(_unary("any", "large"), torch.sin),
-    "cos": Row(_unary("any", "large"), torch.cos),
-    "tanh": Row(_unary("any", "large"), torch.tanh),
-    "erf": Row(_unary("any", "large"), torch.erf),
-    "sigmoid": Row(_unary("any", "large"), torch.sigmoid),
-    "silu": Row(_unary("any", "large"), F.silu),
-    "relu": Row(_unary("smooth", "ties"), torch.relu),
-    "abs": Row(_unary("smooth", "ties"), torch.abs),
-    "sign": Row(_unary("smooth", "ties"), torch.sign),
-    "maximum": Row(_binary(("smooth", "positive"), "ties"), torch.maximum),
-    "minimum": Row(_binary(("smooth", "positive"), "ties"), torch.minimum),
+    "exp": Row(unary("any", "large"), torch.exp),
+    "log": Row(unary("positive", "ties"), torch.log),
+    "log1p": Row(unary("positive", "ties"), torch.log1p),
+    "sqrt": Row(unary("positive", "ties"), torch.sqrt),
+    "rsqrt": Row(unary("positive", "ties"), torch.rsqrt),
+    "sin": Row(unary("any", "large"), torch.sin),
+    "cos": Row(unary("any", "large"), torch.cos),
+    "tanh": Row(unary("any", "large"), torch.tanh),
+    "erf": Row(unary("any", "large"), torch.erf),
+    "sigmoid": Row(unary("any", "large"), torch.sigmoid),
+    "silu": Row(unary("any", "large"), F.silu),
+    "relu": Row(unary("smooth", "ties"), torch.relu),
+    "abs": Row(unary("smooth", "ties"), torch.abs),
+    "sign": Row(unary("smooth", "ties"), torch.sign),
+    "maximum": Row(binary(("smooth", "positive"), "ties"), torch.maximum),
+    "minimum": Row(binary(("smooth", "positive"), "ties"), torch.minimum),
     "where": Row(_where, torch.where),
     "masked_fill": Row(_masked_fill, lambda x, mask, value: torch.masked_fill(x, mask, value)),
     "clamp": Row(_clamp, lambda x, min, max: torch.clamp(x, min, max)),
-    "clone": Row(_unary("any"), torch.clone),
+    "clone": Row(unary("any"), torch.clone),
     "cast": Row(_cast, lambda x, dtype: x.to(torch.float64 if dtype is np.float64 else torch.float32)),
     "reshape": Row(sc.reshape, lambda x, shape: x.reshape(shape)),
     "permute": Row(sc.permute, lambda x, dims: x.permute(dims)),
@@ -244,16 +170,16 @@ TABLE: dict[str, Row] = {
     "flip": Row(sc.flip, lambda x, dim: torch.flip(x, dim)),
     "tril": Row(sc.triangle, lambda x, diagonal: torch.tril(x, diagonal)),
     "triu": Row(sc.triangle, lambda x, diagonal: torch.triu(x, diagonal)),
-    "sum": Row(_reduce("any", min_side=0), _reduction("sum")),
-    "mean": Row(_reduce("any", min_side=0), _reduction("mean")),
-    "amax": Row(_reduce("smooth", "ties"), _reduction("amax")),
-    "amin": Row(_reduce("smooth", "ties"), _reduction("amin")),
-    "logsumexp": Row(_reduce("any", "ties", "large"), _reduction("logsumexp")),
-    "cumsum": Row(_along_dim("any"), torch.cumsum),
-    "softmax": Row(_along_dim("any", "ties", "large"), torch.softmax),
-    "log_softmax": Row(_along_dim("any", "ties", "large"), torch.log_softmax),
-    "gelu_tanh": Row(_unary("any", "large"), lambda x: F.gelu(x, approximate="tanh")),
-    "gelu": Row(_unary("any", "large"), F.gelu),
+    "sum": Row(reduce("any", min_side=0), reduction("sum")),
+    "mean": Row(reduce("any", min_side=0), reduction("mean")),
+    "amax": Row(reduce("smooth", "ties"), reduction("amax")),
+    "amin": Row(reduce("smooth", "ties"), reduction("amin")),
+    "logsumexp": Row(reduce("any", "ties", "large"), reduction("logsumexp")),
+    "cumsum": Row(along_dim("any"), torch.cumsum),
+    "softmax": Row(along_dim("any", "ties", "large"), torch.softmax),
+    "log_softmax": Row(along_dim("any", "ties", "large"), torch.log_softmax),
+    "gelu_tanh": Row(unary("any", "large"), lambda x: F.gelu(x, approximate="tanh")),
+    "gelu": Row(unary("any", "large"), F.gelu),
     "attention": Row(_attention, _attention_twin),
     "rotary": Row(_rotary, rotary),
     "matmul": Row(_matmul, torch.matmul),
@@ -268,5 +194,10 @@ TABLE: dict[str, Row] = {
         _norm(2), lambda x, weight, bias, eps: F.layer_norm(x, x.shape[-1:], weight, bias, eps), _layer_norm_twin
     ),
     "rms_norm": Row(_norm(1), lambda x, weight, eps: F.rms_norm(x, x.shape[-1:], weight, eps)),
+    **rows_elementwise.ROWS,
+    **rows_shape.ROWS,
+    **rows_reduce.ROWS,
+    **rows_linear_algebra.ROWS,
+    **rows_nn.ROWS,
 }  # fmt: skip
 """算子名 → 对照；``REGISTRY`` 里多出一个没有行的算子，``test_ops.py`` 就失败。"""

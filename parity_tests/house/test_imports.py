@@ -16,6 +16,7 @@ from parity_tests.house.repo import PACKAGES, dotted, modules, relative, tree_of
 _LAYERS = (
     "ops",
     "dtypes",
+    "cpu",
     "random",
     "autograd",
     "methods",

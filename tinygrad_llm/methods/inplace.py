@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
+from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.op import Op
@@ -21,11 +22,11 @@ class InPlace:
 
     array: Any
     version: Any
-    write: Any
     base: Any
     base_node: Any
     node: Any
     needs_grad: Any
+    one_of_many: bool
     view_path: tuple[tuple[Op, dict[str, Any]], ...]
     clone: Any
     masked_fill: Any
@@ -55,6 +56,39 @@ class InPlace:
         """要记图时先拷一份原值：反向要用的是写入之前的数。"""
         traced = any(isinstance(t, graph.tensor_type) and t.needs_grad for t in (self, *others))
         return self.clone() if traced and is_grad_enabled() else self
+
+    def write(self, result: Any) -> Any:
+        """就地写入：把 ``result`` 的值搬进自己的内存，并接到它的图上。
+
+        Raises:
+            RuntimeError: 自己是需要梯度的叶子、是图上张量的视图、只读，或形状对不上。
+        """
+        if is_grad_enabled() and self.one_of_many and (self.needs_grad or result.needs_grad):
+            raise RuntimeError(
+                "this tensor is a view and is being modified inplace; it is one output of a function that returns "
+                "multiple views (split, chunk, unbind), which does not allow that. Use the out-of-place operation."
+            )
+        traced = is_grad_enabled() and (result.needs_grad or self.refreshed().needs_grad)
+        bottom = self if self.base is None else self.base
+        if traced and bottom.needs_grad and bottom.node is None:
+            which = "a leaf Variable" if bottom is self else "a view of a leaf Variable"
+            raise RuntimeError(f"{which} that requires grad is being used in an in-place operation.")
+        if result.array.shape != self.array.shape:
+            raise RuntimeError(
+                f"in-place result has shape {result.array.shape}, cannot be written to {self.array.shape}"
+            )
+        if not self.array.flags.writeable:
+            raise RuntimeError("in-place write to a tensor whose elements share memory (expanded or read-only)")
+        if traced and bottom is not self:
+            moved = apply(sh.write_region, (bottom, result), {"path": self.view_path})
+            bottom.node, bottom.needs_grad = moved.node, moved.needs_grad
+        self.array[...] = result.array
+        self.version.writes += 1
+        if traced and bottom is not self:
+            return self.refreshed()
+        if is_grad_enabled():
+            self.node, self.needs_grad = result.node, result.needs_grad
+        return self
 
     def __iadd__(self, other: Any) -> Any:
         return self._put(self + other)

@@ -1,11 +1,11 @@
-"""Tensor 的归约、排序与判断。
+"""Tensor 的归约与判断。
 
 流入：Tensor 与 torch 写法的 ``dim``（整数、元组或 ``None``）；流出：Tensor，或（值，下标）二元组。
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,21 +14,10 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import as_float, binary
 from tinygrad_llm.methods.shaping import axis
+from tinygrad_llm.methods.sorting import ValuesIndices
 from tinygrad_llm.ops import activation, reduce
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.op import Op
-
-
-class ValuesIndices(NamedTuple):
-    """``max``、``sort``、``topk`` 的结果。
-
-    Attributes:
-        values: 值。
-        indices: 下标。
-    """
-
-    values: Any
-    indices: Any
 
 
 def dims(dim: Any, ndim: int) -> tuple[int, ...]:
@@ -66,8 +55,8 @@ class Reducing:
     """归约与排序的方法。"""
 
     array: Any
+    _picked: Any
     clone: Any
-    gather: Any
     to: Any
 
     def sum(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
@@ -145,11 +134,6 @@ class Reducing:
         _extreme_dims(self, d)
         return self._picked(np.expand_dims(arg(self.array, axis=d), d), d, keepdim)
 
-    def _picked(self, index: Any, d: int, keepdim: bool) -> ValuesIndices:
-        indices = graph.tensor_type.wrap(index)
-        values = self.gather(d, indices)
-        return ValuesIndices(values, indices) if keepdim else ValuesIndices(values.squeeze(d), indices.squeeze(d))
-
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """最大值的下标；并列取第一个。"""
         return self._arg(np.argmax, dim, keepdim)
@@ -191,38 +175,3 @@ class Reducing:
     def any(self, dim: int | None = None, keepdim: bool = False) -> Any:
         """是否有真。"""
         return graph.tensor_type.wrap(np.asarray(np.any(self.array, axis=dim, keepdims=keepdim)))
-
-    def sort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesIndices:
-        """排序，返回（值，下标）；总是稳定的。"""
-        d = axis(dim, self.array.ndim)
-        if self.array.ndim == 0:
-            return ValuesIndices(self.clone(), graph.tensor_type.wrap(np.zeros((), np.int64)))
-        if descending:  # 反序之后稳定排序再反序，相等元素仍保持原来的先后
-            order = np.flip(np.argsort(np.flip(self.array, d), axis=d, kind="stable"), d)
-            return self._picked(self.array.shape[d] - 1 - order, d, True)
-        return self._picked(np.argsort(self.array, axis=d, kind="stable"), d, True)
-
-    def argsort(self, dim: int = -1, descending: bool = False) -> Any:
-        """排序的下标。"""
-        return self.sort(dim, descending).indices
-
-    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
-        """最大（或最小）的 ``k`` 个，从大到小。
-
-        Raises:
-            RuntimeError: ``k`` 超出该轴长度。
-        """
-        d = axis(dim, self.array.ndim)
-        if not 0 <= k <= self.array.shape[d]:
-            raise RuntimeError(f"selected index k out of range: k={k}, dimension {d} has size {self.array.shape[d]}")
-        order = self.sort(d, descending=largest).indices.narrow(d, 0, k)
-        return self._picked(order.array, d, True)
-
-    def nonzero(self, as_tuple: bool = False) -> Any:
-        """非零元素的下标。"""
-        found = np.nonzero(np.atleast_1d(self.array))
-        if self.array.ndim == 0 and not as_tuple:
-            return graph.tensor_type.wrap(np.zeros((len(found[0]), 0), np.int64))
-        if as_tuple:
-            return tuple(graph.tensor_type.wrap(axis_index) for axis_index in found)
-        return graph.tensor_type.wrap(np.stack(found, axis=1))

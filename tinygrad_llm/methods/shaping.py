@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
-from tinygrad_llm.autograd.mode import is_grad_enabled
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
 
@@ -35,41 +33,6 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """``f(2, 3)`` 与 ``f((2, 3))`` 两种写法统一成元组。"""
     flat = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
     return tuple(int(n) for n in flat)
-
-
-def plain_key(key: Any) -> Any:
-    """下标里的 Tensor 与列表换成数组。"""
-    if isinstance(key, tuple):
-        return tuple(plain_key(part) for part in key)
-    if isinstance(key, graph.tensor_type):
-        # 留一份拷贝：反传之前下标被就地改写，梯度也不会加错地方
-        return np.array(key.array) if key.array.ndim or key.array.dtype.kind == "b" else int(key.array)
-    return np.asarray(key) if isinstance(key, list) else key
-
-
-def torch_key(key: Any, shape: tuple[int, ...]) -> Any:
-    """torch 先用掉下标里的整数，再看下标数组；NumPy 把整数也当作数组，于是轴的次序可能不同。
-
-    只有「整数、数组、切片三者并存」时两者才不同：换成等价的一组纯数组下标。
-    """
-    if not isinstance(key, tuple) or not any(isinstance(part, np.ndarray) for part in key):
-        return key
-    integers = [isinstance(part, (int, np.integer)) and not isinstance(part, bool) for part in key]
-    if not any(integers) or all(
-        whole or isinstance(part, np.ndarray) for whole, part in zip(integers, key, strict=True)
-    ):
-        return key
-    first: list[Any] = []
-    for part in key:
-        boolean = isinstance(part, np.ndarray) and part.dtype.kind == "b"
-        first += [slice(None)] * (part.ndim if boolean else 1) if isinstance(part, np.ndarray) else [part]
-    rest = tuple(
-        part if isinstance(part, np.ndarray) or part is Ellipsis else slice(None)
-        for whole, part in zip(integers, key, strict=True)
-        if not whole
-    )
-    places = np.arange(math.prod(shape)).reshape(shape)[tuple(first)][rest]
-    return np.unravel_index(places, shape)
 
 
 def _one_of_many(parts: Iterable[Any]) -> tuple[Any, ...]:
@@ -103,6 +66,7 @@ class Shaping:
     version: Any
     one_of_many: bool
     refreshed: Any
+    __getitem__: Any
     view_path: Any
 
     def reshape(self, *shape: Any) -> Any:
@@ -337,92 +301,3 @@ class Shaping:
         """沿一根轴拆成若干个。"""
         d = axis(dim, self.array.ndim)
         return _one_of_many(self[(slice(None),) * d + (i,)] for i in range(self.array.shape[d]))
-
-    def index_select(self, dim: int, index: Any) -> Any:
-        """沿一根轴按下标取若干行。
-
-        Raises:
-            IndexError: 下标为负、越界或不是一维。
-        """
-        rows = index.array
-        if rows.ndim > 1 or (rows.size and int(rows.min()) < 0):
-            raise IndexError(f"index_select: index must be a vector of non-negative ids, got shape {rows.shape}")
-        index = index.reshape(-1)
-        return self[(slice(None),) * axis(dim, self.array.ndim) + (index,)]
-
-    def gather(self, dim: int, index: Any) -> Any:
-        """沿 ``dim`` 逐元素按下标取值。
-
-        Raises:
-            RuntimeError: 轴数不同、下标越界，或别的轴比自己长。
-        """
-        d, have, wanted = axis(dim, self.array.ndim), self.array.shape, index.array.shape
-        if len(have) != len(wanted) or any(n > m for i, (n, m) in enumerate(zip(wanted, have, strict=True)) if i != d):
-            raise RuntimeError(f"gather: index of shape {wanted} does not fit input of shape {have} along dim {d}")
-        if index.array.size and have and not 0 <= index.array.min() <= index.array.max() < have[d]:
-            raise RuntimeError(f"gather: index {index.array.max()} or {index.array.min()} is not in [0, {have[d]})")
-        return apply(sh.gather, (self, index), {"dim": d})
-
-    def masked_select(self, mask: Any) -> Any:
-        """取出 ``mask`` 为真的元素，排成一维。"""
-        return self.expand(np.broadcast_shapes(self.array.shape, mask.array.shape))[
-            mask.expand(np.broadcast_shapes(self.array.shape, mask.array.shape))
-        ]
-
-    def __getitem__(self, key: Any) -> Any:
-        plain = torch_key(plain_key(key), self.array.shape)
-        try:
-            result = apply(sh.index, (self,), {"key": plain})
-        except IndexError as error:
-            raise IndexError(f"index {key!r} does not fit a tensor of shape {self.array.shape}: {error}") from None
-        if sh.is_basic(plain):
-            result.watch(self, sh.index, {"key": plain})
-        return result
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        plain = torch_key(plain_key(key), self.array.shape)
-        tensor = isinstance(value, graph.tensor_type)
-        if is_grad_enabled() and (self.needs_grad or (tensor and value.needs_grad)):
-            filled = value if tensor else graph.tensor_type.wrap(np.asarray(value, self.array.dtype))
-            self.write(apply(sh.index_put, (self, filled.to(dtypes.of(self.array))), {"key": plain}))
-            return
-        try:
-            self.array[plain] = value.array if tensor else value
-        except ValueError as error:
-            raise RuntimeError(
-                f"cannot write to index {key!r} of a tensor of shape {self.array.shape}: {error}"
-            ) from None
-        self.version.writes += 1
-
-    def write(self, result: Any) -> Any:
-        """就地写入：把 ``result`` 的值搬进自己的内存，并接到它的图上。
-
-        Raises:
-            RuntimeError: 自己是需要梯度的叶子、是图上张量的视图、只读，或形状对不上。
-        """
-        if is_grad_enabled() and self.one_of_many and (self.needs_grad or result.needs_grad):
-            raise RuntimeError(
-                "this tensor is a view and is being modified inplace; it is one output of a function that returns "
-                "multiple views (split, chunk, unbind), which does not allow that. Use the out-of-place operation."
-            )
-        traced = is_grad_enabled() and (result.needs_grad or self.refreshed().needs_grad)
-        bottom = self if self.base is None else self.base
-        if traced and bottom.needs_grad and bottom.node is None:
-            which = "a leaf Variable" if bottom is self else "a view of a leaf Variable"
-            raise RuntimeError(f"{which} that requires grad is being used in an in-place operation.")
-        if result.array.shape != self.array.shape:
-            raise RuntimeError(
-                f"in-place result has shape {result.array.shape}, cannot be written to {self.array.shape}"
-            )
-        if not self.array.flags.writeable:
-            raise RuntimeError("in-place write to a tensor whose elements share memory (expanded or read-only)")
-        if traced and bottom is not self:
-            moved = apply(sh.write_region, (bottom, result), {"path": self.view_path})
-            bottom.node, bottom.needs_grad = moved.node, moved.needs_grad
-        self.array[...] = result.array
-        self.version.writes += 1
-        if traced and bottom is not self:
-            return self.refreshed()
-        if is_grad_enabled():
-            self.node, self.needs_grad = result.node, result.needs_grad
-        return self

@@ -1,0 +1,22 @@
+"""``python -m parity_tests.opinfo [名字 …]``：名字里含有所给文字的算子，各通过了几个样例、错在哪里。"""
+
+from __future__ import annotations
+
+import sys
+
+from parity_tests.opinfo.harness import database, run
+
+
+def main(wanted: list[str]) -> None:
+    """逐个算子跑完样例，最后打印总数与尚未提供的算子。"""
+    tallies = [run(name, info) for name, info in database().items() if not wanted or any(w in name for w in wanted)]
+    for tally in tallies:
+        if tally.offered and tally.passed < tally.total:
+            print(f"{tally.name}: {tally.passed}/{tally.total}", *tally.failures, sep="\n    ")
+    offered = [tally for tally in tallies if tally.offered]
+    passed, total = sum(t.passed for t in offered), sum(t.total for t in offered)
+    print(f"{passed} of {total} samples pass, {len(offered)} ops offered")
+    print("not offered:", *[f"{t.name}({t.total})" for t in tallies if not t.offered])
+
+
+main(sys.argv[1:])
