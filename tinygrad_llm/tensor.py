@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import engine, graph
 from tinygrad_llm.autograd.graph import Node, Version, apply
+from tinygrad_llm.autograd.mode import no_grad
 from tinygrad_llm.cpu import CPU, device
 from tinygrad_llm.methods.arithmetic import Arithmetic
 from tinygrad_llm.methods.comparing import Comparing
