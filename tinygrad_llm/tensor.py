@@ -52,7 +52,7 @@ class Tensor(
         view_path: 从 ``base`` 到自己依次经过的视图算子。
         one_of_many: 是 ``split``、``chunk`` 或 ``unbind`` 的一份；torch 不许在图上就地改写它们。
         retains_grad: 中间结果是否也留下 ``.grad``。
-        version: 这块内存的写入次数，视图之间共用。
+        written: 这块内存的写入次数，视图之间共用；用到时才建，经 ``version`` 读取。
         hooks: 叶子梯度上的钩子。
         accumulate_hooks: 梯度累加完之后的钩子。
     """
@@ -65,20 +65,19 @@ class Tensor(
     view_path: tuple[Any, ...] = ()
     one_of_many: bool = False
     retains_grad: bool = False
+    written: Version | None = None
     hooks: list[Callable[[Any], Any]] | None = None
     accumulate_hooks: list[Callable[[Any], Any]] | None = None
 
     def __init__(self, data: Any) -> None:
         source = data.array if isinstance(data, Tensor) else data
         self.array: Array = np.array(source, dtype=dtypes.get_default_dtype().numpy)
-        self.version = Version()
 
     @staticmethod
     def wrap(array: Array) -> Tensor:
         """给数组套上 Tensor，不复制。"""
         tensor = object.__new__(Tensor)
         tensor.array = array
-        tensor.version = Version()
         return tensor
 
     @staticmethod
@@ -93,6 +92,18 @@ class Tensor(
     def __tinygrad_op__(self, op: Op, args: tuple[Any, ...], attrs: dict[str, Any]) -> Tensor:
         """``Op`` 遇到 Tensor 时交到这里记图。"""
         return apply(op, args, attrs)  # type: ignore[no-any-return]
+
+    @property
+    def version(self) -> Version:
+        """这块内存的写入次数。"""
+        found = self.written
+        if found is None:
+            found = self.written = Version()
+        return found
+
+    @version.setter
+    def version(self, version: Version) -> None:
+        self.written = version
 
     # ---- 自动微分
 
@@ -273,7 +284,7 @@ class Tensor(
             )
         copy = object.__new__(type(self))
         memo[id(self)] = copy
-        copy.array, copy.version, copy.needs_grad = np.array(self.array), Version(), self.needs_grad
+        copy.array, copy.needs_grad = np.array(self.array), self.needs_grad
         copy.grad = None if self.grad is None else self.grad.detach().clone()
         return copy
 

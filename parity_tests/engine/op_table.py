@@ -81,6 +81,16 @@ def _matmul(draw: Draw, small: bool) -> Case:
     return [array(draw, (*first, n, k)), array(draw, (*second, k, m))], {}
 
 
+def _mv(draw: Draw, small: bool) -> Case:
+    n, m = (draw(st.integers(1 if small else 0, 2 if small else 4)) for _ in range(2))
+    return [array(draw, (n, m)), array(draw, (m,))], {}
+
+
+def _dot(draw: Draw, small: bool) -> Case:
+    n = draw(st.integers(1 if small else 0, 4))
+    return [array(draw, (n,)), array(draw, (n,))], {}
+
+
 def _linear(draw: Draw, small: bool) -> Case:
     lead = (2,) if small else draw(shapes(0, 3))
     wide, out = draw(st.integers(1, 3)), draw(st.integers(1, 3))
@@ -183,6 +193,8 @@ TABLE: dict[str, Row] = {
     "attention": Row(_attention, _attention_twin),
     "rotary": Row(_rotary, rotary),
     "matmul": Row(_matmul, torch.matmul),
+    "mv": Row(_mv, torch.mv),
+    "dot": Row(_dot, torch.dot),
     "linear": Row(_linear, F.linear),
     "cross_entropy": Row(
         _cross_entropy,

@@ -9,14 +9,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import Node
-from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.autograd.mode import extras, switch
 from tinygrad_llm.ops import elementwise, reduce, shape
 
 
@@ -33,8 +33,12 @@ def unbroadcast(g: Any, shape_: tuple[int, ...]) -> Any:
     Raises:
         RuntimeError: 梯度的形状与输入无法对应。
     """
-    if g.shape == shape_:
+    have = g.shape
+    if have == shape_:
         return g
+    extra = len(have) - len(shape_)
+    if type(g) is np.ndarray and extra > 0 and have[extra:] == shape_:  # 最常见的一种：只多出前面的轴
+        return g.reshape(shape_) if have[:extra] == (1,) * extra else g.sum(axis=tuple(range(extra)))
     try:
         return _reshaped_like(g, shape_)
     except ValueError:
@@ -54,95 +58,181 @@ class _Pass:
 
     Attributes:
         create_graph: 反传自身是否也记图（梯度是 Tensor 而不是数组）。
-        pending: 还没轮到的节点与它已收到的梯度；列表第二项记「这块内存归我们、可以就地累加」。
-        leaves: 叶子收到的梯度，按首次收到的次序。
+        retain_graph: 走过的节点是否留着反向要用的值。
+        is_plain: 没有任何特别的要求，可以走最短的路。
+        only: 只执行这些节点；``None`` 表示全部。
+        pending: 还没轮到的节点收到的梯度。
+        leaves: 叶子收到的梯度：``[叶子, 梯度, 梯度的内存是否归我们]``，按首次收到的次序。
+        owned: ``pending`` 里由我们相加得到、可以就地累加的那几份属于哪些节点。
+        heap: 等着执行的节点，最晚创建的在前。
+        capture: 把收齐的梯度另存一份的节点（``grad`` 要的中间结果）。
+        captured: 另存的梯度。
     """
 
-    def __init__(self, *, create_graph: bool, retain_graph: bool, only: set[int] | None) -> None:
+    def __init__(
+        self, *, create_graph: bool, retain_graph: bool, only: set[Node] | None = None, capture: set[Node] | None = None
+    ) -> None:
         self.create_graph, self.retain_graph, self.only = create_graph, retain_graph, only
-        self.pending: dict[Node, list[Any]] = {}
-        self.heap: list[tuple[int, Node]] = []
+        self.capture = capture or set()
+        self.is_plain = not (create_graph or only is not None or self.capture or extras.users)
+        self.pending: dict[Node, Any] = {}
         self.leaves: dict[int, list[Any]] = {}
-        self.captured: dict[int, Any] = {}
+        self.owned: set[Node] = set()
+        self.heap: list[tuple[int, Node]] = []
+        self.captured: dict[Node, Any] = {}
 
-    def deliver(self, edge: Any, g: Any, owned: bool) -> None:
-        """把一份梯度交给一条边；已经有了就相加。"""
-        if isinstance(edge, Node):
-            slot = self.pending.get(edge)
-            if slot is None:
-                self.pending[edge] = [g, owned]
-                heapq.heappush(self.heap, (-edge.order, edge))
-                return
-        else:
-            slot = self.leaves.get(id(edge))
-            if slot is None:
-                self.leaves[id(edge)] = [g, owned, edge]
-                return
-        if slot[1] and not self.create_graph and slot[0].ndim:
-            np.add(slot[0], g, out=slot[0])
-        else:
-            total = elementwise.add(slot[0], g)
-            slot[0], slot[1] = total if self.create_graph else np.asarray(total), True  # 0 维之和是标量，不是数组
-
-    def run(self, capture: set[int]) -> None:
-        """按创建次序从后往前走；``capture`` 里的节点把收齐的梯度另存一份。"""
-        while self.heap:
-            _, node = heapq.heappop(self.heap)
-            g = self.pending.pop(node)[0]
-            for hook in node.hooks or ():
-                g = _call_hook(hook, g, self.create_graph)
-            if id(node) in capture:
-                self.captured[id(node)] = g
-            if self.only is not None and id(node) not in self.only:
+    def run(self) -> None:
+        """按创建次序从后往前走。引擎里最热的循环：最常见的情形（第一份梯度，形状与 dtype 都相符）就地办完。"""
+        pending, leaves, heap, retain = self.pending, self.leaves, self.heap, self.retain_graph
+        pop, push, is_plain = heapq.heappop, heapq.heappush, self.is_plain
+        while heap:
+            node = pop(heap)[1]
+            g = pending.pop(node)
+            plan = node.plan
+            if node.hooks or plan.is_joint or not is_plain:
+                self.visit(node, g)
                 continue
-            grads = node.vjp_graph(g) if self.create_graph else node.vjp(g)
-            if not self.retain_graph:
-                node.free()
-            self.spread(node, g, grads)
+            saved = node.saved
+            if saved is None:
+                saved = node.checked_saved()
+            for version, expected in node.versions:
+                if version.writes != expected:
+                    node.checked_saved()
+            if not retain:
+                node.saved = None
+            edges = node.edges
+            for position, vjp, count, slots in plan.rules:
+                if count == 1:
+                    found = vjp(g, saved[slots[0]])
+                elif count == 0:
+                    found = vjp(g)
+                else:
+                    found = vjp(g, *[saved[slot] for slot in slots])
+                edge = edges[position]
+                if type(edge) is Node:
+                    if edge not in pending and found.shape == edge.shape and found.dtype is edge.dtype:
+                        pending[edge] = found
+                        push(heap, (edge.order, edge))
+                        continue
+                elif id(edge) not in leaves and not isinstance(edge, Node):
+                    like = edge.array
+                    if found.shape == like.shape and found.dtype is like.dtype:
+                        leaves[id(edge)] = [edge, found, found is not g and found.base is None]
+                        continue
+                self.deliver(edge, found, g)
 
-    def spread(self, node: Node, g: Any, grads: list[Any]) -> None:
-        """还原形状与 dtype，再分发给各条边。"""
-        for i, (edge, found) in enumerate(zip(node.edges, grads, strict=True)):
-            if edge is None or found is None:
-                grads[i] = None
-                continue
-            shape_, dtype = node.likes[i]
-            result = found if found.shape == shape_ else unbroadcast(found, shape_)
-            if self.create_graph:
-                result = result if result.array.dtype == dtype else elementwise.cast(result, dtype=dtype)
-                owned = False
+    def visit(self, node: Node, g: Any) -> None:
+        """一个节点的反向，一般情形：有钩子、要另存、只走一部分、记图或被追踪。"""
+        for hook in node.hooks or ():
+            g = _call_hook(hook, g, self.create_graph)
+        if node in self.capture:
+            self.captured[node] = g
+        if self.only is not None and node not in self.only:
+            return
+        found = list(node.vjp_graph(g) if self.create_graph else node.vjp(g))
+        if not self.retain_graph:
+            node.saved = None
+        deliver = self.deliver_tensor if self.create_graph else self.deliver
+        for i, grad in found:
+            edge = node.edges[i]
+            if edge is not None and grad is not None:
+                deliver(edge, grad, g)
+        if extras.users and switch.tracer is not None:
+            switch.tracer.backward(node, g, _by_position(node, found))
+
+    def deliver(self, edge: Any, g: Any, source: Any) -> None:
+        """把一份梯度（数组）还原成输入的形状与 dtype，交给一条边；已经有了就相加。
+
+        Args:
+            edge: 节点或叶子。
+            g: 这份梯度；不是 ``source`` 也不是谁的视图时，内存归我们，可以就地累加。
+            source: 产生它的节点收到的梯度，可能还有别人在用。
+        """
+        is_node = isinstance(edge, Node)
+        like = edge if is_node else edge.array
+        if g.shape != like.shape:
+            g = unbroadcast(g, like.shape)
+        if g.dtype is not like.dtype:
+            g = np.asarray(g, dtype=like.dtype)
+        if is_node:
+            pending = self.pending
+            if edge not in pending:
+                pending[edge] = g
+                heapq.heappush(self.heap, (edge.order, edge))
+            elif edge in self.owned:
+                np.add(pending[edge], g, out=pending[edge])
             else:
-                result = np.asarray(result, dtype=dtype)
-                owned = result is not g and result.base is None and result.flags.writeable
-            grads[i] = result
-            self.deliver(edge, result, owned)
-        if switch.tracer is not None:
-            switch.tracer.backward(node, g, grads)
+                pending[edge] = _sum(pending[edge], g, source)
+                if g.ndim:
+                    self.owned.add(edge)
+            return
+        slot = self.leaves.get(id(edge))
+        if slot is None:
+            self.leaves[id(edge)] = [edge, g, g is not source and g.base is None]
+        elif slot[2] and g.ndim:
+            np.add(slot[1], g, out=slot[1])
+        else:
+            slot[1], slot[2] = _sum(slot[1], g, source), True
+
+    def deliver_tensor(self, edge: Any, g: Any, source: Any) -> None:
+        """同 ``deliver``，但梯度是 Tensor，相加也记在图上。"""
+        like = edge if isinstance(edge, Node) else edge.array
+        if g.array.shape != like.shape:
+            g = unbroadcast(g, like.shape)
+        if g.array.dtype != like.dtype:
+            g = elementwise.cast(g, dtype=like.dtype)
+        if isinstance(edge, Node):
+            if edge not in self.pending:
+                heapq.heappush(self.heap, (edge.order, edge))
+            self.pending[edge] = elementwise.add(self.pending[edge], g) if edge in self.pending else g
+            return
+        slot = self.leaves.get(id(edge))
+        if slot is None:
+            self.leaves[id(edge)] = [edge, g, False]
+        else:
+            slot[1] = elementwise.add(slot[1], g)
+
+
+def _sum(first: Any, g: Any, source: Any) -> Any:
+    """两份梯度之和；``g`` 的内存归我们时就写在那里。"""
+    if g.ndim and g is not source and g.base is None:
+        return np.add(first, g, out=g)
+    return first + g
+
+
+def _by_position(node: Node, found: Iterable[tuple[int, Any]]) -> list[Any]:
+    """追踪要看的各输入的梯度，已还原成输入的形状。"""
+    grads: list[Any] = [None] * len(node.edges)
+    for i, grad in found:
+        edge = node.edges[i]
+        if edge is not None and grad is not None:
+            grads[i] = unbroadcast(grad, (edge if isinstance(edge, Node) else edge.array).shape)
+    return grads
 
 
 def _call_hook(hook: Callable[[Any], Any], g: Any, create_graph: bool) -> Any:
     """钩子看到的是 Tensor；返回值不为 ``None`` 时替换梯度。"""
-    seen = g if create_graph else graph.tensor_type.wrap(g)
+    seen = g if create_graph else graph.tensor_type.wrap(np.asarray(g))
     changed = hook(seen)
     if changed is None:
         return g
     return changed if create_graph else changed.array
 
 
-def _needed_nodes(roots: Sequence[Any], targets: Sequence[Any]) -> set[int]:
+def _needed_nodes(roots: Sequence[Any], targets: Sequence[Any]) -> set[Node]:
     """通向任一目标的节点：只有它们需要执行反向。"""
-    seen: dict[int, Node] = {}
+    seen: set[Node] = set()
     stack = [t.node for t in roots if t.node is not None]
     while stack:
         node = stack.pop()
-        if id(node) not in seen:
-            seen[id(node)] = node
+        if node not in seen:
+            seen.add(node)
             stack += [edge for edge in node.edges if isinstance(edge, Node)]
     wanted = {id(t.node or t) for t in targets}
-    needed: set[int] = set()
-    for node in sorted(seen.values(), key=lambda n: n.order):
-        if any(edge is not None and (id(edge) in wanted or id(edge) in needed) for edge in node.edges):
-            needed.add(id(node))
+    needed: set[Node] = set()
+    for node in sorted(seen, key=lambda n: -n.order):
+        if any(edge is not None and (id(edge) in wanted or edge in needed) for edge in node.edges):
+            needed.add(node)
     return needed
 
 
@@ -153,7 +243,7 @@ def _initial_gradient(output: Any, gradient: Any) -> Any:
         if output.array.size != 1:
             shape_ = tuple(output.array.shape)
             raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got shape {shape_}")
-        return graph.tensor_type.wrap(np.ones_like(output.array))
+        return graph.tensor_type.wrap(np.ones(output.array.shape, output.array.dtype))
     if gradient.array.shape != output.array.shape:
         raise RuntimeError(
             f"Mismatch in shape: gradient has shape {gradient.array.shape} and output has shape {output.array.shape}"
@@ -172,16 +262,19 @@ def run_backward(
     """从若干输出出发反传一趟，收集叶子（或指定输入）的梯度，不动 ``.grad``。"""
     starts = [_initial_gradient(o, g) for o, g in zip(outputs, gradients, strict=True)]
     only = None if inputs is None else _needed_nodes(outputs, inputs)
-    work = _Pass(create_graph=create_graph, retain_graph=retain_graph, only=only)
+    capture = {t.node for t in inputs or () if t.node is not None}
+    work = _Pass(create_graph=create_graph, retain_graph=retain_graph, only=only, capture=capture)
     previous, switch.grad_enabled = switch.grad_enabled, create_graph
     try:
+        deliver = work.deliver_tensor if create_graph else work.deliver
         for output, start in zip(outputs, starts, strict=True):
-            work.deliver(output.node or output, start if create_graph else start.array, False)
+            given = start if create_graph else start.array
+            deliver(output.node or output, given, given)
         with np.errstate(all="ignore"):  # 梯度里的 inf 与 NaN 如实传下去，与 torch 一样不另外警告
-            work.run({id(t.node) for t in inputs or () if t.node is not None})
+            work.run()
         for slot in work.leaves.values():
-            for hook in slot[2].hooks or ():
-                slot[0], slot[1] = _call_hook(hook, slot[0], create_graph), False
+            for hook in slot[0].hooks or ():
+                slot[1], slot[2] = _call_hook(hook, slot[1], create_graph), False
     finally:
         switch.grad_enabled = previous
     return work
@@ -213,24 +306,26 @@ def backward(
     targets = None if inputs is None else _listed(inputs)
     work = run_backward(outputs, gradients, inputs=targets, retain_graph=retain, create_graph=create_graph)
     allowed = None if targets is None else {id(t) for t in targets}
-    for key, (g, owned, leaf) in work.leaves.items():
+    for key, (leaf, g, owned) in work.leaves.items():
         if allowed is None or key in allowed:
             _accumulate(leaf, g, owned, create_graph)
     for interior in targets or ():
-        if interior.node is not None and id(interior.node) in work.captured:
-            _accumulate(interior, work.captured[id(interior.node)], False, create_graph)
+        if interior.node is not None and interior.node in work.captured:
+            _accumulate(interior, work.captured[interior.node], False, create_graph)
 
 
 def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
+    have = leaf.grad
     if create_graph:
-        leaf.grad = g if leaf.grad is None else elementwise.add(leaf.grad, g)
-    elif leaf.grad is None:
-        leaf.grad = graph.tensor_type.wrap(g if owned else np.array(g))
+        leaf.grad = g if have is None else elementwise.add(have, g)
+    elif have is None:
+        leaf.grad = graph.tensor_type.wrap(g if owned and type(g) is np.ndarray else np.array(g))
     else:
-        np.add(leaf.grad.array, g, out=leaf.grad.array)
-        leaf.grad.version.writes += 1
-    for hook in leaf.accumulate_hooks or ():
-        hook(leaf)
+        np.add(have.array, g, out=have.array)
+        have.version.writes += 1
+    if leaf.accumulate_hooks:
+        for hook in leaf.accumulate_hooks:
+            hook(leaf)
 
 
 def grad(
@@ -267,9 +362,9 @@ def grad(
     results: list[Any] = []
     for i, target in enumerate(targets):
         if target.node is None:
-            found = work.leaves[id(target)][0] if id(target) in work.leaves else None
+            found = work.leaves[id(target)][1] if id(target) in work.leaves else None
         else:
-            found = work.captured.get(id(target.node))
+            found = work.captured.get(target.node)
         if found is None and not allow_unused:
             raise RuntimeError(
                 f"input {i} (shape {target.array.shape}) appears to not have been used in the graph. "

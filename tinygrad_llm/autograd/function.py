@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import Node, Version
 from tinygrad_llm.autograd.mode import enable_grad, no_grad, switch
@@ -29,17 +31,27 @@ class FunctionCtx:
         self.saved_tensors = tensors
 
 
+class _UserWritten:
+    """自定义算子没有求导表；引擎据此走一般路线，调用节点自己的 ``vjp``。"""
+
+    is_joint = True
+
+
+_USER_WRITTEN = _UserWritten()
+
+
 class _FunctionNode(Node):
     """自定义算子的节点：反向由用户的 ``backward`` 完成。"""
 
     __slots__ = ("ctx", "function", "result")
 
     def __init__(
-        self, function: type[Function], ctx: FunctionCtx, edges: tuple[Any, ...], likes: list[Any], result: Any
+        self, function: type[Function], ctx: FunctionCtx, edges: tuple[Any, ...], result: Any
     ) -> None:
         self.function, self.ctx, self.result = function, ctx, result
-        self.op, self.plan, self.attrs = None, None, {}  # type: ignore[assignment]  # 不查求导表
-        self.edges, self.likes, self.saved = edges, likes, []
+        self.op, self.plan, self.attrs = None, _USER_WRITTEN, {}  # type: ignore[assignment]
+        self.edges, self.saved = edges, []
+        self.shape, self.dtype = result.array.shape, result.array.dtype
         self.order, self.hooks = graph.next_order(), None
         tensors = [t for t in ctx.saved_tensors if t is not None]
         self.versions: list[tuple[Version, int]] = [(t.version, t.version.writes) for t in tensors]
@@ -48,13 +60,14 @@ class _FunctionNode(Node):
         """类名加 ``Backward``。"""
         return f"{self.function.__name__}Backward"
 
-    def vjp(self, g: Any) -> list[Any]:
+    def vjp(self, g: Any) -> list[tuple[int, Any]]:
         """调用用户的 ``backward``，把 Tensor 换回数组。"""
         with no_grad():
             # 用户可能把同一个 Tensor 还给几个输入，或直接还回留下的值：交出视图，引擎就知道内存不归自己
-            return [None if r is None else r.array.view() for r in self._call(graph.tensor_type.wrap(g))]
+            found = self._call(graph.tensor_type.wrap(np.asarray(g)))
+            return [(i, r.array.view()) for i, r in enumerate(found) if r is not None]
 
-    def vjp_graph(self, g: Any) -> list[Any]:
+    def vjp_graph(self, g: Any) -> list[tuple[int, Any]]:
         """同上，但记图：用户的 ``backward`` 由可导的运算写成时即可求二阶导。
 
         前向留下的若是输出本身，这里换成接在图上的那一份；用完立即换回，图里不留引用环。
@@ -64,7 +77,7 @@ class _FunctionNode(Node):
         self.ctx.saved_tensors = tuple(attached if t is self.result else t for t in saved)
         try:
             with enable_grad():
-                return self._call(g)
+                return list(enumerate(self._call(g)))
         finally:
             self.ctx.saved_tensors = saved
 
@@ -117,7 +130,6 @@ class Function:
         output.version = result.version
         if switch.grad_enabled and any(ctx.needs_input_grad):
             edges = tuple((a.node or a) if need else None for a, need in zip(args, ctx.needs_input_grad, strict=True))
-            likes = [(a.array.shape, a.array.dtype) if t else ((), None) for t, a in zip(is_tensor, args, strict=True)]
-            output.node = _FunctionNode(cls, ctx, edges, likes, result)
+            output.node = _FunctionNode(cls, ctx, edges, result)
             output.needs_grad = True
         return output

@@ -8,20 +8,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.autograd.mode import extras, switch
 from tinygrad_llm.ops.op import Op, Plan
 
-_creation_order = itertools.count()
-
-
-def next_order() -> int:
-    """下一个创建次序号。"""
-    return next(_creation_order)
+next_order = itertools.count(0, -1).__next__
+"""下一个创建次序号：从 0 往下数，越晚越小。"""
 
 
 class Version:
@@ -41,31 +37,29 @@ class Node:
         op: 哪个算子。
         plan: 反向要执行求导表的哪几行。
         edges: 各输入的来处：``Node``（中间结果）、叶子 ``Tensor``，或 ``None``（不需要梯度）。
-        likes: 各输入的 ``(形状, dtype)``，用来还原广播与换型。
         saved: 前向留下的值，与 ``plan.sources`` 对应；反传用完即置空。
+        versions: 留下的 Tensor 与它们在留下那一刻的写入次数。
         attrs: 算子的属性。
-        order: 创建次序。
-        versions: 留下的 Tensor 在留下那一刻的写入次数。
+        order: 创建次序，越晚越小：反传从最小的开始。
         hooks: 挂在输出梯度上的钩子。
+        shape: 输出的形状；到达这里的梯度要还原成它。
+        dtype: 输出的 NumPy dtype。
     """
 
-    __slots__ = ("attrs", "edges", "hooks", "likes", "op", "order", "plan", "saved", "versions")
+    __slots__ = (
+        "__weakref__", "attrs", "dtype", "edges", "hooks", "op", "order", "plan", "saved", "shape", "versions",
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        op: Op,
-        plan: Plan,
-        edges: tuple[Any, ...],
-        likes: list[tuple[tuple[int, ...], Any]],
-        saved: list[Any],
-        versions: list[tuple[Version, int]],
-        attrs: dict[str, Any],
-    ) -> None:
-        self.op, self.plan, self.edges, self.likes = op, plan, edges, likes
-        self.saved: list[Any] | None = saved
-        self.versions, self.attrs = versions, attrs
-        self.order = next_order()
-        self.hooks: list[Callable[[Any], Any]] | None = None
+    op: Op
+    plan: Plan
+    edges: Sequence[Any]
+    attrs: dict[str, Any]
+    saved: Sequence[Any] | None
+    versions: Sequence[tuple[Version, int]]
+    order: int
+    hooks: list[Callable[[Any], Any]] | None
+    shape: tuple[int, ...]
+    dtype: Any
 
     def name(self) -> str:
         """与 torch 的 ``grad_fn.name()`` 同样的写法。"""
@@ -74,7 +68,7 @@ class Node:
     def __repr__(self) -> str:
         return f"<{self.name()}>"
 
-    def checked_saved(self) -> list[Any]:
+    def checked_saved(self) -> Sequence[Any]:
         """取出留下的值；已释放或被就地改写过则报错。"""
         if self.saved is None:
             raise RuntimeError(
@@ -90,36 +84,30 @@ class Node:
                 )
         return self.saved
 
-    def vjp(self, g: Any) -> list[Any]:
-        """数组上的反向：输出的梯度 → 各输入的梯度（不需要的为 ``None``）。"""
+    def vjp(self, g: Any) -> Iterable[tuple[int, Any]]:
+        """数组上的反向：输出的梯度 → 各输入的（位置，梯度）。"""
         saved = self.checked_saved()
-        grads: list[Any] = [None] * len(self.edges)
-        for index, rule, slots in self.plan.rules:
-            result = rule(g, *[saved[slot] for slot in slots])
-            if index < 0:
-                grads = list(result)
-            else:
-                grads[index] = result
-        return grads
+        for position, vjp, _, slots in self.plan.rules:
+            found = vjp(g, *[saved[slot] for slot in slots])
+            yield from enumerate(found) if self.plan.is_joint else ((position, found),)
 
-    def vjp_graph(self, g: Any) -> list[Any]:
+    def vjp_graph(self, g: Any) -> Iterable[tuple[int, Any]]:
         """Tensor 上的反向：同一张求导表，但边算边记图，供二阶导使用。"""
-        values = dict(zip(self.plan.sources, self.checked_saved(), strict=True))
+        values = dict(zip(self.plan.sources, self.checked_saved(), strict=False))  # 只留一样时它出现两次，见 ``_picker``
         for name, value in values.items():
             if name == "y":
                 values[name] = tensor_type.from_edge(value, self)
             elif name in self.op.inputs:
                 values[name] = _reattach(value, self.edges[self.op.inputs.index(name)])
         if self.op.composed is not None:
-            return self._vjp_composed(g, [values[name] for name in self.op.inputs])
-        grads: list[Any] = [None] * len(self.edges)
-        for index, rule, slots in self.plan.rules:
-            result = rule(g, *[values[self.plan.sources[slot]] for slot in slots])
-            if index < 0:
-                grads = list(result)
-            else:
-                grads[index] = result
-        return grads
+            return list(enumerate(self._vjp_composed(g, [values[name] for name in self.op.inputs])))
+        found = []
+        for position, vjp, _, slots in self.plan.rules:
+            result = vjp(g, *[values[self.plan.sources[slot]] for slot in slots])
+            if self.plan.is_joint:
+                return list(enumerate(result))
+            found.append((position, result))
+        return found
 
     def _vjp_composed(self, g: Any, inputs: list[Any]) -> list[Any]:
         """融合算子没有可再求导的 VJP：改对 ``composed`` 求导。
@@ -176,42 +164,139 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """
     if op.defaults:
         attrs = {**op.defaults, **attrs}
-    data = [a.array if isinstance(a, tensor_type) else a for a in args]
+    pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
+    for a in args:
+        edge = None
+        if isinstance(a, tensor_type):
+            if a.base is not None:
+                a.refreshed()
+            if a.needs_grad:
+                wanted |= bit
+                edge = a.node or a
+            a = a.array
+        pool.append(a)
+        edges.append(edge)
+        bit += bit
     try:
-        y = op.forward(*data, **attrs)
+        y = op.forward(*pool, **attrs)
     except ValueError as error:
-        raise RuntimeError(_shape_message(op, data, error)) from None
+        raise RuntimeError(_shape_message(op, pool, error)) from None
     except TypeError as error:
         raise RuntimeError(f"{op.name}: {error}") from None
-    kept = ()
+    kept: Sequence[Any] = ()
     if op.keeps:
         y, *kept = y
     if type(y) is not np.ndarray:
         y = np.asarray(y)
-    output = tensor_type.wrap(y)
-    if op.is_view and np.may_share_memory(y, data[0]):  # 换形状有时不得不复制，那就不是视图
+    output = _new(tensor_type)
+    output.array = y
+    if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图
         output.watch(args[0], op, attrs)
-    if switch.grad_enabled and y.dtype.kind == "f":
-        plan = op.plan(tuple([isinstance(a, tensor_type) and a.refreshed().needs_grad for a in args]))
+    if wanted and switch.grad_enabled and y.dtype.kind == "f":
+        plan = op.plan(wanted | bit)
         if plan is not None:
-            output.node = _record(op, plan, args, data, attrs, output, kept)
-            output.needs_grad = True
-    if switch.tracer is not None:
+            pool.append(y)
+            if plan.wants_more:
+                shapes = [np.shape(d) for d in pool[:-1]]
+                pool += [shapes, plan.needs, *[attrs[name] for name in op.attrs], *kept]
+            _record(op, plan, args, edges, pool, attrs, output)
+    if extras.users and switch.tracer is not None:
         switch.tracer.forward(op, args, attrs, output)
     return output
 
 
+def apply_unary(op: Op, x: Any) -> Any:
+    """``apply(op, (x,), {})``，省去一切用不着的判断：追踪小图时，开销都在这里与 ``apply_binary``。"""
+    if x.base is not None or extras.users:
+        return apply(op, (x,), {})
+    array = x.array
+    y = op.forward(array)
+    if type(y) is not np.ndarray:
+        y = np.asarray(y)
+    output = _new(tensor_type)
+    output.array = y
+    if x.needs_grad and switch.grad_enabled:
+        plan = op.plans.get(0b11) or op.plan(0b11)
+        if plan is not None:
+            versions = []
+            if plan.saved_inputs:
+                version = x.written or x.version
+                versions.append((version, version.writes))
+            if plan.saves_output:
+                version = output.written = Version()
+                versions.append((version, 0))
+            node = output.node = _new(Node)
+            node.op, node.plan, node.edges, node.attrs, node.versions = op, plan, (x.node or x,), _NO_ATTRS, versions
+            node.saved, node.order, node.hooks = plan.pick((array, y)), next_order(), None
+            node.shape, node.dtype = y.shape, y.dtype
+            output.needs_grad = True
+    return output
+
+
+def apply_binary(op: Op, a: Any, b: Any) -> Any:
+    """``apply(op, (a, b), {})``，两个都是 Tensor。"""
+    if a.base is not None or b.base is not None or extras.users:
+        return apply(op, (a, b), {})
+    left, right = a.array, b.array
+    try:
+        y = op.forward(left, right)
+    except ValueError as error:
+        raise RuntimeError(_shape_message(op, (left, right), error)) from None
+    if type(y) is not np.ndarray:
+        y = np.asarray(y)
+    output = _new(tensor_type)
+    output.array = y
+    need_a, need_b = a.needs_grad, b.needs_grad
+    if (need_a or need_b) and switch.grad_enabled:
+        wanted = 0b111 if need_a and need_b else 0b101 if need_a else 0b110  # 最高位是哨兵，见 ``Op.plan``
+        plan = op.plans.get(wanted) or op.plan(wanted)
+        if plan is not None:
+            versions = []
+            for i in plan.saved_inputs:
+                source = b if i else a
+                version = source.written or source.version
+                versions.append((version, version.writes))
+            if plan.saves_output:
+                version = output.written = Version()
+                versions.append((version, 0))
+            node = output.node = _new(Node)
+            node.op, node.plan, node.attrs, node.versions, node.hooks = op, plan, _NO_ATTRS, versions, None
+            node.edges = (a.node or a if need_a else None, b.node or b if need_b else None)
+            node.saved, node.order = plan.pick((left, right, y)) if plan.sources else (), next_order()
+            node.shape, node.dtype = y.shape, y.dtype
+            output.needs_grad = True
+    return output
+
+
+_new = object.__new__
+_NO_ATTRS: dict[str, Any] = {}
+
+
 def _record(
-    op: Op, plan: Plan, args: Sequence[Any], data: list[Any], attrs: dict[str, Any], output: Any, kept: Sequence[Any]
-) -> Node:
-    likes = [(d.shape, d.dtype) if type(d) is np.ndarray else ((), None) for d in data]
-    pool = [output.array, [like[0] for like in likes], plan.needs, *[attrs[n] for n in op.attrs], *kept, *data]
-    kept_inputs = [args[i] for i in plan.saved_inputs]
-    versions = [(a.version, a.version.writes) for a in kept_inputs if isinstance(a, tensor_type)]
-    if "y" in plan.sources:
-        versions.append((output.version, output.version.writes))
-    edges = tuple([(a.node or a) if need else None for a, need in zip(args, plan.needs, strict=True)])
-    return Node(op, plan, edges, likes, [pool[i] for i in plan.picks], versions, attrs)
+    op: Op,
+    plan: Plan,
+    args: Sequence[Any],
+    edges: Sequence[Any],
+    pool: Sequence[Any],
+    attrs: dict[str, Any],
+    output: Any,
+) -> None:
+    """记一个节点，接到 ``output`` 身后；``pool`` 是 ``Plan.pick`` 认得的候选。"""
+    versions = []
+    for i in plan.saved_inputs:
+        a = args[i]
+        if isinstance(a, tensor_type):
+            version = a.version
+            versions.append((version, version.writes))
+    if plan.saves_output:
+        version = output.version
+        versions.append((version, version.writes))
+    node = _new(Node)
+    node.op, node.plan, node.edges, node.attrs, node.versions, node.hooks = op, plan, edges, attrs, versions, None
+    node.saved, node.order = plan.pick(pool), next_order()
+    y = output.array
+    node.shape, node.dtype = y.shape, y.dtype
+    output.node, output.needs_grad = node, True
 
 
 def _shape_message(op: Op, data: Sequence[Any], error: ValueError) -> str:

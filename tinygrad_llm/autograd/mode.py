@@ -32,6 +32,22 @@ class Switch(threading.local):
 switch = Switch()
 
 
+class Extras:
+    """有几处正用着平时不用的功能（追踪等）：为 0 时引擎一概不查。
+
+    Attributes:
+        users: 几处。
+    """
+
+    __slots__ = ("users",)
+
+    def __init__(self) -> None:
+        self.users = 0
+
+
+extras = Extras()
+
+
 class Tracer(Protocol):
     """旁观者：``trace.py`` 实现它；不追踪时引擎只多一次 ``None`` 判断。"""
 
@@ -46,10 +62,12 @@ class Tracer(Protocol):
 def tracing(tracer: Tracer) -> Iterator[None]:
     """在 ``with`` 之内把每一步前向与反向报给 ``tracer``。"""
     previous, switch.tracer = switch.tracer, tracer
+    extras.users += 1
     try:
         yield
     finally:
         switch.tracer = previous
+        extras.users -= 1
 
 
 def is_grad_enabled() -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
-from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.graph import apply, apply_binary, apply_unary
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import linear
 from tinygrad_llm.ops.op import Op
@@ -21,7 +21,7 @@ _NO_ATTRS: dict[str, Any] = {}
 
 def unary(op: Op, x: Any) -> Any:
     """一元浮点函数；整数先变成缺省浮点类型。"""
-    return apply(op, (as_float(x),), _NO_ATTRS)
+    return apply_unary(op, x if x.array.dtype.kind == "f" else as_float(x))
 
 
 def as_float(x: Any) -> Any:
@@ -31,6 +31,9 @@ def as_float(x: Any) -> Any:
 
 def binary(op: Op, a: Any, b: Any) -> Any:
     """二元运算：统一 dtype 后执行；遇到不认识的操作数返回 ``NotImplemented``。"""
+    cls = graph.tensor_type
+    if isinstance(a, cls) and isinstance(b, cls) and a.array.dtype is b.array.dtype:
+        return apply_binary(op, a, b)
     pair = match(a, b)
     return NotImplemented if pair is None else apply(op, pair, _NO_ATTRS)
 
@@ -78,26 +81,34 @@ def _compare(function: Any, a: Any, b: Any) -> Any:
         raise RuntimeError(f"comparison: {error}") from None
 
 
+def _operator(op: Op) -> Any:
+    """二元运算符的方法；两个 Tensor、dtype 相同时少绕一层。"""
+
+    def method(self: Any, other: Any) -> Any:
+        if isinstance(other, graph.tensor_type) and self.array.dtype is other.array.dtype:
+            return apply_binary(op, self, other)
+        return binary(op, self, other)
+
+    return method
+
+
 class Arithmetic:
     """运算符与逐元素方法。"""
 
     __array_ufunc__ = None  # 让 ndarray 遇到 Tensor 时退让，走 Tensor 的反向运算符
     array: Any
 
-    def __add__(self, other: Any) -> Any:
-        return binary(ew.add, self, other)
+    __add__ = _operator(ew.add)
 
     def __radd__(self, other: Any) -> Any:
         return binary(ew.add, other, self)
 
-    def __sub__(self, other: Any) -> Any:
-        return binary(ew.sub, self, other)
+    __sub__ = _operator(ew.sub)
 
     def __rsub__(self, other: Any) -> Any:
         return binary(ew.sub, other, self)
 
-    def __mul__(self, other: Any) -> Any:
-        return binary(ew.mul, self, other)
+    __mul__ = _operator(ew.mul)
 
     def __rmul__(self, other: Any) -> Any:
         return binary(ew.mul, other, self)
@@ -359,6 +370,8 @@ def matmul(a: Any, b: Any) -> Any:
     if not isinstance(b, graph.tensor_type):
         return NotImplemented
     x, y = a.array, b.array
+    if x.ndim == 2 == y.ndim and x.dtype is y.dtype and x.shape[1] == y.shape[0]:
+        return apply_binary(linear.matmul, a, b)
     if x.dtype != y.dtype:
         raise RuntimeError(f"matmul: expected both to have the same dtype, got {dtypes.of(x)} and {dtypes.of(y)}")
     if x.ndim == 0 or y.ndim == 0:
@@ -366,11 +379,12 @@ def matmul(a: Any, b: Any) -> Any:
     if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
         raise RuntimeError(f"matmul: mat1 and mat2 shapes cannot be multiplied ({x.shape} and {y.shape})")
     if x.ndim == 1:
-        row = matmul(a.unsqueeze(0), b)
-        return row.squeeze(0) if y.ndim == 1 else row.squeeze(-2)
+        if y.ndim == 1:
+            return apply_binary(linear.dot, a, b)
+        return apply_binary(linear.mv, b.mT, a) if y.ndim == 2 else matmul(a.unsqueeze(0), b).squeeze(-2)
     if y.ndim == 1:
-        return matmul(a, b.unsqueeze(1)).squeeze(-1)
+        return apply_binary(linear.mv, a, b) if x.ndim == 2 else matmul(a, b.unsqueeze(1)).squeeze(-1)
     if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
         rows = apply(linear.matmul, (a.reshape(-1, x.shape[-1]), b), _NO_ATTRS)
         return rows.reshape(*x.shape[:-1], y.shape[-1])
-    return apply(linear.matmul, (a, b), _NO_ATTRS)
+    return apply_binary(linear.matmul, a, b)

@@ -13,13 +13,34 @@ from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.shape import reshape
 
 
-@op("y = a b", a=lambda g, b: matmul(g, b.mT), b=lambda g, a: matmul(a.mT, g))
+@op("y = a b", a=lambda g, b: g @ b.mT, b=lambda g, a: _left_transposed(a, g))
 def matmul(a: Array, b: Array) -> Any:
     """``y = a b``（最后两轴相乘，其余轴广播）。
 
     由 ``yᵢⱼ = Σₖ aᵢₖ bₖⱼ`` 得 ``∂L/∂aᵢₖ = Σⱼ gᵢⱼ bₖⱼ``，即 ``∂L/∂a = g bᵀ``；同理 ``∂L/∂b = aᵀ g``。
     """
     return np.matmul(a, b)
+
+
+@op("y = a x", a=lambda g, x: _outer(g, x), x=lambda g, a: a.mT @ g)
+def mv(a: Array, x: Array) -> Any:
+    """``y = a x``，矩阵乘向量：``∂L/∂aᵢⱼ = gᵢ xⱼ``，``∂L/∂x = aᵀ g``。"""
+    return a.dot(x)
+
+
+@op("y = a · b", a=lambda g, b: g * b, b=lambda g, a: g * a)
+def dot(a: Array, b: Array) -> Any:
+    """``y = Σᵢ aᵢ bᵢ``，两个向量的内积。"""
+    return a.dot(b)
+
+
+def _left_transposed(a: Any, g: Any) -> Any:
+    """``aᵀ g``；``a`` 只有一行时就是外积，逐元素相乘比矩阵乘法快一半。"""
+    return a.mT * g if a.shape[-2] == 1 else a.mT @ g
+
+
+def _outer(a: Any, b: Any) -> Any:
+    return a.reshape(-1, 1) * b
 
 
 def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool]) -> tuple[Any, Any, Any]:

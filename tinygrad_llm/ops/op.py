@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,36 +22,43 @@ REGISTRY: dict[str, Op] = {}
 _RESERVED = ("g", "y", "shapes", "needs")
 
 
-class Rule(NamedTuple):
-    """求导表的一行在某种「谁需要梯度」之下的执行方式。
-
-    Attributes:
-        position: 对第几个输入求导；``joint`` 时为 -1，表示一次算出全部。
-        vjp: 向量–Jacobian 积。
-        slots: ``vjp`` 在 ``g`` 之后的各参数，取自 ``Plan.sources`` 的第几项。
-    """
-
-    position: int
-    vjp: Callable[..., Any]
-    slots: tuple[int, ...]
+Rule = tuple[int, Callable[..., Any], int, tuple[int, ...]]
+"""求导表的一行：（对第几个输入求导，VJP，``g`` 之外要几样，它们是 ``Plan.sources`` 的第几项）。"""
 
 
-class Plan(NamedTuple):
+class Plan:
     """给定「哪些输入需要梯度」后，前向要留下什么、反向要跑哪几行。
 
     Attributes:
         sources: 要留下的东西的名字，按留下的次序。
-        picks: 与 ``sources`` 一一对应，在「候选」``[y, shapes, needs, *属性, *keeps, *输入]`` 里的位置。
+        pick: 从「候选」``[*输入, y, shapes, needs, *属性, *keeps]`` 里取出要留下的。
+        wants_more: 候选里用得着 ``y`` 之后的几项。
         saved_inputs: 留下的东西里有哪几个输入。
+        saves_output: 留下的东西里有没有输出。
         rules: 反向要执行的行。
+        is_joint: 只有一行，一次算出全部梯度。
         needs: 各输入是否需要梯度。
     """
 
-    sources: tuple[str, ...]
-    picks: tuple[int, ...]
-    saved_inputs: tuple[int, ...]
-    rules: tuple[Rule, ...]
-    needs: tuple[bool, ...]
+    __slots__ = ("is_joint", "needs", "pick", "rules", "saved_inputs", "saves_output", "sources", "wants_more")
+
+    def __init__(self, op: Op, needs: tuple[bool, ...], sources: tuple[str, ...], rules: tuple[Rule, ...]) -> None:
+        self.needs, self.sources, self.rules = needs, sources, rules
+        inputs = op.inputs * len(needs) if op.variadic else op.inputs
+        pool = (*inputs, "y", "shapes", "needs", *op.attrs, *op.keeps)
+        places = [pool.index(name) for name in sources]
+        self.pick = _picker(places)
+        self.wants_more = max(places, default=0) > len(inputs)
+        self.saved_inputs = tuple(place for place in places if place < len(inputs))
+        self.saves_output = "y" in sources
+        self.is_joint = op.joint is not None
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """从候选里按位置取出一串；``itemgetter`` 取两项以上才给元组，所以只有一项时取两遍。"""
+    if not places:
+        return lambda pool: ()
+    return itemgetter(*places) if len(places) > 1 else itemgetter(*places, *places)
 
 
 class Op:
@@ -70,11 +78,12 @@ class Op:
         keeps: 前向顺手留下的中间量的名字。
         composed: 由普通算子写成的同一个函数：融合算子的对照，也是二阶导的来路。
         is_view: 输出与第一个输入共享内存。
+        plans: 「谁需要梯度」到执行方式的缓存。
     """
 
     __slots__ = (
-        "_plans", "attrs", "composed", "defaults", "formula", "forward", "inputs", "is_view", "joint", "keeps",
-        "name", "variadic", "vjps",
+        "attrs", "composed", "defaults", "formula", "forward", "inputs", "is_view", "joint", "keeps", "name", "plans",
+        "variadic", "vjps",
     )  # fmt: skip
 
     def __init__(
@@ -96,7 +105,7 @@ class Op:
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.attrs = tuple(p.name for p in keywords)
         self.defaults = {p.name: p.default for p in keywords if p.default is not p.empty}
-        self._plans: dict[tuple[bool, ...], Plan | None] = {}
+        self.plans: dict[int | tuple[bool, ...], Plan | None] = {}
         self._check()
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
@@ -110,19 +119,22 @@ class Op:
     def __repr__(self) -> str:
         return f"<Op {self.name}: {self.formula}>"
 
-    def plan(self, wanted: tuple[bool, ...]) -> Plan | None:
+    def plan(self, wanted: int | tuple[bool, ...]) -> Plan | None:
         """查出（并缓存）一种求导需求对应的执行方式。
 
         Args:
-            wanted: 各位置参数是否来自需要梯度的 Tensor。
+            wanted: 各位置参数是否来自需要梯度的 Tensor；引擎用位表示：第 i 位为 1 即第 i 个需要，最高位是哨兵，标出个数。
 
         Returns:
             执行方式；没有任何可求导的输入需要梯度时为 ``None``。
         """
         try:
-            return self._plans[wanted]
+            return self.plans[wanted]
         except KeyError:
-            plan = self._plans[wanted] = self._make_plan(wanted)
+            flags = wanted
+            if isinstance(wanted, int):
+                flags = tuple(bool(wanted >> i & 1) for i in range(wanted.bit_length() - 1))
+            plan = self.plans[wanted] = self._make_plan(flags)
             return plan
 
     def _make_plan(self, wanted: tuple[bool, ...]) -> Plan | None:
@@ -139,11 +151,9 @@ class Op:
         for index, vjp in active:
             wants = list(inspect.signature(vjp).parameters)[1:]
             sources += [name for name in wants if name not in sources]
-            rules.append(Rule(index, vjp, tuple(sources.index(name) for name in wants)))
-        pool = ("y", "shapes", "needs", *self.attrs, *self.keeps, *self.inputs)
-        picks = tuple(pool.index(name) for name in sources)
-        saved_inputs = tuple(self.inputs.index(name) for name in sources if name in self.inputs)
-        return Plan(tuple(sources), picks, saved_inputs, tuple(rules), needs)
+            slots = tuple(sources.index(name) for name in wants)
+            rules.append((index, vjp, len(slots), slots))
+        return Plan(self, needs, tuple(sources), tuple(rules))
 
     def _check(self) -> None:
         """声明时就核对名字：求导表里写错一个字，``import`` 时即报错。"""
@@ -181,7 +191,7 @@ def op(
     Args:
         formula: 前向公式。
         keeps: 前向额外返回、留给反向的中间量名，以空格分隔。
-        joint: 一次算出全部梯度的 VJP，返回与输入等长的元组（不需要的位置为 ``None``）。
+        joint: 一次算出全部梯度的 VJP，返回与输入等长的元组（不需要的位置为 ``None``）；各份梯度不共享内存。
         wrt: 与 ``joint`` 同用：可求导的输入名，以空格分隔。
         composed: 由普通算子写成的同一个函数。
         is_view: 输出与第一个输入共享内存。

@@ -19,7 +19,7 @@ Dims = tuple[int, ...]
 
 def keep(g: Any, shape: tuple[int, ...], dim: Dims, keepdim: bool) -> Any:
     """补回被归约掉的轴（长度 1），使 ``g`` 能与输入广播。"""
-    if keepdim:
+    if keepdim or len(dim) == len(shape):  # 全部归约成了标量，不补也能广播
         return g
     return reshape(g, shape=tuple(1 if i in dim else n for i, n in enumerate(shape)))
 
