@@ -13,8 +13,9 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import engine, graph
-from tinygrad_llm.autograd.graph import Node, Version, apply
+from tinygrad_llm.autograd.graph import Node, apply
 from tinygrad_llm.autograd.mode import no_grad
+from tinygrad_llm.autograd.writes import count, record
 from tinygrad_llm.cpu import CPU, device
 from tinygrad_llm.methods.arithmetic import Arithmetic
 from tinygrad_llm.methods.comparing import Comparing
@@ -52,11 +53,12 @@ class Tensor(
         view_path: 从 ``base`` 到自己依次经过的视图算子。
         one_of_many: 是 ``split``、``chunk`` 或 ``unbind`` 的一份；torch 不许在图上就地改写它们。
         retains_grad: 中间结果是否也留下 ``.grad``。
-        written: 这块内存的写入次数，视图之间共用；用到时才建，经 ``version`` 读取。
+        untracked: 从 ``.data`` 得来，写入不作记录，与 torch 一致。
         hooks: 叶子梯度上的钩子。
         accumulate_hooks: 梯度累加完之后的钩子。
     """
 
+    is_node = False
     grad: Tensor | None = None
     node: Node | None = None
     needs_grad: bool = False
@@ -65,7 +67,7 @@ class Tensor(
     view_path: tuple[Any, ...] = ()
     one_of_many: bool = False
     retains_grad: bool = False
-    written: Version | None = None
+    untracked: bool = False
     hooks: list[Callable[[Any], Any]] | None = None
     accumulate_hooks: list[Callable[[Any], Any]] | None = None
 
@@ -94,16 +96,14 @@ class Tensor(
         return apply(op, args, attrs)  # type: ignore[no-any-return]
 
     @property
-    def version(self) -> Version:
-        """这块内存的写入次数。"""
-        found = self.written
-        if found is None:
-            found = self.written = Version()
-        return found
+    def _version(self) -> int:
+        """这块内存被就地写过几次。"""
+        return count(self.array)
 
-    @version.setter
-    def version(self, version: Version) -> None:
-        self.written = version
+    def touch(self) -> None:
+        """记下：自己的内存刚被写过。"""
+        if not self.untracked:
+            record(self.array)
 
     # ---- 自动微分
 
@@ -159,7 +159,6 @@ class Tensor(
     def detach(self) -> Tensor:
         """共享内存、但不在图上的 Tensor。"""
         result = Tensor.wrap(self.array)
-        result.version = self.version
         return result
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
@@ -235,8 +234,10 @@ class Tensor(
 
     @property
     def data(self) -> Tensor:
-        """共享内存、不在图上的 Tensor；赋值则换掉底下的数组。"""
-        return Tensor.wrap(self.array)
+        """共享内存、不在图上的 Tensor，写它不留记录；赋值则换掉底下的数组。"""
+        result = Tensor.wrap(self.array)
+        result.untracked = True
+        return result
 
     @data.setter
     def data(self, value: Tensor) -> None:

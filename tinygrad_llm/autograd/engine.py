@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import Node
 from tinygrad_llm.autograd.mode import extras, switch
+from tinygrad_llm.autograd.writes import clock, record
 from tinygrad_llm.ops import elementwise, reduce, shape
 
 
@@ -93,11 +94,8 @@ class _Pass:
                 self.visit(node, g)
                 continue
             saved = node.saved
-            if saved is None:
+            if saved is None or node.time != clock.time:
                 saved = node.checked_saved()
-            for version, expected in node.versions:
-                if version.writes != expected:
-                    node.checked_saved()
             if not retain:
                 node.saved = None
             edges = node.edges
@@ -114,10 +112,10 @@ class _Pass:
                         pending[edge] = found
                         push(heap, (edge.order, edge))
                         continue
-                elif id(edge) not in leaves and not isinstance(edge, Node):
+                elif not edge.is_node and (key := id(edge)) not in leaves:
                     like = edge.array
                     if found.shape == like.shape and found.dtype is like.dtype:
-                        leaves[id(edge)] = [edge, found, found is not g and found.base is None]
+                        leaves[key] = [edge, found, found is not g and found.base is None]
                         continue
                 self.deliver(edge, found, g)
 
@@ -322,7 +320,7 @@ def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
         leaf.grad = graph.tensor_type.wrap(g if owned and type(g) is np.ndarray else np.array(g))
     else:
         np.add(have.array, g, out=have.array)
-        have.version.writes += 1
+        record(have.array)
     if leaf.accumulate_hooks:
         for hook in leaf.accumulate_hooks:
             hook(leaf)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd import graph
-from tinygrad_llm.autograd.graph import Node, Version
+from tinygrad_llm.autograd.graph import Node
 from tinygrad_llm.autograd.mode import enable_grad, no_grad, switch
+from tinygrad_llm.autograd.writes import clock
 
 
 class FunctionCtx:
@@ -35,6 +36,7 @@ class _UserWritten:
     """自定义算子没有求导表；引擎据此走一般路线，调用节点自己的 ``vjp``。"""
 
     is_joint = True
+    watched = ()
 
 
 _USER_WRITTEN = _UserWritten()
@@ -53,8 +55,7 @@ class _FunctionNode(Node):
         self.edges, self.saved = edges, []
         self.shape, self.dtype = result.array.shape, result.array.dtype
         self.order, self.hooks = graph.next_order(), None
-        tensors = [t for t in ctx.saved_tensors if t is not None]
-        self.versions: list[tuple[Version, int]] = [(t.version, t.version.writes) for t in tensors]
+        self.time = clock.time
 
     def name(self) -> str:
         """类名加 ``Backward``。"""
@@ -83,6 +84,7 @@ class _FunctionNode(Node):
 
     def _call(self, g: Any) -> list[Any]:
         self.checked_saved()
+        self.check_unwritten([t.array for t in self.ctx.saved_tensors if t is not None])
         result = self.function.backward(self.ctx, g)
         grads = list(result) if isinstance(result, tuple) else [result]
         if len(grads) != len(self.edges):
@@ -127,7 +129,6 @@ class Function:
         if not isinstance(result, graph.tensor_type):
             raise TypeError(f"{cls.__name__}.forward must return one Tensor, got {type(result).__name__}")
         output = graph.tensor_type.wrap(result.array)
-        output.version = result.version
         if switch.grad_enabled and any(ctx.needs_input_grad):
             edges = tuple((a.node or a) if need else None for a, need in zip(args, ctx.needs_input_grad, strict=True))
             output.node = _FunctionNode(cls, ctx, edges, result)

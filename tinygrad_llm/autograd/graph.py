@@ -14,20 +14,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd.mode import extras, switch
+from tinygrad_llm.autograd.writes import clock, written_since
 from tinygrad_llm.ops.op import Op, Plan
 
 next_order = itertools.count(0, -1).__next__
 """下一个创建次序号：从 0 往下数，越晚越小。"""
-
-
-class Version:
-    """就地写入的次数；一块内存的所有视图共用一个。
-
-    Attributes:
-        writes: 写入次数。
-    """
-
-    writes = 0
 
 
 class Node:
@@ -38,7 +29,7 @@ class Node:
         plan: 反向要执行求导表的哪几行。
         edges: 各输入的来处：``Node``（中间结果）、叶子 ``Tensor``，或 ``None``（不需要梯度）。
         saved: 前向留下的值，与 ``plan.sources`` 对应；反传用完即置空。
-        versions: 留下的 Tensor 与它们在留下那一刻的写入次数。
+        time: 留下值的那一刻，就地写入的总次数（见 ``writes.py``）。
         attrs: 算子的属性。
         order: 创建次序，越晚越小：反传从最小的开始。
         hooks: 挂在输出梯度上的钩子。
@@ -47,15 +38,16 @@ class Node:
     """
 
     __slots__ = (
-        "__weakref__", "attrs", "dtype", "edges", "hooks", "op", "order", "plan", "saved", "shape", "versions",
+        "__weakref__", "attrs", "dtype", "edges", "hooks", "op", "order", "plan", "saved", "shape", "time",
     )  # fmt: skip
 
+    is_node = True  # 图的另一头可能是叶子 Tensor；那里同名的属性为假
     op: Op
     plan: Plan
     edges: Sequence[Any]
     attrs: dict[str, Any]
     saved: Sequence[Any] | None
-    versions: Sequence[tuple[Version, int]]
+    time: int
     order: int
     hooks: list[Callable[[Any], Any]] | None
     shape: tuple[int, ...]
@@ -75,14 +67,19 @@ class Node:
                 f"Trying to backward through the graph a second time ({self.name()}): its saved values were freed. "
                 "Specify retain_graph=True on the first backward call if you need a second one."
             )
-        for version, expected in self.versions:
-            if version.writes != expected:
+        if self.time != clock.time:
+            self.check_unwritten([self.saved[slot] for slot in self.plan.watched])
+        return self.saved
+
+    def check_unwritten(self, arrays: Iterable[Any]) -> None:
+        """留下的数组此后被就地改写过则报错。"""
+        for array in arrays:
+            if isinstance(array, np.ndarray) and written_since(array, self.time):
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"{self.name()} saved a tensor at version {expected}, it is now at version {version.writes}. "
+                    f"{self.name()} saved a tensor of shape {array.shape}, and it was written to afterwards. "
                     "Write to a clone() instead, or move the write after backward()."
                 )
-        return self.saved
 
     def vjp(self, g: Any) -> Iterable[tuple[int, Any]]:
         """数组上的反向：输出的梯度 → 各输入的（位置，梯度）。"""
@@ -162,7 +159,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     Raises:
         RuntimeError: 形状或 dtype 不合；消息里写明算子与各输入的形状。
     """
-    if op.defaults:
+    if len(attrs) < len(op.attrs):
         attrs = {**op.defaults, **attrs}
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
@@ -199,7 +196,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
             if plan.wants_more:
                 shapes = [np.shape(d) for d in pool[:-1]]
                 pool += [shapes, plan.needs, *[attrs[name] for name in op.attrs], *kept]
-            _record(op, plan, args, edges, pool, attrs, output)
+            _record(op, plan, edges, pool, attrs, output)
     if extras.users and switch.tracer is not None:
         switch.tracer.forward(op, args, attrs, output)
     return output
@@ -218,15 +215,8 @@ def apply_unary(op: Op, x: Any) -> Any:
     if x.needs_grad and switch.grad_enabled:
         plan = op.plans.get(0b11) or op.plan(0b11)
         if plan is not None:
-            versions = []
-            if plan.saved_inputs:
-                version = x.written or x.version
-                versions.append((version, version.writes))
-            if plan.saves_output:
-                version = output.written = Version()
-                versions.append((version, 0))
             node = output.node = _new(Node)
-            node.op, node.plan, node.edges, node.attrs, node.versions = op, plan, (x.node or x,), _NO_ATTRS, versions
+            node.op, node.plan, node.edges, node.attrs, node.time = op, plan, (x.node or x,), _NO_ATTRS, clock.time
             node.saved, node.order, node.hooks = plan.pick((array, y)), next_order(), None
             node.shape, node.dtype = y.shape, y.dtype
             output.needs_grad = True
@@ -251,16 +241,8 @@ def apply_binary(op: Op, a: Any, b: Any) -> Any:
         wanted = 0b111 if need_a and need_b else 0b101 if need_a else 0b110  # 最高位是哨兵，见 ``Op.plan``
         plan = op.plans.get(wanted) or op.plan(wanted)
         if plan is not None:
-            versions = []
-            for i in plan.saved_inputs:
-                source = b if i else a
-                version = source.written or source.version
-                versions.append((version, version.writes))
-            if plan.saves_output:
-                version = output.written = Version()
-                versions.append((version, 0))
             node = output.node = _new(Node)
-            node.op, node.plan, node.attrs, node.versions, node.hooks = op, plan, _NO_ATTRS, versions, None
+            node.op, node.plan, node.attrs, node.time, node.hooks = op, plan, _NO_ATTRS, clock.time, None
             node.edges = (a.node or a if need_a else None, b.node or b if need_b else None)
             node.saved, node.order = plan.pick((left, right, y)) if plan.sources else (), next_order()
             node.shape, node.dtype = y.shape, y.dtype
@@ -275,24 +257,14 @@ _NO_ATTRS: dict[str, Any] = {}
 def _record(
     op: Op,
     plan: Plan,
-    args: Sequence[Any],
     edges: Sequence[Any],
     pool: Sequence[Any],
     attrs: dict[str, Any],
     output: Any,
 ) -> None:
     """记一个节点，接到 ``output`` 身后；``pool`` 是 ``Plan.pick`` 认得的候选。"""
-    versions = []
-    for i in plan.saved_inputs:
-        a = args[i]
-        if isinstance(a, tensor_type):
-            version = a.version
-            versions.append((version, version.writes))
-    if plan.saves_output:
-        version = output.version
-        versions.append((version, version.writes))
     node = _new(Node)
-    node.op, node.plan, node.edges, node.attrs, node.versions, node.hooks = op, plan, edges, attrs, versions, None
+    node.op, node.plan, node.edges, node.attrs, node.time, node.hooks = op, plan, edges, attrs, clock.time, None
     node.saved, node.order = plan.pick(pool), next_order()
     y = output.array
     node.shape, node.dtype = y.shape, y.dtype

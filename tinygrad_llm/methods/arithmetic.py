@@ -21,7 +21,7 @@ _NO_ATTRS: dict[str, Any] = {}
 
 def unary(op: Op, x: Any) -> Any:
     """一元浮点函数；整数先变成缺省浮点类型。"""
-    return apply_unary(op, x if x.array.dtype.kind == "f" else as_float(x))
+    return apply_unary(op, x if x.needs_grad or x.array.dtype.kind == "f" else as_float(x))
 
 
 def as_float(x: Any) -> Any:
@@ -370,8 +370,8 @@ def matmul(a: Any, b: Any) -> Any:
     if not isinstance(b, graph.tensor_type):
         return NotImplemented
     x, y = a.array, b.array
-    if x.ndim == 2 == y.ndim and x.dtype is y.dtype and x.shape[1] == y.shape[0]:
-        return apply_binary(linear.matmul, a, b)
+    if x.ndim == 2 and 0 < y.ndim < 3 and x.dtype is y.dtype and x.shape[1] == len(y):
+        return apply_binary(linear.matmul if y.ndim == 2 else linear.mv, a, b)
     if x.dtype != y.dtype:
         raise RuntimeError(f"matmul: expected both to have the same dtype, got {dtypes.of(x)} and {dtypes.of(y)}")
     if x.ndim == 0 or y.ndim == 0:

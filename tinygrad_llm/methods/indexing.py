@@ -58,7 +58,7 @@ class Indexing:
 
     array: Any
     needs_grad: Any
-    version: Any
+    touch: Any
     write: Any
     expand: Any
 
@@ -116,4 +116,4 @@ class Indexing:
             raise RuntimeError(
                 f"cannot write to index {key!r} of a tensor of shape {self.array.shape}: {error}"
             ) from None
-        self.version.writes += 1
+        self.touch()

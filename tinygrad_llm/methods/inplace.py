@@ -21,7 +21,7 @@ class InPlace:
     """就地写入的方法，以及「视图是否还作数」。"""
 
     array: Any
-    version: Any
+    touch: Any
     base: Any
     base_node: Any
     node: Any
@@ -38,8 +38,8 @@ class InPlace:
         return self.write(result.to(dtypes.of(self.array)))
 
     def watch(self, source: Any, op: Op, attrs: dict[str, Any]) -> None:
-        """记下自己是 ``source`` 经 ``op`` 得来的视图；此后共用写入次数，也知道怎样从最底下的张量再走一遍。"""
-        self.version = source.version
+        """记下自己是 ``source`` 经 ``op`` 得来的视图；此后知道怎样从最底下的张量再走一遍。"""
+        self.untracked = source.untracked
         self.base = source if source.base is None else source.base
         self.base_node = self.base.node
         self.view_path = (*source.view_path, (op, attrs))
@@ -83,7 +83,7 @@ class InPlace:
             moved = apply(sh.write_region, (bottom, result), {"path": self.view_path})
             bottom.node, bottom.needs_grad = moved.node, moved.needs_grad
         self.array[...] = result.array
-        self.version.writes += 1
+        self.touch()
         if traced and bottom is not self:
             return self.refreshed()
         if is_grad_enabled():

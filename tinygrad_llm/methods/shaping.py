@@ -63,7 +63,6 @@ class Shaping:
     needs_grad: Any
     node: Any
     base: Any
-    version: Any
     one_of_many: bool
     refreshed: Any
     __getitem__: Any

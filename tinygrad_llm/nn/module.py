@@ -12,7 +12,6 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import no_grad
-from tinygrad_llm.autograd.graph import Version
 from tinygrad_llm.tensor import RemovableHandle, Tensor
 
 
@@ -25,7 +24,7 @@ class Parameter(Tensor):
     """
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        self.array, self.version = data.array, Version()
+        self.array = data.array
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:
@@ -321,7 +320,7 @@ def _load(target: Tensor, source: Tensor, assign: bool) -> None:
         target.array = source.array
     else:
         target.array[...] = np.asarray(source.array, dtype=target.array.dtype)
-        target.version.writes += 1
+        target.touch()
 
 
 def clear_grad(parameter: Tensor, set_to_none: bool) -> None:

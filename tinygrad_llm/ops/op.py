@@ -33,14 +33,13 @@ class Plan:
         sources: 要留下的东西的名字，按留下的次序。
         pick: 从「候选」``[*输入, y, shapes, needs, *属性, *keeps]`` 里取出要留下的。
         wants_more: 候选里用得着 ``y`` 之后的几项。
-        saved_inputs: 留下的东西里有哪几个输入。
-        saves_output: 留下的东西里有没有输出。
+        watched: 留下的东西里，第几项是输入或输出：它们在反传之前不许被就地改写。
         rules: 反向要执行的行。
         is_joint: 只有一行，一次算出全部梯度。
         needs: 各输入是否需要梯度。
     """
 
-    __slots__ = ("is_joint", "needs", "pick", "rules", "saved_inputs", "saves_output", "sources", "wants_more")
+    __slots__ = ("is_joint", "needs", "pick", "rules", "sources", "wants_more", "watched")
 
     def __init__(self, op: Op, needs: tuple[bool, ...], sources: tuple[str, ...], rules: tuple[Rule, ...]) -> None:
         self.needs, self.sources, self.rules = needs, sources, rules
@@ -49,8 +48,7 @@ class Plan:
         places = [pool.index(name) for name in sources]
         self.pick = _picker(places)
         self.wants_more = max(places, default=0) > len(inputs)
-        self.saved_inputs = tuple(place for place in places if place < len(inputs))
-        self.saves_output = "y" in sources
+        self.watched = tuple(slot for slot, place in enumerate(places) if place <= len(inputs))
         self.is_joint = op.joint is not None
 
 

@@ -98,7 +98,7 @@ class Optimizer:
         self.update(theta, np.asarray(grad, order="C"), self.state[p], group)
         if theta is not p.array:
             p.array[...] = theta
-        p.version.writes += 1
+        p.touch()
 
     def update(self, theta: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """就地更新一个参数的数值；由子类实现。"""
