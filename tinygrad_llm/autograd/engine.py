@@ -96,7 +96,7 @@ class _Pass:
             saved = node.saved
             if saved is None or node.time != clock.time:
                 saved = node.checked_saved()
-            if not retain:
+            if not retain and plan.holds:
                 node.saved = None
             edges = node.edges
             for position, vjp, count, slots in plan.rules:
@@ -107,17 +107,19 @@ class _Pass:
                 else:
                     found = vjp(g, *[saved[slot] for slot in slots])
                 edge = edges[position]
-                if type(edge) is Node:
-                    if edge not in pending and found.shape == edge.shape and found.dtype is edge.dtype:
-                        pending[edge] = found
-                        push(heap, (edge.order, edge))
-                        continue
-                elif not edge.is_node and (key := id(edge)) not in leaves:
-                    like = edge.array
-                    if found.shape == like.shape and found.dtype is like.dtype:
-                        leaves[key] = [edge, found, found is not g and found.base is None]
-                        continue
-                self.deliver(edge, found, g)
+                is_node = edge.is_node
+                like = edge if is_node else edge.array
+                if found.shape != like.shape:
+                    found = unbroadcast(found, like.shape)
+                if found.dtype is not like.dtype:
+                    found = np.asarray(found, dtype=like.dtype)
+                if is_node and edge not in pending:
+                    pending[edge] = found
+                    push(heap, (edge.order, edge))
+                elif not is_node and (key := id(edge)) not in leaves:
+                    leaves[key] = [edge, found, found is not g and found.base is None]
+                else:
+                    self.accumulate(edge, found, g)
 
     def visit(self, node: Node, g: Any) -> None:
         """一个节点的反向，一般情形：有钩子、要另存、只走一部分、记图或被追踪。"""
@@ -128,7 +130,7 @@ class _Pass:
         if self.only is not None and node not in self.only:
             return
         found = list(node.vjp_graph(g) if self.create_graph else node.vjp(g))
-        if not self.retain_graph:
+        if not self.retain_graph and node.plan.holds:
             node.saved = None
         deliver = self.deliver_tensor if self.create_graph else self.deliver
         for i, grad in found:
@@ -139,35 +141,36 @@ class _Pass:
             switch.tracer.backward(node, g, _by_position(node, found))
 
     def deliver(self, edge: Any, g: Any, source: Any) -> None:
-        """把一份梯度（数组）还原成输入的形状与 dtype，交给一条边；已经有了就相加。
+        """把一份梯度（数组）还原成输入的形状与 dtype，交给一条边；已经有了就相加。"""
+        like = edge if edge.is_node else edge.array
+        g = np.asarray(unbroadcast(g, like.shape), dtype=like.dtype)
+        if edge.is_node and edge not in self.pending:
+            self.pending[edge] = g
+            heapq.heappush(self.heap, (edge.order, edge))
+        elif not edge.is_node and id(edge) not in self.leaves:
+            self.leaves[id(edge)] = [edge, g, g is not source and g.base is None]
+        else:
+            self.accumulate(edge, g, source)
+
+    def accumulate(self, edge: Any, g: Any, source: Any) -> None:
+        """一条边的第二份及以后的梯度：加到已有的上面。
 
         Args:
             edge: 节点或叶子。
             g: 这份梯度；不是 ``source`` 也不是谁的视图时，内存归我们，可以就地累加。
             source: 产生它的节点收到的梯度，可能还有别人在用。
         """
-        is_node = isinstance(edge, Node)
-        like = edge if is_node else edge.array
-        if g.shape != like.shape:
-            g = unbroadcast(g, like.shape)
-        if g.dtype is not like.dtype:
-            g = np.asarray(g, dtype=like.dtype)
-        if is_node:
-            pending = self.pending
-            if edge not in pending:
-                pending[edge] = g
-                heapq.heappush(self.heap, (edge.order, edge))
-            elif edge in self.owned:
-                np.add(pending[edge], g, out=pending[edge])
+        if edge.is_node:
+            have = self.pending[edge]
+            if edge in self.owned:
+                np.add(have, g, out=have)
             else:
-                pending[edge] = _sum(pending[edge], g, source)
+                self.pending[edge] = _sum(have, g, source)
                 if g.ndim:
                     self.owned.add(edge)
             return
-        slot = self.leaves.get(id(edge))
-        if slot is None:
-            self.leaves[id(edge)] = [edge, g, g is not source and g.base is None]
-        elif slot[2] and g.ndim:
+        slot = self.leaves[id(edge)]
+        if slot[2] and g.ndim:
             np.add(slot[1], g, out=slot[1])
         else:
             slot[1], slot[2] = _sum(slot[1], g, source), True
@@ -241,7 +244,8 @@ def _initial_gradient(output: Any, gradient: Any) -> Any:
         if output.array.size != 1:
             shape_ = tuple(output.array.shape)
             raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got shape {shape_}")
-        return graph.tensor_type.wrap(np.ones(output.array.shape, output.array.dtype))
+        one = np.array(1, output.array.dtype)  # 比 np.ones 快
+        return graph.tensor_type.wrap(one if output.array.ndim == 0 else one.reshape(output.array.shape))
     if gradient.array.shape != output.array.shape:
         raise RuntimeError(
             f"Mismatch in shape: gradient has shape {gradient.array.shape} and output has shape {output.array.shape}"
@@ -271,8 +275,9 @@ def run_backward(
         with np.errstate(all="ignore"):  # 梯度里的 inf 与 NaN 如实传下去，与 torch 一样不另外警告
             work.run()
         for slot in work.leaves.values():
-            for hook in slot[0].hooks or ():
-                slot[1], slot[2] = _call_hook(hook, slot[1], create_graph), False
+            if slot[0].hooks:
+                for hook in slot[0].hooks:
+                    slot[1], slot[2] = _call_hook(hook, slot[1], create_graph), False
     finally:
         switch.grad_enabled = previous
     return work

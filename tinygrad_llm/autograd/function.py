@@ -36,6 +36,7 @@ class _UserWritten:
     """自定义算子没有求导表；引擎据此走一般路线，调用节点自己的 ``vjp``。"""
 
     is_joint = True
+    holds = True
     watched = ()
 
 
@@ -47,9 +48,7 @@ class _FunctionNode(Node):
 
     __slots__ = ("ctx", "function", "result")
 
-    def __init__(
-        self, function: type[Function], ctx: FunctionCtx, edges: tuple[Any, ...], result: Any
-    ) -> None:
+    def __init__(self, function: type[Function], ctx: FunctionCtx, edges: tuple[Any, ...], result: Any) -> None:
         self.function, self.ctx, self.result = function, ctx, result
         self.op, self.plan, self.attrs = None, _USER_WRITTEN, {}  # type: ignore[assignment]
         self.edges, self.saved = edges, []

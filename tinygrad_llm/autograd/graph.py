@@ -90,7 +90,9 @@ class Node:
 
     def vjp_graph(self, g: Any) -> Iterable[tuple[int, Any]]:
         """Tensor 上的反向：同一张求导表，但边算边记图，供二阶导使用。"""
-        values = dict(zip(self.plan.sources, self.checked_saved(), strict=False))  # 只留一样时它出现两次，见 ``_picker``
+        values = dict(
+            zip(self.plan.sources, self.checked_saved(), strict=False)
+        )  # 只留一样时它出现两次，见 ``_picker``
         for name, value in values.items():
             if name == "y":
                 values[name] = tensor_type.from_edge(value, self)
@@ -194,7 +196,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         if plan is not None:
             pool.append(y)
             if plan.wants_more:
-                shapes = [np.shape(d) for d in pool[:-1]]
+                shapes = [d.shape if type(d) is _ndarray else np.shape(d) for d in pool[:-1]]
                 pool += [shapes, plan.needs, *[attrs[name] for name in op.attrs], *kept]
             _record(op, plan, edges, pool, attrs, output)
     if extras.users and switch.tracer is not None:
@@ -202,55 +204,83 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     return output
 
 
-def apply_unary(op: Op, x: Any) -> Any:
-    """``apply(op, (x,), {})``，省去一切用不着的判断：追踪小图时，开销都在这里与 ``apply_binary``。"""
-    if x.base is not None or extras.users:
-        return apply(op, (x,), {})
-    array = x.array
-    y = op.forward(array)
-    if type(y) is not np.ndarray:
-        y = np.asarray(y)
-    output = _new(tensor_type)
-    output.array = y
-    if x.needs_grad and switch.grad_enabled:
-        plan = op.plans.get(0b11) or op.plan(0b11)
-        if plan is not None:
+def unary_method(op: Op, otherwise: Callable[[Op, Any], Any]) -> Callable[[Any], Any]:
+    """一元算子的方法，等于 ``apply(op, (x,), {})``，但省去一切用不着的判断：追踪小图时，开销都在这里。
+
+    Args:
+        op: 没有属性、没有 ``keeps`` 的算子。
+        otherwise: ``(op, x)``，不是最常见的情形（整数、视图、正在追踪）时改走这里。
+
+    Returns:
+        ``(x)`` → 结果。
+    """
+    forward, plans = op.forward, op.plans
+
+    def method(x: Any) -> Any:
+        if x.base is not None or extras.users or not x.needs_grad:
+            return otherwise(op, x)
+        array = x.array
+        y = forward(array)
+        if type(y) is not _ndarray:
+            y = np.asarray(y)
+        output = _new(tensor_type)
+        output.array = y
+        if switch.grad_enabled:
+            plan = plans.get(0b11) or op.plan(0b11)
             node = output.node = _new(Node)
-            node.op, node.plan, node.edges, node.attrs, node.time = op, plan, (x.node or x,), _NO_ATTRS, clock.time
-            node.saved, node.order, node.hooks = plan.pick((array, y)), next_order(), None
+            node.op, node.plan, node.edges, node.attrs, node.hooks = op, plan, (x.node or x,), _NO_ATTRS, None
+            node.saved, node.order, node.time = plan.pick((array, y)), next_order(), clock.time
             node.shape, node.dtype = y.shape, y.dtype
             output.needs_grad = True
-    return output
+        return output
+
+    method.__doc__ = op.doc
+    return method
 
 
-def apply_binary(op: Op, a: Any, b: Any) -> Any:
-    """``apply(op, (a, b), {})``，两个都是 Tensor。"""
-    if a.base is not None or b.base is not None or extras.users:
-        return apply(op, (a, b), {})
-    left, right = a.array, b.array
-    try:
-        y = op.forward(left, right)
-    except ValueError as error:
-        raise RuntimeError(_shape_message(op, (left, right), error)) from None
-    if type(y) is not np.ndarray:
-        y = np.asarray(y)
-    output = _new(tensor_type)
-    output.array = y
-    need_a, need_b = a.needs_grad, b.needs_grad
-    if (need_a or need_b) and switch.grad_enabled:
-        wanted = 0b111 if need_a and need_b else 0b101 if need_a else 0b110  # 最高位是哨兵，见 ``Op.plan``
-        plan = op.plans.get(wanted) or op.plan(wanted)
-        if plan is not None:
+def binary_method(op: Op, otherwise: Callable[[Op, Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """二元算子的方法，等于 ``apply(op, (a, b), {})``；两个都是 Tensor、dtype 相同的情形就地办完。
+
+    Args:
+        op: 没有属性、没有 ``keeps``、两个输入都可导的算子。
+        otherwise: ``(op, a, b)``，其余情形改走这里。
+
+    Returns:
+        ``(a, b)`` → 结果。
+    """
+    forward, plans = op.forward, op.plans
+
+    def method(a: Any, b: Any) -> Any:
+        if not isinstance(b, tensor_type) or a.base is not None or b.base is not None or extras.users:
+            return otherwise(op, a, b)
+        left, right = a.array, b.array
+        if left.dtype is not right.dtype:
+            return otherwise(op, a, b)
+        try:
+            y = forward(left, right)
+        except (ValueError, TypeError):  # 一般路线会再遇到它，并说清是哪里不合
+            return otherwise(op, a, b)
+        if type(y) is not _ndarray:
+            y = np.asarray(y)
+        output = _new(tensor_type)
+        output.array = y
+        need_a, need_b = a.needs_grad, b.needs_grad
+        if (need_a or need_b) and switch.grad_enabled:
+            wanted = 0b111 if need_a and need_b else 0b101 if need_a else 0b110  # 最高位是哨兵，见 ``Op.plan``
+            plan = plans.get(wanted) or op.plan(wanted)
             node = output.node = _new(Node)
-            node.op, node.plan, node.attrs, node.time, node.hooks = op, plan, _NO_ATTRS, clock.time, None
+            node.op, node.plan, node.attrs, node.hooks, node.time = op, plan, _NO_ATTRS, None, clock.time
             node.edges = (a.node or a if need_a else None, b.node or b if need_b else None)
             node.saved, node.order = plan.pick((left, right, y)) if plan.sources else (), next_order()
             node.shape, node.dtype = y.shape, y.dtype
             output.needs_grad = True
-    return output
+        return output
+
+    method.__doc__ = op.doc
+    return method
 
 
-_new = object.__new__
+_new, _ndarray = object.__new__, np.ndarray
 _NO_ATTRS: dict[str, Any] = {}
 
 

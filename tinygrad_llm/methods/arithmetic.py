@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
-from tinygrad_llm.autograd.graph import apply, apply_binary, apply_unary
+from tinygrad_llm.autograd.graph import apply, binary_method, unary_method
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import linear
 from tinygrad_llm.ops.op import Op
@@ -21,7 +21,7 @@ _NO_ATTRS: dict[str, Any] = {}
 
 def unary(op: Op, x: Any) -> Any:
     """一元浮点函数；整数先变成缺省浮点类型。"""
-    return apply_unary(op, x if x.needs_grad or x.array.dtype.kind == "f" else as_float(x))
+    return apply(op, (as_float(x),), _NO_ATTRS)
 
 
 def as_float(x: Any) -> Any:
@@ -31,9 +31,6 @@ def as_float(x: Any) -> Any:
 
 def binary(op: Op, a: Any, b: Any) -> Any:
     """二元运算：统一 dtype 后执行；遇到不认识的操作数返回 ``NotImplemented``。"""
-    cls = graph.tensor_type
-    if isinstance(a, cls) and isinstance(b, cls) and a.array.dtype is b.array.dtype:
-        return apply_binary(op, a, b)
     pair = match(a, b)
     return NotImplemented if pair is None else apply(op, pair, _NO_ATTRS)
 
@@ -81,34 +78,23 @@ def _compare(function: Any, a: Any, b: Any) -> Any:
         raise RuntimeError(f"comparison: {error}") from None
 
 
-def _operator(op: Op) -> Any:
-    """二元运算符的方法；两个 Tensor、dtype 相同时少绕一层。"""
-
-    def method(self: Any, other: Any) -> Any:
-        if isinstance(other, graph.tensor_type) and self.array.dtype is other.array.dtype:
-            return apply_binary(op, self, other)
-        return binary(op, self, other)
-
-    return method
-
-
 class Arithmetic:
     """运算符与逐元素方法。"""
 
     __array_ufunc__ = None  # 让 ndarray 遇到 Tensor 时退让，走 Tensor 的反向运算符
     array: Any
 
-    __add__ = _operator(ew.add)
+    __add__ = binary_method(ew.add, binary)
 
     def __radd__(self, other: Any) -> Any:
         return binary(ew.add, other, self)
 
-    __sub__ = _operator(ew.sub)
+    __sub__ = binary_method(ew.sub, binary)
 
     def __rsub__(self, other: Any) -> Any:
         return binary(ew.sub, other, self)
 
-    __mul__ = _operator(ew.mul)
+    __mul__ = binary_method(ew.mul, binary)
 
     def __rmul__(self, other: Any) -> Any:
         return binary(ew.mul, other, self)
@@ -143,9 +129,6 @@ class Arithmetic:
             return NotImplemented
         left, right = pair
         return apply(ew.pow, (graph.tensor_type.wrap(np.asarray(left, right.array.dtype)), right), _NO_ATTRS)
-
-    def __matmul__(self, other: Any) -> Any:
-        return matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Any:
         return matmul(graph.tensor_type.wrap(np.asarray(other)), self)
@@ -259,9 +242,7 @@ class Arithmetic:
         """余弦。"""
         return unary(ew.cos, self)
 
-    def tanh(self) -> Any:
-        """双曲正切。"""
-        return unary(ew.tanh, self)
+    tanh = unary_method(ew.tanh, unary)
 
     def sigmoid(self) -> Any:
         """``1/(1 + e⁻ˣ)``。"""
@@ -370,8 +351,8 @@ def matmul(a: Any, b: Any) -> Any:
     if not isinstance(b, graph.tensor_type):
         return NotImplemented
     x, y = a.array, b.array
-    if x.ndim == 2 and 0 < y.ndim < 3 and x.dtype is y.dtype and x.shape[1] == len(y):
-        return apply_binary(linear.matmul if y.ndim == 2 else linear.mv, a, b)
+    if x.ndim == 2 and 0 < y.ndim < 3 and x.shape[1] == len(y):
+        return (_matmul if y.ndim == 2 else _mv)(a, b)
     if x.dtype != y.dtype:
         raise RuntimeError(f"matmul: expected both to have the same dtype, got {dtypes.of(x)} and {dtypes.of(y)}")
     if x.ndim == 0 or y.ndim == 0:
@@ -380,11 +361,22 @@ def matmul(a: Any, b: Any) -> Any:
         raise RuntimeError(f"matmul: mat1 and mat2 shapes cannot be multiplied ({x.shape} and {y.shape})")
     if x.ndim == 1:
         if y.ndim == 1:
-            return apply_binary(linear.dot, a, b)
-        return apply_binary(linear.mv, b.mT, a) if y.ndim == 2 else matmul(a.unsqueeze(0), b).squeeze(-2)
+            return _dot(a, b)
+        return _mv(b.mT, a) if y.ndim == 2 else matmul(a.unsqueeze(0), b).squeeze(-2)
     if y.ndim == 1:
-        return apply_binary(linear.mv, a, b) if x.ndim == 2 else matmul(a, b.unsqueeze(1)).squeeze(-1)
+        return _mv(a, b) if x.ndim == 2 else matmul(a, b.unsqueeze(1)).squeeze(-1)
     if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
         rows = apply(linear.matmul, (a.reshape(-1, x.shape[-1]), b), _NO_ATTRS)
         return rows.reshape(*x.shape[:-1], y.shape[-1])
-    return apply_binary(linear.matmul, a, b)
+    return _matmul(a, b)
+
+
+def _product(op: Op, a: Any, b: Any) -> Any:
+    """矩阵乘法不替两边统一 dtype，与 torch 一致。"""
+    if a.array.dtype != b.array.dtype:
+        raise RuntimeError(f"{op.name}: expected both to have the same dtype, got {a.dtype} and {b.dtype}")
+    return apply(op, (a, b), _NO_ATTRS)
+
+
+_matmul, _mv, _dot = (binary_method(op, _product) for op in (linear.matmul, linear.mv, linear.dot))
+Arithmetic.__matmul__ = matmul  # type: ignore[attr-defined]  # 与函数同一个，少绕一层

@@ -33,13 +33,14 @@ class Plan:
         sources: 要留下的东西的名字，按留下的次序。
         pick: 从「候选」``[*输入, y, shapes, needs, *属性, *keeps]`` 里取出要留下的。
         wants_more: 候选里用得着 ``y`` 之后的几项。
+        holds: 留下的东西里有没有数组：有，反传之后才谈得上释放。
         watched: 留下的东西里，第几项是输入或输出：它们在反传之前不许被就地改写。
         rules: 反向要执行的行。
         is_joint: 只有一行，一次算出全部梯度。
         needs: 各输入是否需要梯度。
     """
 
-    __slots__ = ("is_joint", "needs", "pick", "rules", "sources", "wants_more", "watched")
+    __slots__ = ("holds", "is_joint", "needs", "pick", "rules", "sources", "wants_more", "watched")
 
     def __init__(self, op: Op, needs: tuple[bool, ...], sources: tuple[str, ...], rules: tuple[Rule, ...]) -> None:
         self.needs, self.sources, self.rules = needs, sources, rules
@@ -48,6 +49,7 @@ class Plan:
         places = [pool.index(name) for name in sources]
         self.pick = _picker(places)
         self.wants_more = max(places, default=0) > len(inputs)
+        self.holds = any(place <= len(inputs) for place in places) or any(name in op.keeps for name in sources)
         self.watched = tuple(slot for slot, place in enumerate(places) if place <= len(inputs))
         self.is_joint = op.joint is not None
 
@@ -68,6 +70,7 @@ class Op:
     Attributes:
         name: 算子名，与前向函数同名。
         formula: 前向公式，供追踪与文档显示。
+        doc: 前向函数的说明。
         forward: 纯 NumPy 前向；声明了 ``keeps`` 时返回 ``(y, *keeps)``。
         inputs: 位置参数名，即可能求导的输入；可变参数的算子为 ``("*名字",)``。
         defaults: 属性（仅关键字参数）的默认值。
@@ -80,7 +83,7 @@ class Op:
     """
 
     __slots__ = (
-        "attrs", "composed", "defaults", "formula", "forward", "inputs", "is_view", "joint", "keeps", "name", "plans",
+        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_view", "joint", "keeps", "name", "plans",
         "variadic", "vjps",
     )  # fmt: skip
 
@@ -95,6 +98,7 @@ class Op:
         is_view: bool,
     ) -> None:
         self.name, self.formula, self.forward = forward.__name__, formula, forward
+        self.doc = forward.__doc__
         self.vjps, self.joint, self.keeps = vjps, joint, keeps
         self.composed, self.is_view = composed, is_view
         parameters = inspect.signature(forward).parameters.values()

@@ -39,7 +39,7 @@ def count(shape: tuple[int, ...], dim: Dims) -> int:
 @op("y = Σ x", x=lambda g, shapes, dim, keepdim: _spread(g, shapes, dim, keepdim))
 def sum(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     """``y = Σ x``：和对每一项的导数都是 1，所以梯度原样广播回去。"""
-    return x.sum(axis=dim, keepdims=keepdim, dtype=np.int64 if x.dtype.kind in "biu" else None)
+    return np.add.reduce(x, axis=dim, dtype=np.int64 if x.dtype.kind in "biu" else None, keepdims=keepdim)
 
 
 @op(

@@ -37,7 +37,7 @@ def permute(x: Array, *, dims: Shape) -> Any:
 @op("y = x（广播）", is_view=True, x=lambda g: g)
 def expand(x: Array, *, shape: Shape) -> Any:
     """广播成 ``shape``；反向对被广播的轴求和，由引擎完成。"""
-    if np.ndim(x) == 0 and type(x) is np.ndarray:  # 求和的反向最常走这里；``broadcast_to`` 慢几微秒
+    if type(x) is np.ndarray and x.ndim == 0:  # 求和的反向最常走这里；``broadcast_to`` 慢几微秒
         y: Any = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
         y.flags.writeable = False
         return y
