@@ -1,13 +1,12 @@
 """神经网络：名字与 ``torch.nn`` 相同。"""
 
-# ruff: noqa: I001  名单一行排满，不逐行拆开
-
 from tinygrad_llm.nn import functional, init, utils
-from tinygrad_llm.nn.layers import (
-    GELU, CrossEntropyLoss, Dropout, Embedding, Identity, LayerNorm, Linear, ModuleDict, ModuleList, MSELoss, ReLU,
-    RMSNorm, Sequential, Sigmoid, SiLU, Softmax, Tanh,
-)  # fmt: skip
+from tinygrad_llm.nn.activation_layers import GELU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from tinygrad_llm.nn.containers import ModuleDict, ModuleList, Sequential
+from tinygrad_llm.nn.layers import Dropout, Embedding, Identity, Linear
+from tinygrad_llm.nn.loss_layers import CrossEntropyLoss, MSELoss
 from tinygrad_llm.nn.module import Module, Parameter
+from tinygrad_llm.nn.norm_layers import LayerNorm, RMSNorm
 
 __all__ = [
     "GELU", "CrossEntropyLoss", "Dropout", "Embedding", "Identity", "LayerNorm", "Linear", "MSELoss", "Module",
