@@ -19,6 +19,11 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor
 
 
 def reduced(value: Tensor, reduction: str) -> Tensor:
+    """按 ``reduction`` 归约：均值、总和，或原样。
+
+    Raises:
+        ValueError: 未知的 ``reduction``。
+    """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return value.mean() if reduction == "mean" else value.sum() if reduction == "sum" else value
