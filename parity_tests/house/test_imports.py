@@ -19,6 +19,7 @@ _LAYERS = (
     "cpu",
     "random",
     "autograd",
+    "return_types",
     "methods",
     "printing",
     "tensor",
