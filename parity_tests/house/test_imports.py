@@ -15,6 +15,7 @@ from parity_tests.house.repo import PACKAGES, dotted, modules, relative, tree_of
 # 引擎由下到上的层次；一个模块只认识同层与下层。
 _LAYERS = (
     "ops",
+    "absent",
     "dtypes",
     "cpu",
     "random",
@@ -22,6 +23,7 @@ _LAYERS = (
     "return_types",
     "methods",
     "printing",
+    "printing_html",
     "tensor",
     "creation",
     "functions",
