@@ -1,5 +1,6 @@
 """神经网络：名字与 ``torch.nn`` 相同。"""
 
+from tinygrad_llm.absent import attributes
 from tinygrad_llm.nn import functional, init, utils
 from tinygrad_llm.nn.activation_layers import GELU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from tinygrad_llm.nn.containers import ModuleDict, ModuleList, Sequential
@@ -7,6 +8,8 @@ from tinygrad_llm.nn.layers import Dropout, Embedding, Identity, Linear
 from tinygrad_llm.nn.loss_layers import CrossEntropyLoss, MSELoss
 from tinygrad_llm.nn.module import Module, Parameter
 from tinygrad_llm.nn.norm_layers import LayerNorm, RMSNorm
+
+__getattr__ = attributes(__name__, ("parallel",), {"DataParallel": "parallel"})
 
 __all__ = [
     "GELU", "CrossEntropyLoss", "Dropout", "Embedding", "Identity", "LayerNorm", "Linear", "MSELoss", "Module",
