@@ -22,7 +22,7 @@ class Sequential(Module):
 
     def forward(self, input: Any) -> Any:
         """依次执行。"""
-        for module in self.children():
+        for module in self:
             input = module(input)
         return input
 
@@ -30,12 +30,12 @@ class Sequential(Module):
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter(self._modules.values())  # type: ignore[arg-type]
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Sequential(dict(list(self._modules.items())[index]))
-        return list(self.children())[index]
+        return list(self._modules.values())[index]
 
     def append(self, module: Module) -> Sequential:
         """在末尾加一个模块。"""
@@ -65,10 +65,10 @@ class ModuleList(Module):
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return iter(self._modules.values())  # type: ignore[arg-type]
 
     def __getitem__(self, index: Any) -> Any:
-        found = list(self.children())[index]
+        found: Any = list(self._modules.values())[index]
         return ModuleList(found) if isinstance(index, slice) else found
 
     def __setitem__(self, index: int, module: Module) -> None:

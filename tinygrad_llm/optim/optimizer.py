@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd import no_grad, set_grad_enabled
-from tinygrad_llm.nn.module import clear_grad
+from tinygrad_llm.nn.module_tree import clear_grad
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
