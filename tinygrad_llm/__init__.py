@@ -54,6 +54,8 @@ _LAZY = {
     "get_float32_matmul_precision": "settings",
     "get_num_threads": "settings",
     "is_deterministic_algorithms_warn_only_enabled": "settings",
+    "load": "serialization",
+    "save": "serialization",
     "set_float32_matmul_precision": "settings",
     "set_num_threads": "settings",
     "use_deterministic_algorithms": "settings",
