@@ -1,16 +1,12 @@
-"""全连接、查表、独热：带权重的层与下标打交道的函数。
+"""全连接与双线性：输入乘上权重。
 
-流入：Tensor；流出：Tensor。
+流入：Tensor；流出：Tensor。查表在 ``lookups.py``。
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from tinygrad_llm.autograd.graph import apply
-from tinygrad_llm.creation import where
 from tinygrad_llm.ops import linear as linear_ops
-from tinygrad_llm.ops import shape
 from tinygrad_llm.tensor import Tensor
 
 
@@ -36,42 +32,27 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return apply(linear_ops.linear, (input, weight, bias), {})  # type: ignore[no-any-return]
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """查表。
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``yₖ = x₁ᵀ Wₖ x₂ + bₖ``。
 
     Args:
-        input: 任意形状的整数下标。
-        weight: ``(V, D)``。
-        padding_idx: 该行不接收梯度。
+        input1: ``(..., in1)``。
+        input2: ``(..., in2)``，前面的轴与 ``input1`` 相同。
+        weight: ``(out, in1, in2)``。
+        bias: ``(out,)``。
 
     Returns:
-        ``input.shape + (D,)``。
+        ``(..., out)``。
 
     Raises:
-        IndexError: 下标越界；消息里写明越界的值与表长。
-        RuntimeError: 下标不是整数。
+        RuntimeError: 形状或 dtype 不符。
     """
-    ids = input.array
-    if ids.dtype.kind not in "iu":
-        raise RuntimeError(f"embedding: indices must be integers, got {input.dtype}")
-    rows = len(weight.array)
-    if ids.size and (int(ids.max()) >= rows or int(ids.min()) < 0):
-        bad = int(ids.max()) if int(ids.max()) >= rows else int(ids.min())
-        raise IndexError(f"index out of range in self: id {bad} is not in [0, {rows})")
-    if padding_idx is not None:
-        keep = Tensor.wrap(np.arange(rows) != padding_idx % rows)
-        weight = where(keep.unsqueeze(1), weight, weight.detach())
-    return apply(shape.embedding, (weight, input), {})  # type: ignore[no-any-return]
-
-
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """整数 → 独热。
-
-    Raises:
-        RuntimeError: 类别为负，或不小于 ``num_classes``。
-    """
-    ids = tensor.array
-    if ids.size and (int(ids.min()) < 0 or 0 <= num_classes <= int(ids.max())):
-        raise RuntimeError(f"one_hot: class values must be in [0, {num_classes}), got {ids.min()} … {ids.max()}")
-    n = int(tensor.array.max()) + 1 if num_classes == -1 else num_classes
-    return Tensor.wrap((tensor.array[..., None] == np.arange(n)).astype(np.int64))
+    a, b, w = input1.array.shape, input2.array.shape, weight.array.shape
+    if a[:-1] != b[:-1] or w[1:] != (*a[-1:], *b[-1:]) or len({t.dtype for t in (input1, input2, weight)}) > 1:
+        raise RuntimeError(f"bilinear: inputs {a} and {b} do not fit weight {w}, or their dtypes differ")
+    if bias is not None and bias.array.shape != w[:1]:
+        raise RuntimeError(f"bilinear: bias {bias.array.shape} does not fit weight {w}")
+    out, wide1, wide2 = w
+    halves = input2.reshape(-1, wide2) @ weight.reshape(out * wide1, wide2).t()  # 每个 k 的 Wₖ x₂
+    y = (halves.reshape(-1, out, wide1) @ input1.reshape(-1, wide1, 1)).reshape(*a[:-1], out)
+    return y if bias is None else y + bias  # type: ignore[no-any-return]

@@ -4,10 +4,10 @@
 ``op`` → ``elementwise`` → ``shape`` → ``reduce`` → ``linear`` → ``activation`` → ``norm`` → ``attention`` → ``loss``。
 """
 
-from tinygrad_llm.ops import activation, attention, elementwise, linear, loss, norm, reduce, shape
+from tinygrad_llm.ops import activation, attention, elementwise, linear, loss, norm, piecewise, reduce, shape, views
 from tinygrad_llm.ops.op import REGISTRY, Array, Op, op
 
 __all__ = [
-    "REGISTRY", "Array", "Op", "activation", "attention", "elementwise", "linear", "loss", "norm", "op", "reduce",
-    "shape",
+    "REGISTRY", "Array", "Op", "activation", "attention", "elementwise", "linear", "loss", "norm", "op", "piecewise",
+    "reduce", "shape", "views",
 ]  # fmt: skip
