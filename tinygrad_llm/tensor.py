@@ -27,6 +27,7 @@ from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
 from tinygrad_llm.methods.shaping import Shaping, Size
 from tinygrad_llm.methods.sorting import Sorting
+from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.printing import tensor_text
@@ -34,8 +35,8 @@ from tinygrad_llm.printing import tensor_text
 
 @graph.register_tensor_type
 class Tensor(
-    Arithmetic, Elementwise, Comparing, Shaping, Rearranging, Indexing, Reducing, Statistics, Sorting, LinearAlgebra,
-    Converting, InPlace,
+    Arithmetic, Elementwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Reducing, Statistics, Sorting,
+    LinearAlgebra, Converting, InPlace,
 ):  # fmt: skip
     """张量。
 

@@ -18,6 +18,7 @@ _LAYERS = (
     "absent",
     "dtypes",
     "cpu",
+    "layout",
     "random",
     "autograd",
     "return_types",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_llm.ops.op import Array, Op, op
 
@@ -18,7 +19,7 @@ Shape = tuple[int, ...]
 @op("y = x（换形状）", is_view=True, x=lambda g, shapes: reshape(g, shape=shapes[0]))
 def reshape(x: Array, *, shape: Shape) -> Any:
     """换形状，元素次序不变。"""
-    return np.reshape(x, shape)
+    return x.reshape(shape)
 
 
 def _inverse(dims: Shape) -> Shape:
@@ -31,13 +32,50 @@ def _inverse(dims: Shape) -> Shape:
 @op("y = xᵀ（按 dims 换轴）", is_view=True, x=lambda g, dims: permute(g, dims=_inverse(dims)))
 def permute(x: Array, *, dims: Shape) -> Any:
     """按 ``dims`` 重排各轴；反向用逆排列。"""
-    return np.transpose(x, dims)
+    return x.transpose(dims)
+
+
+@op("y = x（按 order 由外到内排布的拷贝）", x=lambda g: g)
+def copied(x: Array, *, order: Shape) -> Any:
+    """``x`` 的一份拷贝：值与形状不变，内存里各轴由外到内依次是 ``order``。"""
+    return np.array(x.transpose(order), order="C").transpose(_inverse(order))
 
 
 @op("y = x（广播）", is_view=True, x=lambda g: g)
 def expand(x: Array, *, shape: Shape) -> Any:
-    """广播成 ``shape``；反向对被广播的轴求和，由引擎完成。"""
-    return np.broadcast_to(x, shape)
+    """广播成 ``shape``；反向对被广播的轴求和，由引擎完成。
+
+    Raises:
+        ValueError: 轴数变少，或长度不是 1 的轴要变长。
+    """
+    x = np.asarray(x)
+    strides = _expanded_strides(x.shape, x.strides, shape, x.itemsize)
+    if x.flags.c_contiguous:
+        y: Array = np.ndarray(shape, x.dtype, x, 0, strides)  # 比 broadcast_to 快几倍
+    else:
+        y = as_strided(x, shape, strides)
+    if 0 in strides or not x.flags.writeable:
+        y.flags.writeable = False  # 一次写会改许多元素
+    return y
+
+
+def _expanded_strides(have: Shape, steps: Shape, wanted: Shape, step: int) -> list[int]:
+    """广播之后的步长：变长的轴为 0，前面新添的长度为 1 的轴照连续排布算。"""
+    pad = len(wanted) - len(have)
+    if pad < 0:
+        raise ValueError(f"cannot be expanded to fewer dimensions {wanted}")
+    strides = [0] * len(wanted)
+    for i in range(len(wanted) - 1, -1, -1):
+        n = have[i - pad] if i >= pad else 1
+        if n == wanted[i]:
+            step = steps[i - pad] if i >= pad else step
+        elif n == 1:
+            step = 0
+        else:
+            raise ValueError(f"size {n} of dimension {i - pad} cannot be expanded to {wanted[i]}")
+        strides[i] = step
+        step *= wanted[i]
+    return strides
 
 
 @op("y = x[key]", x=lambda g, shapes, key: scatter_index(g, shape=shapes[0], key=key))
@@ -142,6 +180,12 @@ def cat(*tensors: Array, dim: int) -> Any:
 def flip(x: Array, *, dim: Shape) -> Any:
     """沿 ``dim`` 反序。"""
     return np.array(np.flip(x, axis=dim), order="C")
+
+
+@op("y = x（循环移位）", x=lambda g, shifts, dim: roll(g, shifts=tuple(-n for n in shifts), dim=dim))
+def roll(x: Array, *, shifts: Shape, dim: Shape) -> Any:
+    """沿 ``dim`` 各轴循环移位 ``shifts``。"""
+    return np.roll(x, shifts, dim)
 
 
 @op("y = 下三角(x)", x=lambda g, diagonal: tril(g, diagonal=diagonal))
