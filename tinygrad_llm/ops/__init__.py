@@ -4,10 +4,13 @@
 ``op`` → ``elementwise`` → ``shape`` → ``reduce`` → ``linear`` → ``activation`` → ``norm`` → ``attention`` → ``loss``。
 """
 
-from tinygrad_llm.ops import activation, attention, elementwise, linear, loss, norm, piecewise, reduce, shape, views
+from tinygrad_llm.ops import (
+    activation, attention, convolution, elementwise, linear, loss, norm, piecewise, pooling, reduce, resampling,
+    shape, views,
+)  # fmt: skip
 from tinygrad_llm.ops.op import REGISTRY, Array, Op, op
 
 __all__ = [
-    "REGISTRY", "Array", "Op", "activation", "attention", "elementwise", "linear", "loss", "norm", "op", "piecewise",
-    "reduce", "shape", "views",
+    "REGISTRY", "Array", "Op", "activation", "attention", "convolution", "elementwise", "linear", "loss", "norm",
+    "op", "piecewise", "pooling", "reduce", "resampling", "shape", "views",
 ]  # fmt: skip
