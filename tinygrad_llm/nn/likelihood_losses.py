@@ -38,13 +38,14 @@ def binary_cross_entropy(
 
     Raises:
         ValueError: 形状不同，或未知的 ``reduction``。
-        RuntimeError: 概率超出 ``[0, 1]``，或 dtype 不同。
+        RuntimeError: 概率或目标超出 ``[0, 1]``，或 dtype 不同。
     """
     _need_same_size("binary_cross_entropy", input, target)
     if input.dtype is not target.dtype or input.array.dtype.kind != "f":
         raise RuntimeError(f"binary_cross_entropy: found dtype {target.dtype} but expected {input.dtype}")
-    if not ((input.array >= 0) & (input.array <= 1)).all():
-        raise RuntimeError("binary_cross_entropy: all elements of input should be between 0 and 1")
+    for name, given in (("input", input.array), ("target", target.array)):
+        if not ((given >= 0) & (given <= 1)).all():
+            raise RuntimeError(f"binary_cross_entropy: all elements of {name} should be between 0 and 1")
     value: Tensor = apply(loss_ops.binary_cross_entropy, (input, target), {})
     return reduced(value if weight is None else value * weight, reduction)
 

@@ -83,13 +83,17 @@ def cross_entropy(logits: Array, target: Array, *, ignore_index: int, reduction:
     return np.asarray(total * _reduction_weight(reduction, int(valid.sum())), dtype=logits.dtype), lse
 
 
+_TINY = float(np.float32(1e-12))
+"""torch 的这个常数是单精度的，float64 也不例外。"""
+
+
 def _bounded_log(x: Any) -> Any:
     return clamp(log(x), min=-100.0)
 
 
 @op(
     "ℓ = -(t ln x + (1 - t) ln(1 - x))",
-    x=lambda g, x, target: g * (x - target) / clamp((1 - x) * x, min=1e-12),
+    x=lambda g, x, target: g * (x - target) / clamp((1 - x) * x, min=_TINY),
     target=lambda g, x: g * (_bounded_log(1 - x) - _bounded_log(x)),
 )
 def binary_cross_entropy(x: Array, target: Array) -> Any:
