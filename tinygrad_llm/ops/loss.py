@@ -87,14 +87,10 @@ _TINY = float(np.float32(1e-12))
 """torch 的这个常数是单精度的，float64 也不例外。"""
 
 
-def _bounded_log(x: Any) -> Any:
-    return clamp(log(x), min=-100.0)
-
-
 @op(
     "ℓ = -(t ln x + (1 - t) ln(1 - x))",
     x=lambda g, x, target: g * (x - target) / clamp((1 - x) * x, min=_TINY),
-    target=lambda g, x: g * (_bounded_log(1 - x) - _bounded_log(x)),
+    target=lambda g, x: g * (log(1 - x) - log(x)),
 )
 def binary_cross_entropy(x: Array, target: Array) -> Any:
     """概率 ``x`` 与目标的二元交叉熵；对数截断在 -100，``x`` 为 0 或 1 时仍有限。"""
