@@ -15,7 +15,7 @@ from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_llm.creation import (
     allclose, arange, as_tensor, bernoulli, cat, empty, empty_like, equal, eye, from_numpy, full, full_like, linspace,
-    multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor, unique,
+    multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor,
     where, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
@@ -27,6 +27,8 @@ from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 from tinygrad_llm.cpu import device, get_default_device, set_default_device
+from tinygrad_llm.searching import bucketize, isin, searchsorted
+from tinygrad_llm.statistics import cumulative_trapezoid, histogramdd, std_mean, trapezoid, trapz, var_mean
 from tinygrad_llm.tensor import Tensor
 from tinygrad_llm.version import __version__
 
@@ -74,6 +76,6 @@ __all__ = [
     "gradgradcheck", "inf", "inference_mode", "initial_seed", "int8", "int16", "int32", "int64", "is_grad_enabled",
     "is_tensor", "linspace", "manual_seed", "multinomial", "nan", "nn", "no_grad", "ones", "ones_like", "optim",
     "outer", "pi", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "set_default_dtype",
-    "set_grad_enabled", "set_printoptions", "set_rng_state", "stack", "tensor", "uint8", "unique", "utils", "where",
+    "set_grad_enabled", "set_printoptions", "set_rng_state", "stack", "tensor", "uint8", "utils", "where",
     "zeros", "zeros_like",
 ]  # fmt: skip

@@ -28,6 +28,8 @@ _LAYERS = (
     "tensor",
     "creation",
     "functions",
+    "searching",
+    "statistics",
     "utils",
     "nn",
     "optim",

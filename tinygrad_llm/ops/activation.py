@@ -13,7 +13,8 @@ import numpy as np
 from tinygrad_llm.ops.blocks import as_rows, row_blocks
 from tinygrad_llm.ops.elementwise import erf, exp, sigmoid, tanh, where
 from tinygrad_llm.ops.op import Array, op
-from tinygrad_llm.ops.reduce import logsumexp, sum
+from tinygrad_llm.ops.reduce import sum
+from tinygrad_llm.ops.scan import accumulator, narrowed
 from tinygrad_llm.ops.special import erf as _erf
 
 _K = math.sqrt(2 / math.pi)
@@ -22,13 +23,10 @@ _INV_SQRT2 = 1 / math.sqrt(2)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
 
-def _softmax(x: Array, dim: int) -> Array:
-    top = np.maximum.reduce(x, axis=dim, keepdims=True)
-    top = np.where(np.isneginf(top), 0, top).astype(x.dtype)  # 整行 -inf 时结果是 0/0 = NaN，与 torch 一致
-    with np.errstate(invalid="ignore", divide="ignore"):
-        y: Array = np.exp(x - top)
-        y /= np.add.reduce(y, axis=dim, keepdims=True)
-    return y
+def _shifted(x: Array, dim: int) -> Any:
+    """减去最大值，防止上溢；整行 -inf 时得到 NaN，与 torch 一致。半精度换成单精度来算。"""
+    wide = x.astype(accumulator(x), copy=False)
+    return wide - np.maximum.reduce(wide, axis=dim, keepdims=True, initial=-np.inf)
 
 
 @op("yᵢ = eˣⁱ / Σⱼ eˣʲ", x=lambda g, y, dim: y * (g - sum(g * y, dim=(dim,), keepdim=True)))
@@ -37,13 +35,19 @@ def softmax(x: Array, *, dim: int) -> Any:
 
     ``∂yⱼ/∂xᵢ = yⱼ(δᵢⱼ - yᵢ)``，于是 ``∂L/∂xᵢ = yᵢ(gᵢ - Σⱼ gⱼ yⱼ)``：只需要输出。
     """
-    return _softmax(x, dim)
+    with np.errstate(all="ignore"):
+        y = np.exp(_shifted(x, dim))
+        y /= np.add.reduce(y, axis=dim, keepdims=True)
+        return narrowed(y, x)
 
 
 @op("yᵢ = xᵢ - ln Σⱼ eˣʲ", x=lambda g, y, dim: g - exp(y) * sum(g, dim=(dim,), keepdim=True))
 def log_softmax(x: Array, *, dim: int) -> Any:
     """``y = log softmax(x)``；``∂L/∂xᵢ = gᵢ - softmax(x)ᵢ Σⱼ gⱼ``。"""
-    return x - logsumexp.forward(x, dim=(dim,), keepdim=True)
+    with np.errstate(all="ignore"):
+        y = _shifted(x, dim)
+        y -= np.log(np.add.reduce(np.exp(y), axis=dim, keepdims=True))
+        return narrowed(y, x)
 
 
 def _gelu_tanh_vjp(g: Any, x: Any) -> tuple[Any]:
