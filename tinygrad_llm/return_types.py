@@ -20,7 +20,7 @@ class Named(tuple[Any, ...]):
         return f"torch.return_types.{type(self).__name__}(\n{items})"
 
 
-def named(name: str, *fields: str) -> Any:
+def named_results(name: str, *fields: str) -> Any:
     """造一个 ``Named`` 的子类。
 
     Args:
@@ -35,9 +35,9 @@ def named(name: str, *fields: str) -> Any:
 
 
 max, min, median, nanmedian, mode, kthvalue, sort, topk, cummax, cummin = (
-    named(name, "values", "indices")
+    named_results(name, "values", "indices")
     for name in ("max", "min", "median", "nanmedian", "mode", "kthvalue", "sort", "topk", "cummax", "cummin")
 )
-aminmax = named("aminmax", "min", "max")
-histogram = named("histogram", "hist", "bin_edges")
-histogramdd = named("histogramdd", "hist", "bin_edges")
+aminmax = named_results("aminmax", "min", "max")
+histogram = named_results("histogram", "hist", "bin_edges")
+histogramdd = named_results("histogramdd", "hist", "bin_edges")
