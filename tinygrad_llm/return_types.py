@@ -34,6 +34,8 @@ def named_results(name: str, *fields: str) -> Any:
     return type(name, (Named,), {"__slots__": (), "__module__": __name__, "_fields": fields, **members})
 
 
+named = named_results
+
 max, min, median, nanmedian, mode, kthvalue, sort, topk, cummax, cummin = (
     named_results(name, "values", "indices")
     for name in ("max", "min", "median", "nanmedian", "mode", "kthvalue", "sort", "topk", "cummax", "cummin")
