@@ -5,6 +5,10 @@
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.nn import functional, init, utils
 from tinygrad_llm.nn.activation_layers import GELU, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from tinygrad_llm.nn.adaptive_layers import (
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d,
+    FractionalMaxPool2d, FractionalMaxPool3d,
+)  # fmt: skip
 from tinygrad_llm.nn.containers import ModuleDict, ModuleList, Sequential
 from tinygrad_llm.nn.convolution_layers import (
     Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Fold, Unfold,
@@ -18,14 +22,23 @@ from tinygrad_llm.nn.padding_layers import (
     ReflectionPad2d, ReflectionPad3d, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad1d, ZeroPad2d,
     ZeroPad3d,
 )  # fmt: skip
+from tinygrad_llm.nn.pooling_layers import (
+    AvgPool1d, AvgPool2d, AvgPool3d, LPPool1d, LPPool2d, LPPool3d, MaxPool1d, MaxPool2d, MaxPool3d, MaxUnpool1d,
+    MaxUnpool2d, MaxUnpool3d,
+)  # fmt: skip
+from tinygrad_llm.nn.resampling_layers import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 
 __getattr__ = attributes(__name__, ("parallel",), {"DataParallel": "parallel"})
 
 __all__ = [
-    "GELU", "CircularPad1d", "CircularPad2d", "CircularPad3d", "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
-    "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "CrossEntropyLoss",
-    "Dropout", "Embedding", "Fold", "Identity", "LayerNorm", "Linear", "MSELoss", "Module", "ModuleDict",
+    "GELU", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "CircularPad1d", "CircularPad2d", "CircularPad3d",
+    "ConstantPad1d", "ConstantPad2d", "ConstantPad3d", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d",
+    "ConvTranspose2d", "ConvTranspose3d", "CrossEntropyLoss", "Dropout", "Embedding", "Fold", "FractionalMaxPool2d",
+    "FractionalMaxPool3d", "Identity", "LPPool1d", "LPPool2d", "LPPool3d", "LayerNorm", "Linear", "MSELoss",
+    "MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "Module", "ModuleDict",
     "ModuleList", "Parameter", "RMSNorm", "ReLU", "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d",
     "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d", "Sequential", "SiLU", "Sigmoid", "Softmax", "Tanh",
-    "Unfold", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d", "functional", "init", "utils",
+    "Unfold", "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
+    "functional", "init", "utils",
 ]  # fmt: skip

@@ -5,13 +5,13 @@
 """
 
 from tinygrad_llm.ops import (
-    activation, attention, convolution, elementwise, exponential, linear, loss, norm, piecewise, pooling, reduce,
-    resampling, rounding, shape, special_functions, trigonometry, views,
+    activation, attention, convolution, elementwise, exponential, interpolation, linear, loss, norm, piecewise, pooling,
+    reduce, resampling, rounding, shape, special_functions, trigonometry, views,
 )  # fmt: skip
 from tinygrad_llm.ops.op import REGISTRY, Array, Op, op
 
 __all__ = [
-    "REGISTRY", "Array", "Op", "activation", "attention", "convolution", "elementwise", "exponential", "linear", "loss",
-    "norm", "op", "piecewise", "pooling", "reduce", "resampling", "rounding", "shape", "special_functions",
-    "trigonometry", "views",
+    "REGISTRY", "Array", "Op", "activation", "attention", "convolution", "elementwise", "exponential", "interpolation",
+    "linear", "loss", "norm", "op", "piecewise", "pooling", "reduce", "resampling", "rounding", "shape",
+    "special_functions", "trigonometry", "views",
 ]  # fmt: skip
