@@ -70,12 +70,12 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "FUNCTIONS", "Generator", "Size", "Tensor", "allclose", "arange", "as_tensor", "autograd", "bernoulli", "cat",
-    "device", "dtype", "dtypes", "e", "empty", "empty_like", "enable_grad", "equal", "eye", "finfo", "float16",
-    "float32", "float64", "from_numpy", "full", "full_like", "get_default_dtype", "get_rng_state", "gradcheck",
-    "gradgradcheck", "inf", "inference_mode", "initial_seed", "int8", "int16", "int32", "int64", "is_grad_enabled",
-    "is_tensor", "linspace", "manual_seed", "multinomial", "nan", "nn", "no_grad", "ones", "ones_like", "optim",
-    "outer", "pi", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "set_default_dtype",
-    "set_grad_enabled", "set_printoptions", "set_rng_state", "stack", "tensor", "uint8", "utils", "where",
-    "zeros", "zeros_like",
+    "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "autograd",
+    "bernoulli", "cat", "device", "dtype", "dtypes", "e", "empty", "empty_like", "enable_grad", "equal", "eye",
+    "finfo", "float16", "float32", "float64", "from_numpy", "full", "full_like", "get_default_device",
+    "get_default_dtype", "get_rng_state", "gradcheck", "gradgradcheck", "inf", "inference_mode", "initial_seed",
+    "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linspace", "manual_seed", "multinomial",
+    "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pi", "rand", "rand_like", "randint", "randn",
+    "randn_like", "randperm", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
+    "set_rng_state", "stack", "tensor", "uint8", "utils", "where", "zeros", "zeros_like",
 ]  # fmt: skip
