@@ -166,8 +166,11 @@ def _join(prefix: str, name: str) -> str:
 
 
 def clear_grad(parameter: Tensor, set_to_none: bool) -> None:
-    """清掉一个参数的梯度：置 ``None``，或填 0。"""
-    if set_to_none:
+    """清掉一个参数的梯度：置 ``None``，或就地填 0；梯度自己还在图上时换成新的 0。"""
+    grad = parameter.grad
+    if set_to_none or grad is None:
         parameter.grad = None
-    elif parameter.grad is not None:
-        parameter.grad = Tensor.wrap(np.zeros_like(parameter.grad.array))
+    elif grad.requires_grad:
+        parameter.grad = Tensor.wrap(np.zeros_like(grad.array))
+    else:
+        grad.zero_()
