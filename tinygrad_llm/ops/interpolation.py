@@ -42,8 +42,9 @@ def axis_matrix(mode: str, length: int, count: int, factor: float | None, corner
 
 def _sources(count: int, step: Any, corners: bool) -> Array:
     """输出各点对应的输入坐标。"""
-    places: Array = np.arange(count).astype(step.dtype)
-    return places * step if corners else (places + step.dtype.type(0.5)) * step - step.dtype.type(0.5)
+    half = step.dtype.type(0 if corners else 0.5)
+    found: Array = (np.arange(count).astype(step.dtype) + half) * step - half
+    return found
 
 
 def _nearest(length: int, count: int, step: Any, corners: bool) -> tuple[Array, Array]:
