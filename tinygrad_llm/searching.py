@@ -47,8 +47,11 @@ def searchsorted(
         )
     if sorter is not None:
         edges = _sorted(edges, sorter.array)
-    rows = np.broadcast_to(edges, (*values.shape[:-1], edges.shape[-1])) if edges.ndim == 1 and values.ndim else edges
-    found = _bisect(rows, values, right or side == "right")
+    right = right or side == "right"
+    if edges.ndim == 1 and not np.isnan(edges[-1:]).any():
+        found = np.asarray(np.searchsorted(edges, values, side="right" if right else "left"))
+    else:
+        found = _bisect(np.broadcast_to(edges, (*values.shape[:-1], edges.shape[-1])), values, right)
     return Tensor.wrap(found.astype(np.int32 if out_int32 else np.int64))
 
 
@@ -70,7 +73,7 @@ def _sorted(edges: Any, sorter: Any) -> Any:
 
 
 def _bisect(rows: Any, values: Any, right: bool) -> Any:
-    """全部值一起二分；比较的写法使 NaN 落到最后，与 torch 一致。"""
+    """逐行二分，全部值一起走；边界里有 NaN 时，比较的写法使结果与 torch 一致。"""
     wanted = np.atleast_1d(values)
     low, high = np.zeros(wanted.shape, np.int64), np.full(wanted.shape, rows.shape[-1])
     while (open_ := low < high).any():

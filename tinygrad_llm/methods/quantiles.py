@@ -32,6 +32,11 @@ def _nan(array: Any) -> Any:
     return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
 
 
+def _kth(array: Any, k: int, d: int) -> Any:
+    """排在第 ``k`` 位（从 0 数起）的下标；只划分，不排序。"""
+    return np.take(np.argpartition(array, k, axis=d), [k], axis=d)
+
+
 def median(x: Any, name: str, dim: int | None, keepdim: bool) -> Any:
     """（下）中位数；``median`` 遇到 NaN 得 NaN，``nanmedian`` 跳过它。
 
@@ -43,9 +48,12 @@ def median(x: Any, name: str, dim: int | None, keepdim: bool) -> Any:
         return apply(reduce.pick, (x,), {"which": name})
     d = _axis_of(x, dim, name)
     array = np.atleast_1d(x.array)
-    order, missing = np.argsort(array, axis=d, kind="stable"), _nan(array)
-    last = array.shape[d] - missing.sum(axis=d, keepdims=True) - 1  # NaN 都排在最后
-    index = np.take_along_axis(order, np.maximum(last, 0) // 2, d)
+    missing = _nan(array)
+    if name == "nanmedian" and missing.any():  # 各条线剩下的个数不同，只能先排好序；NaN 都排在最后
+        last = array.shape[d] - missing.sum(axis=d, keepdims=True) - 1
+        index = np.take_along_axis(np.argsort(array, axis=d), np.maximum(last, 0) // 2, d)
+    else:
+        index = _kth(array, (array.shape[d] - 1) // 2, d)
     if name == "median":
         index = np.where(missing.any(axis=d, keepdims=True), np.expand_dims(missing.argmax(axis=d), d), index)
     return picked(getattr(return_types, name), x, index, d, keepdim)
@@ -62,8 +70,7 @@ def kthvalue(x: Any, k: int, dim: int, keepdim: bool) -> Any:
     array = np.atleast_1d(x.array)
     if not 1 <= k <= array.shape[d]:
         raise RuntimeError(f"kthvalue(): k={k} is out of range for dimension {d} of shape {x.array.shape}")
-    order = np.argsort(array, axis=d, kind="stable")
-    return picked(return_types.kthvalue, x, np.take(order, [k - 1], axis=d), d, keepdim)
+    return picked(return_types.kthvalue, x, _kth(array, k - 1, d), d, keepdim)
 
 
 def mode(x: Any, dim: int, keepdim: bool) -> Any:

@@ -14,7 +14,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import as_float, binary
 from tinygrad_llm.methods.shaping import axis
-from tinygrad_llm.ops import activation, reduce
+from tinygrad_llm.ops import activation, reduce, shape
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.op import Op
 
@@ -88,9 +88,9 @@ def picked(kind: Any, x: Any, index: Any, d: int, keepdim: bool) -> Any:
     """
     if x.array.ndim == 0:
         return kind((x.clone(), graph.tensor_type.wrap(np.zeros((), np.int64))))
-    indices = graph.tensor_type.wrap(index)
-    values = x.gather(d, indices)
-    return kind((values, indices) if keepdim else (values.squeeze(d), indices.squeeze(d)))
+    wrap = graph.tensor_type.wrap
+    values = apply(shape.gather, (x, wrap(index)), {"dim": d})
+    return kind((values, wrap(index)) if keepdim else (values.squeeze(d), wrap(index.squeeze(d))))
 
 
 class Reducing:

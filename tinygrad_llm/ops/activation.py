@@ -36,7 +36,8 @@ def softmax(x: Array, *, dim: int) -> Any:
     ``∂yⱼ/∂xᵢ = yⱼ(δᵢⱼ - yᵢ)``，于是 ``∂L/∂xᵢ = yᵢ(gᵢ - Σⱼ gⱼ yⱼ)``：只需要输出。
     """
     with np.errstate(all="ignore"):
-        y = np.exp(_shifted(x, dim))
+        y = _shifted(x, dim)
+        np.exp(y, out=y)
         y /= np.add.reduce(y, axis=dim, keepdims=True)
         return narrowed(y, x)
 

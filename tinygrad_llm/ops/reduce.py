@@ -53,7 +53,7 @@ def sum(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
 
 @op(
     "y = Σ x（跳过 NaN）",
-    x=lambda g, x, shapes, dim, keepdim: _spread(g, shapes, dim, keepdim) * where(x == x, 1.0, 0.0),
+    x=lambda g, x, shapes, dim, keepdim: _spread(g, shapes, dim, keepdim) * (x == x),
 )
 def nansum(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     """``y = Σ x``，NaN 当作 0；NaN 处梯度为 0。"""
@@ -96,7 +96,7 @@ def prod(x: Array, *, dim: int, keepdim: bool = False) -> Any:
 
 def _tie_share(g: Any, x: Any, y: Any, shapes: Shapes, dim: Dims, keepdim: bool) -> Any:
     """极值由并列者平分：每个得 1/个数。"""
-    ties = where(x == keep(y, shapes[0], dim, keepdim), 1.0, 0.0)
+    ties = x == keep(y, shapes[0], dim, keepdim)
     return keep(g, shapes[0], dim, keepdim) / sum(ties, dim=dim, keepdim=True) * ties
 
 
@@ -131,7 +131,7 @@ _PICKS: dict[str, Callable[[Array], Any]] = {
 
 def _even_share(g: Any, x: Any, y: Any, shapes: Shapes) -> Any:
     """与结果相等的元素平分梯度；结果是 NaN 时由各个 NaN 平分。"""
-    ties = where((x == y) if (y == y).all() else (x != x), 1.0, 0.0)
+    ties = (x == y) if (y == y).all() else (x != x)
     return g / sum(ties, dim=tuple(range(len(shapes[0])))) * ties
 
 
@@ -200,8 +200,8 @@ def _norm_vjp(g: Any, x: Any, y: Any, shapes: Shapes, p: float, dim: Dims, keepd
         return masked_fill(g / y, y == 0, value=0.0) * x
     size = abs(x)
     if math.isinf(p):
-        ties = where((size == y) | (x != x), 1.0, 0.0)
-        return g / sum(ties, dim=dim, keepdim=True) * masked_fill(ties * sign(x), x != x, value=0.0)
+        ties = (size == y) | (x != x)
+        return g / sum(ties, dim=dim, keepdim=True) * masked_fill(sign(x) * ties, x != x, value=0.0)
     power = pow_scalar(size, exponent=p - 1)
     if p < 1:
         power = masked_fill(power, x == 0, value=0.0)
