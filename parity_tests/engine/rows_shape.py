@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from parity_tests.engine import shape_cases as sc
 from parity_tests.engine import view_cases as vc
 from parity_tests.engine.op_cases import Row
 
@@ -29,4 +30,7 @@ ROWS: dict[str, Row] = {
     "scatter_view": Row(vc.scatter_view, _scatter_view),
     "as_strided": Row(vc.as_strided, lambda x, target, source: x.contiguous().as_strided(*target)),
     "through_memory": Row(vc.through_memory, vc.through_memory_twin),
+    "scatter_reduce": Row(
+        sc.scatter_reduce, lambda x, src, index, dim, reduce: x.scatter_reduce(dim, index, src, reduce)
+    ),
 }

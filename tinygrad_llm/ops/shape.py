@@ -117,7 +117,8 @@ def index_put(x: Array, v: Array, *, key: Any) -> Any:
     return y
 
 
-def _along(index_array: Array, dim: int) -> tuple[Any, ...]:
+def along(index_array: Array, dim: int) -> tuple[Any, ...]:
+    """沿 ``dim`` 的下标补成各轴都有的下标。"""
     key: list[Any] = list(np.ogrid[tuple(slice(0, n) for n in index_array.shape)])
     key[dim] = index_array
     return tuple(key)
@@ -126,14 +127,14 @@ def _along(index_array: Array, dim: int) -> tuple[Any, ...]:
 @op("y = x[index]（沿 dim）", x=lambda g, index, shapes, dim: scatter_add_zeros(g, index, dim=dim, shape=shapes[0]))
 def gather(x: Array, index: Array, *, dim: int) -> Any:
     """沿 ``dim`` 按下标取值（``torch.gather``）。"""
-    return x[_along(index, dim)]
+    return x[along(index, dim)]
 
 
 @op("y[index] += g（沿 dim）", g_in=lambda g, index, dim: gather(g, index, dim=dim))
 def scatter_add_zeros(g_in: Array, index: Array, *, dim: int, shape: Shape) -> Any:
     """``gather`` 的反向：零数组上沿 ``dim`` 按下标累加。"""
     y = np.zeros(shape, dtype=np.asarray(g_in).dtype)
-    np.add.at(y, _along(index, dim), g_in)
+    np.add.at(y, along(index, dim), g_in)
     return y
 
 
