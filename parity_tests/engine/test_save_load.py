@@ -113,6 +113,22 @@ def test_a_damaged_file_is_read_as_something_else(obj: Any, data: Any) -> None:
         _same(tg.load(io.BytesIO(bytes(content))), obj)
 
 
+def test_a_changed_byte_goes_unnoticed(tmp_path: Path) -> None:
+    """一个个字节挨着改：有一处改了之后读出了别的东西。"""
+    obj = {"weight": tg.ones(2, 3), "step": 7, "pair": (tg.arange(2), 0.5)}
+    content, path = bytearray(_bytes(obj)), tmp_path / "model.pt"
+    refused = 0
+    for at in range(len(content)):
+        content[at] ^= 1
+        path.write_bytes(content)
+        try:
+            _same(tg.load(path), obj)
+        except RuntimeError:
+            refused += 1
+        content[at] ^= 1
+    assert refused > 0.98 * len(content)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bit_of_some_dtype_is_lost(kind: str) -> None:
     """某种 dtype 的某个比特模式（NaN 的尾数、负零、次正规数）没有原样回来。"""
