@@ -13,6 +13,7 @@ from tinygrad_llm import dtypes, return_types
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import as_float, binary
+from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops import activation, reduce, shape
 from tinygrad_llm.ops import elementwise as ew
@@ -93,6 +94,7 @@ def picked(kind: Any, x: Any, index: Any, d: int, keepdim: bool) -> Any:
     return kind((values, wrap(index)) if keepdim else (values.squeeze(d), wrap(index.squeeze(d))))
 
 
+@numpy_names
 class Reducing:
     """归约的方法。"""
 

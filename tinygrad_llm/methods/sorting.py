@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_llm import return_types
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.methods import deduplicating
+from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.reducing import picked
 from tinygrad_llm.methods.shaping import axis
 
@@ -41,6 +42,7 @@ def _top(array: Any, k: int, d: int, largest: bool, ordered: bool) -> Any:
     return np.take_along_axis(chosen, _order(np.take_along_axis(array, chosen, d), d, largest), d)
 
 
+@numpy_names
 class Sorting:
     """排序与查找的方法。"""
 

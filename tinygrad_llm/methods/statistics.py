@@ -16,6 +16,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods import histograms, quantiles
 from tinygrad_llm.methods.arithmetic import as_float, match
+from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.reducing import as_dtype, dims, floating, picked
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops import reduce, scan
@@ -68,6 +69,7 @@ def _running_extreme(kind: Any, running: np.ufunc, x: Any, dim: int) -> Any:
     return picked(kind, x, index, d, True)
 
 
+@numpy_names
 class Statistics:
     """统计量。"""
 
@@ -225,7 +227,7 @@ class Statistics:
 def _nuclear_norm(x: Any, dim: Any, keepdim: bool) -> Any:
     from tinygrad_llm import linalg
 
-    return linalg.matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim)
+    return linalg.matrix_norm(x, "nuc", tuple(range(x.array.ndim)) if dim is None else dim, keepdim)
 
 
 def _joined(x: Any, end: Any, d: int, before: bool) -> Any:
