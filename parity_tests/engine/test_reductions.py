@@ -166,7 +166,8 @@ PLAIN: dict[str, Case] = {
         m.tensor([1, 1]).bincount(m.tensor([0.5, 1.5])), m.tensor([0, 2]).bincount(m.tensor([1, 2]), 5)),
     "differences of others": lambda m, x: ((x > 0).diff(), x.long().diff(prepend=x[..., :1]), m.trapezoid(x.long())),
     "names of NumPy": lambda m, x: (x.sum(axis=1), m.mean(x, axis=(0, 1), keepdims=True), *x.max(axis=0),
-        x.argmax(axis=1), x.softmax(axis=1), m.cumsum(x, axis=0), x.var(axis=0, keepdims=True), *m.sort(x, axis=0, stable=True)),
+        x.argmax(axis=1), x.softmax(axis=1), m.cumsum(x, axis=0), x.var(axis=0, keepdims=True),
+        *m.sort(x, axis=0, stable=True)),
     "softmax dtype": lambda m, x: (x.long().softmax(0, dtype=m.float32), x.half().log_softmax(-1, m.float64)),
 }  # fmt: skip
 
