@@ -43,6 +43,7 @@ def scaled_dot_product_attention(
     attn_mask: Tensor | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
+    *,
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
@@ -62,35 +63,59 @@ def scaled_dot_product_attention(
         ``(..., H, T, V)``。
 
     Raises:
-        RuntimeError: 头数不合，或掩码与 ``is_causal`` 同用。
+        RuntimeError: 维数、dtype 或头数不合，掩码与 ``is_causal`` 同用，或 ``dropout_p`` 大于 1。
     """
-    heads, kv_heads = _head_counts(query, key)
-    if heads != kv_heads and not (enable_gqa and heads % kv_heads == 0):
-        raise RuntimeError(
-            f"scaled_dot_product_attention: query has {heads} heads, key/value have {kv_heads}; "
-            "pass enable_gqa=True and make the first a multiple of the second"
-        )
-    if attn_mask is not None and is_causal:
-        raise RuntimeError("scaled_dot_product_attention: explicit attn_mask should not be set when is_causal=True")
-    factor = 1 / math.sqrt(query.array.shape[-1]) if scale is None else scale
-    aligned = query.array.shape[:-3] == key.array.shape[:-3] and key.array.shape[:-1] == value.array.shape[:-1]
-    if attn_mask is None and dropout_p == 0 and query.ndim >= 3 and aligned and query.array.size and key.array.size:
+    _check(query, key, value, attn_mask, dropout_p, is_causal)
+    factor = 1 / math.sqrt(max(query.array.shape[-1], 1)) if scale is None else scale
+    shapes = (query.array.shape, key.array.shape, value.array.shape)
+    if attn_mask is None and dropout_p <= 0 and _fits_fused(*shapes, enable_gqa):
         return apply(attention.attention, (query, key, value), {"is_causal": is_causal, "scale": factor})  # type: ignore[no-any-return]
-    if heads != kv_heads:
-        key, value = (x.repeat_interleave(heads // kv_heads, dim=-3) for x in (key, value))
+    if enable_gqa:
+        key, value = (_repeated(x, query.array.shape) for x in (key, value))
     scores = (query @ key.transpose(-2, -1)) * factor
     if is_causal:
         attn_mask = Tensor.wrap(np.tril(np.ones(scores.array.shape[-2:], bool)))
-    if attn_mask is not None:
-        visible = attn_mask.dtype is dtypes.bool
-        scores = scores.masked_fill(attn_mask.logical_not(), float("-inf")) if visible else scores + attn_mask
-    weights = scores.softmax(-1)
-    if attn_mask is not None:  # 什么也看不见的行：softmax 是 0/0，与 torch 一样取 0
-        weights = weights.masked_fill(Tensor.wrap(np.isneginf(scores.array).all(-1, keepdims=True)), 0.0)
-    return dropout(weights, dropout_p, dropout_p > 0) @ value  # type: ignore[no-any-return]
+    weights = scores.softmax(-1) if attn_mask is None else _masked_weights(scores, attn_mask)
+    return dropout(weights, max(dropout_p, 0.0)) @ value  # type: ignore[no-any-return]
 
 
-def _head_counts(query: Tensor, key: Tensor) -> tuple[int, int]:
-    if query.ndim < 3:
-        return 1, 1
-    return query.array.shape[-3], key.array.shape[-3]
+def _check(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float, is_causal: bool
+) -> None:
+    name, given = "scaled_dot_product_attention", (query, key, value)
+    if min(t.ndim for t in given) < 2:
+        raise RuntimeError(f"{name}: expected at least 2 dimensions, got {[tuple(t.array.shape) for t in given]}")
+    if len({t.dtype for t in given}) > 1 or query.array.dtype.kind != "f":
+        raise RuntimeError(f"{name}: expected one floating point dtype, got {[t.dtype for t in given]}")
+    if attn_mask is not None and is_causal:
+        raise RuntimeError(f"{name}: explicit attn_mask should not be set when is_causal=True")
+    if attn_mask is not None and attn_mask.dtype not in (dtypes.bool, dtypes.float32, query.dtype):
+        raise RuntimeError(f"{name}: attn_mask must be bool, float32 or {query.dtype}, got {attn_mask.dtype}")
+    if dropout_p > 1:
+        raise RuntimeError(f"{name}: dropout probability has to be between 0 and 1, but got {dropout_p}")
+
+
+def _fits_fused(q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], enable_gqa: bool) -> bool:
+    """融合算子不广播批轴，也不认空的轴；K、V 的头数须与 Q 相等，或（GQA）是它的约数。"""
+    if len(q) < 3 or q[:-3] != k[:-3] or k[:-1] != v[:-1] or q[-1] != k[-1] or 0 in (*q, *k, *v):
+        return False
+    return q[-3] % k[-3] == 0 if enable_gqa else q[-3] == k[-3]
+
+
+def _repeated(x: Tensor, query: tuple[int, ...]) -> Tensor:
+    """K 或 V 的每个头重复给一组查询头。"""
+    if x.ndim < 3 or query[-3] % x.array.shape[-3]:
+        raise RuntimeError(f"enable_gqa: heads of key/value {x.array.shape} must divide those of query {query}")
+    return x.repeat_interleave(query[-3] // x.array.shape[-3], dim=-3)  # type: ignore[no-any-return]
+
+
+def _masked_weights(scores: Tensor, mask: Tensor) -> Tensor:
+    """遮住之后的注意力权重；什么也看不见的行，softmax 是 0/0，与 torch 一样取 0。"""
+    if mask.dtype is dtypes.bool:
+        shown: Tensor = scores.masked_fill(mask.logical_not(), float("-inf"))
+    else:
+        shown = scores + mask.to(scores.dtype)
+    if shown.array.shape != scores.array.shape:
+        raise RuntimeError(f"attn_mask {mask.array.shape} does not broadcast to the scores {scores.array.shape}")
+    blind = np.asarray(np.isneginf(shown.array).all(-1, keepdims=True))
+    return shown.softmax(-1).masked_fill(Tensor.wrap(blind), 0.0)  # type: ignore[no-any-return]

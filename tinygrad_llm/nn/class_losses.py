@@ -51,7 +51,7 @@ def cross_entropy(
     rows, labels, shape = _by_rows("cross_entropy", input, target, weight, ignore_index, reduction)
     if weight is None and label_smoothing == 0:
         attrs = {"ignore_index": ignore_index, "reduction": reduction}
-        y: Tensor = apply(loss.cross_entropy, (rows, labels), attrs)
+        y: Tensor = apply(loss.cross_entropy, (rows, target.reshape(-1)), attrs)
         return y.reshape(shape) if reduction == "none" else y
     log_p = rows.log_softmax(1)
     hard = _picked(log_p, labels, weight, ignore_index, reduction, shape)
