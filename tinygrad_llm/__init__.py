@@ -4,8 +4,6 @@
 阅读次序：``ops/`` → ``autograd/`` → ``tensor.py`` → ``nn/`` → ``optim/`` → ``gpt.py`` → ``train.py``。
 """
 
-# ruff: noqa: I001, F401  名单一行排满、不逐行拆开；类型名只在运行时进门面，不列入 __all__
-
 # ruff: noqa: F401, I001  门面按主题分行，名字经 __all__ 与 globals 交出
 from __future__ import annotations
 
@@ -13,10 +11,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_llm import autograd, dtypes, nn, optim, utils
+from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_llm.creation import (
     allclose, arange, as_tensor, bernoulli, cat, empty, empty_like, equal, eye, from_numpy, full, full_like, linspace,
-    multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor, unique,
+    multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor,
     where, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
@@ -27,13 +26,15 @@ from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
-from tinygrad_llm.cpu import device
+from tinygrad_llm.cpu import device, get_default_device, set_default_device
+from tinygrad_llm.searching import bucketize, isin, searchsorted
+from tinygrad_llm.statistics import cumulative_trapezoid, histogramdd, std_mean, trapezoid, trapz, var_mean
 from tinygrad_llm.tensor import Tensor
+from tinygrad_llm.version import __version__
 
 if not TYPE_CHECKING:  # 类型名会遮住内建名，只在运行时放进门面
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short
 
-__version__ = "0.1.0"
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 strided = "strided"
 
@@ -45,17 +46,36 @@ def is_tensor(obj: Any) -> Any:
     return isinstance(obj, Tensor)
 
 
-def __getattr__(name: str) -> Any:
-    raise AttributeError(f"tinygrad_llm has no {name!r}; it offers the part of PyTorch that a GPT needs")
+# 少有人用的名字用到才加载：``import`` 不为它们付时间
+_NAMESPACES = (
+    "__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "version", "xpu",
+)  # fmt: skip
+_LAZY = {
+    "are_deterministic_algorithms_enabled": "settings",
+    "compile": "compiler",
+    "get_float32_matmul_precision": "settings",
+    "get_num_threads": "settings",
+    "is_deterministic_algorithms_warn_only_enabled": "settings",
+    "load": "serialization",
+    "save": "serialization",
+    "set_float32_matmul_precision": "settings",
+    "set_num_threads": "settings",
+    "use_deterministic_algorithms": "settings",
+}
+__getattr__ = attributes(__name__, _NAMESPACES, _LAZY)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_NAMESPACES, *_LAZY})
 
 
 __all__ = [
-    "FUNCTIONS", "Generator", "Size", "Tensor", "allclose", "arange", "as_tensor", "autograd", "bernoulli", "cat",
-    "device", "dtype", "dtypes", "e", "empty", "empty_like", "enable_grad", "equal", "eye", "finfo", "float16",
-    "float32", "float64", "from_numpy", "full", "full_like", "get_default_dtype", "get_rng_state", "gradcheck",
-    "gradgradcheck", "inf", "inference_mode", "initial_seed", "int8", "int16", "int32", "int64", "is_grad_enabled",
-    "is_tensor", "linspace", "manual_seed", "multinomial", "nan", "nn", "no_grad", "ones", "ones_like", "optim",
-    "outer", "pi", "rand", "rand_like", "randint", "randn", "randn_like", "randperm", "set_default_dtype",
-    "set_grad_enabled", "set_printoptions", "set_rng_state", "stack", "tensor", "uint8", "unique", "utils", "where",
-    "zeros", "zeros_like",
+    "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "autograd",
+    "bernoulli", "cat", "device", "dtype", "dtypes", "e", "empty", "empty_like", "enable_grad", "equal", "eye",
+    "finfo", "float16", "float32", "float64", "from_numpy", "full", "full_like", "get_default_device",
+    "get_default_dtype", "get_rng_state", "gradcheck", "gradgradcheck", "inf", "inference_mode", "initial_seed",
+    "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linspace", "manual_seed", "multinomial",
+    "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pi", "rand", "rand_like", "randint", "randn",
+    "randn_like", "randperm", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
+    "set_rng_state", "stack", "tensor", "uint8", "utils", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -269,11 +269,6 @@ def outer(a: Tensor, b: Tensor) -> Tensor:
     return a.unsqueeze(1) * b.unsqueeze(0)  # type: ignore[no-any-return]
 
 
-def unique(x: Tensor) -> Tensor:
-    """去重并排序。"""
-    return Tensor.wrap(np.unique(x.array))
-
-
 def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """是否处处接近。"""
     return bool(np.allclose(a.array, b.array, rtol, atol, equal_nan))

@@ -16,15 +16,20 @@ from tinygrad_llm.methods.indexing import Indexing
 from tinygrad_llm.methods.linear_algebra import LinearAlgebra
 from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
+from tinygrad_llm.methods.scattering import Scattering
 from tinygrad_llm.methods.shaping import Shaping
 from tinygrad_llm.methods.sorting import Sorting
+from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.tensor import Tensor
 
 FAMILIES = (
-    Arithmetic, Elementwise, Comparing, Shaping, Rearranging, Indexing, Reducing, Statistics, Sorting, LinearAlgebra,
+    Arithmetic, Elementwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing, Statistics,
+    Sorting, LinearAlgebra,
 )  # fmt: skip
-METHOD_ONLY = frozenset(["contiguous", "expand", "expand_as", "is_contiguous", "repeat", "view", "view_as"])
+METHOD_ONLY = frozenset([
+    "contiguous", "expand", "expand_as", "repeat", "reshape_as", "sum_to_size", "unfold", "view", "view_as",
+])  # fmt: skip
 """torch 里只作方法、没有同名函数的名字。"""
 
 

@@ -160,7 +160,7 @@ def _float_writer(values: Array, options: PrintOptions) -> Callable[[float], str
     """全是整数就不写小数；相差千倍以上，或有特别大、特别小的，就用科学记数法。"""
     whole = bool((values == np.ceil(values)).all())
     low, high = (values.min(), values.max()) if values.size else (1.0, 1.0)
-    wide = high > 1000 * low or high > 1e8 or low < 1e-4
+    wide = high > 1e8 or low < 1e-4 or high > 1000 * low  # 先看上界：乘以千不会溢出
     scientific = wide if options.sci_mode is None else options.sci_mode
     digits = options.precision
 

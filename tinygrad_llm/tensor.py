@@ -23,11 +23,14 @@ from tinygrad_llm.methods.converting import Converting
 from tinygrad_llm.methods.elementwise import Elementwise
 from tinygrad_llm.methods.indexing import Indexing
 from tinygrad_llm.methods.inplace import InPlace
+from tinygrad_llm.methods.inplace_indexing import InPlaceIndexing
 from tinygrad_llm.methods.linear_algebra import LinearAlgebra
 from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
+from tinygrad_llm.methods.scattering import Scattering
 from tinygrad_llm.methods.shaping import Shaping, Size
 from tinygrad_llm.methods.sorting import Sorting
+from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.printing import tensor_text
@@ -35,8 +38,8 @@ from tinygrad_llm.printing import tensor_text
 
 @graph.register_tensor_type
 class Tensor(
-    Arithmetic, Elementwise, Comparing, Shaping, Rearranging, Indexing, Reducing, Statistics, Sorting, LinearAlgebra,
-    Converting, InPlace,
+    Arithmetic, Elementwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing, Statistics,
+    Sorting, LinearAlgebra, Converting, InPlace, InPlaceIndexing,
 ):  # fmt: skip
     """张量。
 

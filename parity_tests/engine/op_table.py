@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 
-from parity_tests.engine import rows_elementwise, rows_linear_algebra, rows_nn, rows_reduce, rows_shape
+from parity_tests.engine import rows_elementwise, rows_linear_algebra, rows_nn, rows_nn_more, rows_reduce, rows_shape
 from parity_tests.engine import shape_cases as sc
 from parity_tests.engine.op_cases import Case, Row, along_dim, binary, reduce, reduction, size, unary
 from parity_tests.strategies import Draw, array, booleans, broadcastable, integers, shapes
@@ -211,5 +211,6 @@ TABLE: dict[str, Row] = {
     **rows_reduce.ROWS,
     **rows_linear_algebra.ROWS,
     **rows_nn.ROWS,
+    **rows_nn_more.ROWS,
 }  # fmt: skip
 """算子名 → 对照；``REGISTRY`` 里多出一个没有行的算子，``test_ops.py`` 就失败。"""

@@ -1,7 +1,75 @@
-"""神经网络算子的对照，格式同 ``op_table.py``。"""
+"""激活与损失算子的对照，格式同 ``op_table.py``。"""
 
 from __future__ import annotations
 
-from parity_tests.engine.op_cases import Row
+from typing import Any
 
-ROWS: dict[str, Row] = {}
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hypothesis import strategies as st
+
+from parity_tests.engine.op_cases import Case, Row, size, unary
+from parity_tests.strategies import Draw, array, broadcastable
+
+
+def _with_attributes(*choices: dict[str, Any]) -> Any:
+    """一元算子，属性取自 ``choices`` 之一；小整数落在拐点上，大数在两侧的平坦处。"""
+
+    def draw(draw: Draw, small: bool) -> Case:
+        domain = "smooth" if small else draw(st.sampled_from(["any", "ties", "large"]))
+        return [array(draw, size(draw, small), domain)], dict(draw(st.sampled_from(choices)))
+
+    return draw
+
+
+def _prelu(draw: Draw, small: bool) -> Case:
+    x, w = draw(broadcastable(2, 2 if small else 4, 1 if small else 0))
+    return [array(draw, x, "smooth" if small else draw(st.sampled_from(["any", "ties"]))), array(draw, w)], {}
+
+
+def _probabilities(draw: Draw, small: bool) -> Case:
+    shape = size(draw, small)
+    x, target = (np.asarray(array(draw, shape, "positive") / 3.3) for _ in range(2))
+    if not small and draw(st.booleans()):
+        x = np.asarray(x.round())  # 恰为 0 或 1：对数截断在 -100
+    return [x, target], {}
+
+
+def _elu(x: Any, alpha: float, scale: float, input_scale: float) -> Any:
+    return torch.where(x > 0, x * scale, torch.expm1(torch.where(x > 0, 0.0, x) * input_scale) * (alpha * scale))
+
+
+ROWS: dict[str, Row] = {
+    "prelu": Row(_prelu, lambda x, w: torch.where(x > 0, x, x * w)),
+    "hardtanh": Row(
+        _with_attributes({"lo": -1.0, "hi": 1.0}, {"lo": -0.3, "hi": 6.0}),
+        lambda x, lo, hi: F.hardtanh(x, lo, hi),
+    ),
+    "hardsigmoid": Row(
+        unary("smooth", "ties", "large"), F.hardsigmoid, lambda x: (x + 3).clamp(0, 6) * float(np.float32(1 / 6))
+    ),
+    "hardswish": Row(unary("smooth", "ties", "large"), F.hardswish),
+    "hardshrink": Row(_with_attributes({"lambd": 0.5}, {"lambd": 1.0}), lambda x, lambd: F.hardshrink(x, lambd)),
+    "softshrink": Row(_with_attributes({"lambd": 0.5}, {"lambd": 1.0}), lambda x, lambd: F.softshrink(x, lambd)),
+    "threshold": Row(
+        _with_attributes({"threshold": 0.5, "value": -2.0}, {"threshold": -1.0, "value": 0.0}),
+        lambda x, threshold, value: F.threshold(x, threshold, value),
+    ),
+    "elu": Row(
+        _with_attributes(
+            {"alpha": 1.0, "scale": 1.0, "input_scale": 1.0}, {"alpha": 1.7, "scale": 1.05, "input_scale": 1.0},
+            {"alpha": 0.5, "scale": 1.0, "input_scale": 2.0},
+        ),
+        _elu,
+    ),
+    "softplus": Row(
+        _with_attributes({"beta": 1.0, "threshold": 20.0}, {"beta": 2.0, "threshold": 3.0}),
+        lambda x, beta, threshold: F.softplus(x, beta, threshold),
+    ),
+    "logsigmoid": Row(unary("any", "ties", "large"), F.logsigmoid),
+    "mish": Row(unary("any", "ties", "large"), F.mish),
+    "binary_cross_entropy": Row(
+        _probabilities, lambda x, target: F.binary_cross_entropy(x, target, reduction="none")
+    ),
+}  # fmt: skip

@@ -141,6 +141,19 @@ def scatter_add(draw: Draw, small: bool) -> Arguments:
     return [array(draw, where.shape), where], {**attrs, "shape": x.shape}
 
 
+def scatter_reduce(draw: Draw, small: bool) -> Arguments:
+    """按下标求积或取最值：位置重复，取值有并列与 0（差分时避开）。"""
+    (x, where), attrs = gather(draw, small)
+    reduce = draw(st.sampled_from(["prod", "amax", "amin"]))
+    if small or reduce == "prod":  # 同一位置有两个以上的 0 时，torch 自己没有二阶导
+        domain = "smooth" if reduce != "prod" else "nonzero"
+        both = array(draw, (x.size + where.size,), domain, layout=False)
+        x, src = both[: x.size].reshape(x.shape), both[x.size :].reshape(where.shape)
+    else:
+        x, src = array(draw, x.shape, "ties"), array(draw, where.shape, "ties")
+    return [x, src, where], {**attrs, "reduce": reduce}
+
+
 def embedding(draw: Draw, small: bool) -> Arguments:
     """查表：宽行与窄行走不同的反向。"""
     rows, width = draw(st.integers(1, 4)), 2 if small else draw(st.sampled_from([1, 3, 64]))

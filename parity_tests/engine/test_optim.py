@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 import tinygrad_llm as tg
-from parity_tests.engine.twins import ENGINES, same, same_error, table, values
+from parity_tests.engine.twins import ENGINES, same, table, values
 from parity_tests.tolerances import assert_close
 
 SHAPES = [(3, 4), (5,), (), (2, 1, 3)]
@@ -30,6 +29,32 @@ OPTIMIZERS: dict[str, Callable[[Any, Any], Any]] = {
     "SGD with everything": lambda optim, p: optim.SGD(p, lr=0.01, momentum=0.9, dampening=0.3, weight_decay=0.1),
     "SGD Nesterov": lambda optim, p: optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=0.1, nesterov=True),
     "SGD maximize": lambda optim, p: optim.SGD(p, lr=0.001, momentum=0.5, maximize=True),
+    "AdamW amsgrad": lambda optim, p: optim.AdamW(p, 0.02, amsgrad=True),
+    "Adam of everything": lambda optim, p: optim.Adam(p, 0.02, weight_decay=0.1, amsgrad=True, maximize=True),
+    "Adam decoupled": lambda optim, p: optim.Adam(p, 0.02, weight_decay=0.1, decoupled_weight_decay=True),
+    "Adam fused": lambda optim, p: optim.Adam(p, 0.02, fused=True),
+    "AdamW foreach": lambda optim, p: optim.AdamW(p, 0.02, foreach=True),
+    "NAdam": lambda optim, p: optim.NAdam(p),
+    "NAdam with everything": lambda optim, p: optim.NAdam(p, 0.03, (0.4, 0.9), 1e-5, 0.1, 0.01, maximize=True),
+    "NAdam decoupled": lambda optim, p: optim.NAdam(p, 0.03, weight_decay=0.1, decoupled_weight_decay=True),
+    "RAdam": lambda optim, p: optim.RAdam(p, 0.03),
+    "RAdam with everything": lambda optim, p: optim.RAdam(p, 0.03, (0.8, 0.9), 1e-5, 0.1, maximize=True),
+    "RAdam decoupled": lambda optim, p: optim.RAdam(p, 0.03, weight_decay=0.1, decoupled_weight_decay=True),
+    "Adamax": lambda optim, p: optim.Adamax(p, 0.03),
+    "Adamax with everything": lambda optim, p: optim.Adamax(p, 0.03, (0.3, 0.9), 1e-5, 0.1, maximize=True),
+    "Adagrad": lambda optim, p: optim.Adagrad(p, 0.1),
+    "Adagrad with everything": lambda optim, p: optim.Adagrad(p, 0.1, 0.01, 0.1, 0.5, 1e-4, maximize=True),
+    "Adadelta": lambda optim, p: optim.Adadelta(p),
+    "Adadelta with everything": lambda optim, p: optim.Adadelta(p, 0.5, 0.8, 1e-3, 0.1, maximize=True),
+    "RMSprop": lambda optim, p: optim.RMSprop(p),
+    "RMSprop centered": lambda optim, p: optim.RMSprop(p, 0.01, 0.9, 1e-3, 0.1, 0.5, centered=True),
+    "RMSprop momentum": lambda optim, p: optim.RMSprop(p, 0.01, momentum=0.9, maximize=True),
+    "Rprop": lambda optim, p: optim.Rprop(p),
+    "Rprop with everything": lambda optim, p: optim.Rprop(p, 0.1, (0.3, 1.5), (1e-3, 0.2), maximize=True),
+    "ASGD": lambda optim, p: optim.ASGD(p),
+    "ASGD averaging": lambda optim, p: optim.ASGD(p, 0.02, 0.1, 0.6, t0=20, weight_decay=0.1, maximize=False),
+    "Adafactor": lambda optim, p: optim.Adafactor(p),
+    "Adafactor with everything": lambda optim, p: optim.Adafactor(p, 0.1, -0.5, (1e-6, 1e-2), 1.5, 0.1, maximize=True),
 }  # fmt: skip
 
 
@@ -71,13 +96,13 @@ def test_a_hundred_steps_equal_torch(case: Callable[[Any, Any], Any]) -> None:
     same(run, "optimizer float64")
 
 
-@pytest.mark.parametrize("case", table({k: OPTIMIZERS[k] for k in ("AdamW", "SGD Nesterov")}))
+@pytest.mark.parametrize("case", table({k: v for k, v in OPTIMIZERS.items() if "everything" in k or " " not in k}))
 def test_float32_stays_float32(case: Callable[[Any, Any], Any]) -> None:
     """float32 的参数被更新成 float64，或与 torch 相差太远。"""
 
     def run(m: Any) -> Any:
         params = _parameters(m, "float32")
-        _train(m, params, case(m.optim, params), range(20))
+        _train(m, params, case(m.optim, params), range(5))
         return [p.detach() for p in params]
 
     same(run, "float32")
@@ -186,7 +211,7 @@ def _as_ours(value: Any) -> Any:
     return tg.tensor(value.numpy()) if isinstance(value, torch.Tensor) else value
 
 
-@pytest.mark.parametrize("name", ["AdamW with everything", "SGD with everything"])
+@pytest.mark.parametrize("name", sorted(k for k in OPTIMIZERS if "everything" in k or k == "Rprop"))
 def test_state_moves_between_the_engines_in_mid_run(name: str) -> None:
     """训练到一半把状态换到另一个引擎接着跑，轨迹与一路跑到底不同。"""
     ours, theirs, whole = _parameters(tg), _parameters(torch), _parameters(torch)
@@ -197,7 +222,7 @@ def test_state_moves_between_the_engines_in_mid_run(name: str) -> None:
         for a, b in zip(theirs, ours, strict=True):
             a.copy_(torch.from_numpy(np.array(b.array)))
     second = case(torch.optim, theirs)
-    second.load_state_dict(_as_torch(first.state_dict()) | {"param_groups": second.state_dict()["param_groups"]})
+    second.load_state_dict(_as_torch(first.state_dict()))
     _train(torch, theirs, second, range(10, 20))
     with tg.no_grad():
         for c, d in zip(ours, theirs, strict=True):
@@ -210,18 +235,17 @@ def test_state_moves_between_the_engines_in_mid_run(name: str) -> None:
         assert_close(e, f, "optimizer float64", name)
 
 
-def test_state_dict_has_torchs_structure() -> None:
-    """``state_dict`` 的键、编号或形状与 torch 不同，别人的工具就读不了。"""
+@pytest.mark.parametrize("case", table(OPTIMIZERS))
+def test_state_dict_has_torchs_structure(case: Callable[[Any, Any], Any]) -> None:
+    """``state_dict`` 的键、次序、编号、形状或超参数与 torch 不同，别人的工具就读不了。"""
 
     def run(m: Any) -> Any:
         params = _parameters(m)
-        optimizer = m.optim.AdamW([{"params": params[:2]}, {"params": params[2:]}])
+        optimizer = case(m.optim, [{"params": params[:2]}, {"params": params[2:]}])
         _train(m, params, optimizer, range(2))
         state = optimizer.state_dict()
-        shapes = [
-            (i, k, tuple(v.shape), v.dtype) for i, s in sorted(state["state"].items()) for k, v in sorted(s.items())
-        ]
-        return sorted(state), shapes, [g["params"] for g in state["param_groups"]]
+        shapes = [(i, k, tuple(v.shape), v.dtype) for i, s in sorted(state["state"].items()) for k, v in s.items()]
+        return list(state), shapes, [list(g.items()) for g in state["param_groups"]], repr(optimizer)
 
     same(run)
 
@@ -236,83 +260,3 @@ def test_loaded_state_is_a_copy() -> None:
     other.load_state_dict(saved)
     saved["state"][0]["exp_avg"].array[:] = 99
     assert other.state_dict()["state"][0]["exp_avg"].array.max() < 99
-
-
-MISTAKES: dict[str, Callable[[Any], Any]] = {
-    "no parameters": lambda m: m.optim.AdamW([]),
-    "not a tensor": lambda m: m.optim.AdamW([1]),
-    "one parameter in two groups": lambda m: _twice(m),
-    "negative rate": lambda m: m.optim.AdamW([m.ones(1)], lr=-1.0),
-    "negative rate of SGD": lambda m: m.optim.SGD([m.ones(1)], lr=-1.0),
-    "negative eps": lambda m: m.optim.AdamW([m.ones(1)], eps=-1.0),
-    "beta of one": lambda m: m.optim.AdamW([m.ones(1)], betas=(1.0, 0.9)),
-    "second beta below zero": lambda m: m.optim.Adam([m.ones(1)], betas=(0.9, -0.1)),
-    "negative decay": lambda m: m.optim.AdamW([m.ones(1)], weight_decay=-0.1),
-    "negative momentum": lambda m: m.optim.SGD([m.ones(1)], lr=0.1, momentum=-0.1),
-    "Nesterov without momentum": lambda m: m.optim.SGD([m.ones(1)], lr=0.1, nesterov=True),
-    "Nesterov with dampening": lambda m: m.optim.SGD([m.ones(1)], 0.1, momentum=0.9, dampening=0.1, nesterov=True),
-    "interior value": lambda m: m.optim.SGD([m.ones(1, requires_grad=True) * 2], lr=0.1),
-    "state of another size": lambda m: _other_state(m),
-}  # fmt: skip
-
-
-def _twice(m: Any) -> None:
-    p = m.ones(1)
-    m.optim.SGD([{"params": [p]}, {"params": [p]}], lr=0.1)
-
-
-def _other_state(m: Any) -> None:
-    m.optim.SGD([m.ones(1)], lr=0.1).load_state_dict(m.optim.SGD([m.ones(1), m.ones(1)], lr=0.1).state_dict())
-
-
-@pytest.mark.parametrize("mistake", table(MISTAKES))
-def test_the_same_mistake_raises_the_same_kind_of_error(mistake: Callable[[Any], Any]) -> None:
-    """不合法的超参数或参数被悄悄收下。"""
-    same_error(mistake)
-
-
-SCHEDULERS: dict[str, Callable[[Any, Any], Any]] = {
-    "LambdaLR": lambda s, o: s.LambdaLR(o, lambda step: 0.95**step),
-    "LambdaLR per group": lambda s, o: s.LambdaLR(o, [lambda step: 1 / (step + 1), lambda step: math.sqrt(step)]),
-    "StepLR": lambda s, o: s.StepLR(o, 3, gamma=0.5),
-    "CosineAnnealingLR": lambda s, o: s.CosineAnnealingLR(o, T_max=10, eta_min=0.01),
-    "CosineAnnealingLR twice": lambda s, o: s.CosineAnnealingLR(o, 5),
-    "LinearLR": lambda s, o: s.LinearLR(o, total_iters=4),
-    "LinearLR down": lambda s, o: s.LinearLR(o, start_factor=1.0, end_factor=0.25, total_iters=6),
-}  # fmt: skip
-
-
-def _scheduled(m: Any) -> Any:
-    return m.optim.SGD([{"params": [m.ones(1)], "lr": 0.1}, {"params": [m.ones(1)], "lr": 2.0}])
-
-
-@pytest.mark.parametrize("case", table(SCHEDULERS))
-def test_schedules_equal_torch(case: Callable[[Any, Any], Any]) -> None:
-    """某一步的学习率与 torch 不同。"""
-    found = []
-    for m in ENGINES:
-        optimizer = _scheduled(m)
-        scheduler = case(m.optim.lr_scheduler, optimizer)
-        rates = []
-        for _ in range(12):
-            rates.append([*scheduler.get_last_lr(), *(g["lr"] for g in optimizer.param_groups), scheduler.last_epoch])
-            optimizer.step()
-            scheduler.step()
-        found.append(np.array(rates, dtype=np.float64))
-    assert_close(found[0], found[1], "float64")
-
-
-@pytest.mark.parametrize("case", table(SCHEDULERS))
-def test_schedules_resume_where_they_stopped(case: Callable[[Any, Any], Any]) -> None:
-    """存取之后学习率接不上。"""
-    whole, first, second = (_scheduled(tg) for _ in range(3))
-    reference, scheduler = case(tg.optim.lr_scheduler, whole), case(tg.optim.lr_scheduler, first)
-    for _ in range(7):
-        reference.step()
-        scheduler.step()
-    again = case(tg.optim.lr_scheduler, second)
-    again.load_state_dict(scheduler.state_dict())
-    assert second.param_groups[0]["lr"] == first.param_groups[0]["lr"]
-    reference.step()
-    again.step()
-    assert again.get_last_lr() == reference.get_last_lr()

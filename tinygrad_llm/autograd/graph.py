@@ -226,7 +226,7 @@ def unary_method(op: Op, otherwise: Callable[[Op, Any], Any]) -> Callable[[Any],
         output = _new(tensor_type)
         output.array = y
         if switch.grad_enabled:
-            plan = plans.get(0b11) or op.plan(0b11)
+            plan: Any = plans.get(0b11) or op.plan(0b11)
             node = output.node = _new(Node)
             node.op, node.plan, node.edges, node.attrs, node.hooks = op, plan, (x.node or x,), _NO_ATTRS, None
             node.saved, node.order, node.time = plan.pick((array, y)), next_order(), clock.time
@@ -267,7 +267,7 @@ def binary_method(op: Op, otherwise: Callable[[Op, Any, Any], Any]) -> Callable[
         need_a, need_b = a.needs_grad, b.needs_grad
         if (need_a or need_b) and switch.grad_enabled:
             wanted = 0b111 if need_a and need_b else 0b101 if need_a else 0b110  # 最高位是哨兵，见 ``Op.plan``
-            plan = plans.get(wanted) or op.plan(wanted)
+            plan: Any = plans.get(wanted) or op.plan(wanted)
             node = output.node = _new(Node)
             node.op, node.plan, node.attrs, node.hooks, node.time = op, plan, _NO_ATTRS, None, clock.time
             node.edges = (a.node or a if need_a else None, b.node or b if need_b else None)

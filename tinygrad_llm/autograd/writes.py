@@ -33,12 +33,12 @@ class Write(NamedTuple):
     Attributes:
         memory: 拥有这块内存的数组，弱引用；数组没了，记录随之删除。
         time: 最近一次写入时的总次数。
-        count: 写过几次。
+        times: 写过几次。
     """
 
     memory: weakref.ref[Any]
     time: int
-    count: int
+    times: int
 
 
 clock = Clock()
@@ -63,13 +63,13 @@ def record(array: Any) -> None:
         memory = weakref.ref(owner, lambda _: _writes.pop(key, None))
         _writes[key] = Write(memory, clock.time, 1)
     else:
-        _writes[key] = Write(before.memory, clock.time, before.count + 1)
+        _writes[key] = Write(before.memory, clock.time, before.times + 1)
 
 
 def count(array: Any) -> int:
     """``array`` 的内存被就地写过几次。"""
     found = _writes.get(id(_owner(array)))
-    return 0 if found is None else found.count
+    return 0 if found is None else found.times
 
 
 def written_since(array: Any, time: int) -> bool:

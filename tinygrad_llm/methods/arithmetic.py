@@ -78,6 +78,45 @@ def _compare(function: Any, a: Any, b: Any) -> Any:
         raise RuntimeError(f"comparison: {error}") from None
 
 
+def matmul(a: Any, b: Any) -> Any:
+    """矩阵乘法，一维参数按 torch 的规则补轴再去掉。
+
+    Raises:
+        RuntimeError: dtype 不同、零维，或内侧长度不等。
+    """
+    if not isinstance(b, graph.tensor_type):
+        return NotImplemented
+    x, y = a.array, b.array
+    if x.ndim == 2 and 0 < y.ndim < 3 and x.shape[1] == len(y):
+        return (_matmul if y.ndim == 2 else _mv)(a, b)
+    if x.dtype != y.dtype:
+        raise RuntimeError(f"matmul: expected both to have the same dtype, got {dtypes.of(x)} and {dtypes.of(y)}")
+    if x.ndim == 0 or y.ndim == 0:
+        raise RuntimeError(f"matmul: both arguments need to be at least 1D, got {x.ndim}D and {y.ndim}D")
+    if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
+        raise RuntimeError(f"matmul: mat1 and mat2 shapes cannot be multiplied ({x.shape} and {y.shape})")
+    if x.ndim == 1:
+        if y.ndim == 1:
+            return _dot(a, b)
+        return _mv(b.mT, a) if y.ndim == 2 else matmul(a.unsqueeze(0), b).squeeze(-2)
+    if y.ndim == 1:
+        return _mv(a, b) if x.ndim == 2 else matmul(a, b.unsqueeze(1)).squeeze(-1)
+    if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
+        rows = apply(linear.matmul, (a.reshape(-1, x.shape[-1]), b), _NO_ATTRS)
+        return rows.reshape(*x.shape[:-1], y.shape[-1])
+    return _matmul(a, b)
+
+
+def _product(op: Op, a: Any, b: Any) -> Any:
+    """矩阵乘法不替两边统一 dtype，与 torch 一致。"""
+    if a.array.dtype != b.array.dtype:
+        raise RuntimeError(f"{op.name}: expected both to have the same dtype, got {a.dtype} and {b.dtype}")
+    return apply(op, (a, b), _NO_ATTRS)
+
+
+_matmul, _mv, _dot = (binary_method(op, _product) for op in (linear.matmul, linear.mv, linear.dot))
+
+
 class Arithmetic:
     """运算符与逐元素方法。"""
 
@@ -95,6 +134,7 @@ class Arithmetic:
         return binary(ew.sub, other, self)
 
     __mul__ = binary_method(ew.mul, binary)
+    __matmul__ = matmul
 
     def __rmul__(self, other: Any) -> Any:
         return binary(ew.mul, other, self)
@@ -340,43 +380,3 @@ def power(base: Any, exponent: Any) -> Any:
             base = as_float(base)
         return apply(ew.pow_scalar, (base,), {"exponent": exponent})
     return binary(ew.pow, base, exponent)
-
-
-def matmul(a: Any, b: Any) -> Any:
-    """矩阵乘法，一维参数按 torch 的规则补轴再去掉。
-
-    Raises:
-        RuntimeError: dtype 不同、零维，或内侧长度不等。
-    """
-    if not isinstance(b, graph.tensor_type):
-        return NotImplemented
-    x, y = a.array, b.array
-    if x.ndim == 2 and 0 < y.ndim < 3 and x.shape[1] == len(y):
-        return (_matmul if y.ndim == 2 else _mv)(a, b)
-    if x.dtype != y.dtype:
-        raise RuntimeError(f"matmul: expected both to have the same dtype, got {dtypes.of(x)} and {dtypes.of(y)}")
-    if x.ndim == 0 or y.ndim == 0:
-        raise RuntimeError(f"matmul: both arguments need to be at least 1D, got {x.ndim}D and {y.ndim}D")
-    if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
-        raise RuntimeError(f"matmul: mat1 and mat2 shapes cannot be multiplied ({x.shape} and {y.shape})")
-    if x.ndim == 1:
-        if y.ndim == 1:
-            return _dot(a, b)
-        return _mv(b.mT, a) if y.ndim == 2 else matmul(a.unsqueeze(0), b).squeeze(-2)
-    if y.ndim == 1:
-        return _mv(a, b) if x.ndim == 2 else matmul(a, b.unsqueeze(1)).squeeze(-1)
-    if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
-        rows = apply(linear.matmul, (a.reshape(-1, x.shape[-1]), b), _NO_ATTRS)
-        return rows.reshape(*x.shape[:-1], y.shape[-1])
-    return _matmul(a, b)
-
-
-def _product(op: Op, a: Any, b: Any) -> Any:
-    """矩阵乘法不替两边统一 dtype，与 torch 一致。"""
-    if a.array.dtype != b.array.dtype:
-        raise RuntimeError(f"{op.name}: expected both to have the same dtype, got {a.dtype} and {b.dtype}")
-    return apply(op, (a, b), _NO_ATTRS)
-
-
-_matmul, _mv, _dot = (binary_method(op, _product) for op in (linear.matmul, linear.mv, linear.dot))
-Arithmetic.__matmul__ = matmul  # type: ignore[attr-defined]  # 与函数同一个，少绕一层

@@ -1,6 +1,6 @@
 """Tensor 的归约与判断。
 
-流入：Tensor 与 torch 写法的 ``dim``（整数、元组或 ``None``）；流出：Tensor，或（值，下标）二元组。
+流入：Tensor 与 torch 写法的 ``dim``（整数、元组或 ``None``）；流出：Tensor，或有名字的（值，下标）。
 """
 
 from __future__ import annotations
@@ -9,169 +9,237 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm import dtypes
+from tinygrad_llm import dtypes, return_types
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import as_float, binary
+from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.shaping import axis
-from tinygrad_llm.methods.sorting import ValuesIndices
-from tinygrad_llm.ops import activation, reduce
+from tinygrad_llm.ops import activation, reduce, shape
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.op import Op
 
 
 def dims(dim: Any, ndim: int) -> tuple[int, ...]:
-    """``None`` 表示全部轴；整数与元组统一成非负轴号的元组。"""
+    """``None`` 与空元组表示全部轴；整数与元组统一成非负轴号的元组。
+
+    Raises:
+        TypeError: ``dim`` 不是整数。
+        RuntimeError: 同一根轴写了两遍。
+    """
     if dim is None or dim == () or dim == []:
         return tuple(range(ndim))
-    if isinstance(dim, int):
-        return (axis(dim, ndim),) if ndim else ()
-    return tuple(sorted(axis(d, ndim) for d in dim))
+    listed = dim if isinstance(dim, (tuple, list)) else (dim,)
+    if not all(isinstance(d, (int, np.integer)) and not isinstance(d, bool) for d in listed):
+        raise TypeError(f"dim must be an int or a tuple of ints, got {dim!r}")
+    found = tuple(sorted([axis(d, ndim) for d in listed]))
+    if len(set(found)) < len(found):
+        raise RuntimeError(f"a dim appears multiple times in the list of dims {dim!r}")
+    return found if ndim else ()
 
 
-def _extreme_dims(x: Any, dim: Any) -> tuple[int, ...]:
+def filled_dims(name: str, x: Any, dim: Any) -> tuple[int, ...]:
     """同 ``dims``；最值没有初值，不能沿长度为 0 的轴取。
 
     Raises:
-        IndexError: 某根轴的长度为 0。
+        IndexError: 指定的某根轴长度为 0。
+        RuntimeError: 没有指定轴，而张量是空的。
     """
     over = dims(dim, x.array.ndim)
     if x.array.size == 0 and any(x.array.shape[d] == 0 for d in over):
-        raise IndexError(f"expected reduction dim to have non-zero size, got shape {x.array.shape} reduced over {over}")
+        problem = f"{name}(): expected reduction dim {over} to have non-zero size, got shape {x.array.shape}"
+        raise RuntimeError(problem) if dim is None or dim == () else IndexError(problem)
     return over
 
 
 def _reduced(op: Op, x: Any, dim: Any, keepdim: bool) -> Any:
+    if type(dim) is int and x.array.ndim:  # 最常见的一种，不必走 dims 的各项检查
+        return apply(op, (x,), {"dim": (axis(dim, x.array.ndim),), "keepdim": keepdim})
     return apply(op, (x,), {"dim": dims(dim, x.array.ndim), "keepdim": keepdim})
 
 
-def _floating(x: Any, name: str) -> Any:
+def floating(x: Any, name: str) -> Any:
+    """原样返回浮点张量。
+
+    Raises:
+        RuntimeError: 不是浮点类型。
+    """
     if x.array.dtype.kind != "f":
-        raise RuntimeError(f"{name}: expected a floating-point tensor, got {dtypes.of(x.array)}")
+        raise RuntimeError(f"{name}(): expected a floating-point tensor, got {dtypes.of(x.array)}")
     return x
 
 
+def as_dtype(x: Any, dtype: Any) -> Any:
+    """换成 ``dtype``；``None`` 表示不换。"""
+    return x if dtype is None else x.to(dtype)
+
+
+def picked(kind: Any, x: Any, index: Any, d: int, keepdim: bool) -> Any:
+    """沿 ``d`` 按下标取值，组成有名字的（值，下标）；梯度送回被取的位置。
+
+    Args:
+        kind: ``return_types`` 里的类。
+        x: Tensor。
+        index: 下标数组，``d`` 轴保留；``x`` 是 0 维时形状为 ``(1,)``。
+        d: 非负轴号。
+        keepdim: 是否保留这根轴。
+
+    Returns:
+        ``kind`` 的一个实例。
+    """
+    if x.array.ndim == 0:
+        return kind((x.clone(), graph.tensor_type.wrap(np.zeros((), np.int64))))
+    wrap = graph.tensor_type.wrap
+    values = apply(shape.gather, (x, wrap(index)), {"dim": d})
+    return kind((values, wrap(index)) if keepdim else (values.squeeze(d), wrap(index.squeeze(d))))
+
+
+@numpy_names
 class Reducing:
-    """归约与排序的方法。"""
+    """归约的方法。"""
 
     array: Any
-    _picked: Any
-    clone: Any
     to: Any
+    flatten: Any
+    isnan: Any
+    reshape: Any
 
     def sum(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
         """求和；整数与布尔累加成 int64。"""
-        return _reduced(reduce.sum, self if dtype is None else self.to(dtype), dim, keepdim)
+        return as_dtype(_reduced(reduce.sum, as_dtype(self, dtype), dim, keepdim), dtype)
 
-    def mean(self, dim: Any = None, keepdim: bool = False) -> Any:
+    def mean(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
         """均值。
 
         Raises:
             RuntimeError: 不是浮点类型。
         """
-        if self.array.dtype.kind != "f":
-            raise RuntimeError(f"mean(): input dtype should be floating point, got {dtypes.of(self.array)}")
-        return _reduced(reduce.mean, self, dim, keepdim)
+        return _reduced(reduce.mean, floating(as_dtype(self, dtype), "mean"), dim, keepdim)
 
-    def var(
-        self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
-    ) -> Any:
-        """方差；``unbiased`` 时除以 ``n - 1``。"""
-        x: Any = self
-        over = dims(dim, self.array.ndim)
-        n = reduce.count(self.array.shape, over)
-        centered = x - x.mean(over, keepdim=True)
-        ddof = (1 if unbiased else 0) if correction is None else correction
-        return (centered * centered).sum(over, keepdim=keepdim) / max(n - ddof, 0)
+    def prod(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+        """求积；整数与布尔累乘成 int64。"""
+        x: Any = as_dtype(self, dtype)
+        if dim is None or not x.array.ndim:
+            dims(dim, x.array.ndim)
+            return as_dtype(apply(reduce.prod, (x.flatten(),), {"dim": 0, "keepdim": False}), dtype)
+        return as_dtype(apply(reduce.prod, (x,), {"dim": axis(dim, x.array.ndim), "keepdim": keepdim}), dtype)
 
-    def std(
-        self, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
-    ) -> Any:
-        """标准差。"""
-        return self.var(dim, unbiased, keepdim, correction=correction).sqrt()
+    def nansum(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+        """求和，NaN 当作 0。"""
+        op = reduce.nansum if self.array.dtype.kind == "f" else reduce.sum
+        x: Any = self if self.array.dtype.kind == "f" else as_dtype(self, dtype)
+        return as_dtype(_reduced(op, x, dim, keepdim), dtype)
 
-    def norm(self, p: float = 2, dim: Any = None, keepdim: bool = False) -> Any:
-        """p-范数（1、2 或 inf）。
+    def nanmean(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+        """不计 NaN 的均值。
 
         Raises:
-            RuntimeError: 其它的 ``p``。
+            RuntimeError: 不是浮点类型。
         """
-        x: Any = as_float(self)
-        if p == 2:
-            total = (x * x).sum(dim, keepdim=keepdim)
-            at_zero = total == 0  # √ 在 0 处斜率无穷；范数在那里的次梯度取 0，与 torch 一致
-            return total.masked_fill(at_zero, 1.0).sqrt().masked_fill(at_zero, 0.0)
-        if p == 1:
-            return x.abs().sum(dim, keepdim=keepdim)
-        if p == float("inf"):
-            return x.abs().amax(dim, keepdim=keepdim)
-        raise RuntimeError(f"norm: p must be 1, 2 or inf, got {p}")
+        x: Any = floating(as_dtype(floating(self, "nanmean"), dtype), "nanmean")
+        return x.nansum(dim, keepdim) / (~x.isnan()).sum(dim, keepdim)
 
-    def amax(self, dim: Any = None, keepdim: bool = False) -> Any:
+    def amax(self, dim: Any = (), keepdim: bool = False) -> Any:
         """最大值；并列者平分梯度。"""
-        return _reduced(reduce.amax, self, _extreme_dims(self, dim), keepdim)
+        return _reduced(reduce.amax, self, filled_dims("amax", self, dim), keepdim)
 
-    def amin(self, dim: Any = None, keepdim: bool = False) -> Any:
+    def amin(self, dim: Any = (), keepdim: bool = False) -> Any:
         """最小值；并列者平分梯度。"""
-        return _reduced(reduce.amin, self, _extreme_dims(self, dim), keepdim)
+        return _reduced(reduce.amin, self, filled_dims("amin", self, dim), keepdim)
 
-    def max(self, dim: Any = None, keepdim: bool = False) -> Any:
+    def aminmax(self, *, dim: int | None = None, keepdim: bool = False) -> Any:
+        """最小值与最大值。"""
+        return return_types.aminmax((self.amin(dim, keepdim), self.amax(dim, keepdim)))
+
+    def max(self, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
         """全体最大值；给 ``dim`` 则返回（值，下标）；给另一个 Tensor 则逐元素取大。"""
-        return self._extreme(np.argmax, reduce.amax, ew.maximum, dim, keepdim)
+        return self._extreme("max", ew.maximum, dim if other is None else other, keepdim)
 
-    def min(self, dim: Any = None, keepdim: bool = False) -> Any:
+    def min(self, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
         """全体最小值；给 ``dim`` 则返回（值，下标）；给另一个 Tensor 则逐元素取小。"""
-        return self._extreme(np.argmin, reduce.amin, ew.minimum, dim, keepdim)
+        return self._extreme("min", ew.minimum, dim if other is None else other, keepdim)
 
-    def _extreme(self, arg: Any, whole: Op, pairwise: Op, dim: Any, keepdim: bool) -> Any:
+    def _extreme(self, name: str, pairwise: Op, dim: Any, keepdim: bool) -> Any:
         if isinstance(dim, graph.tensor_type):
             return binary(pairwise, self, dim)
+        over = filled_dims(name, self, dim)
         if dim is None:
-            return _reduced(whole, self, None, False)
-        d = axis(dim, self.array.ndim)
-        if self.array.ndim == 0:
-            return ValuesIndices(self.clone(), graph.tensor_type.wrap(np.zeros((), np.int64)))
-        _extreme_dims(self, d)
-        return self._picked(np.expand_dims(arg(self.array, axis=d), d), d, keepdim)
+            return apply(reduce.pick, (self,), {"which": name})
+        if isinstance(dim, (tuple, list)):
+            raise TypeError(f"{name}(): dim must be an int, got {dim!r}")
+        d = over[0] if over else 0
+        arg = np.argmax if name == "max" else np.argmin
+        index = np.expand_dims(arg(self.array, axis=d), d) if over else None
+        return picked(getattr(return_types, name), self, index, d, keepdim)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Any:
-        """最大值的下标；并列取第一个。"""
-        return self._arg(np.argmax, dim, keepdim)
+        """最大值的下标；并列取第一个。
+
+        Raises:
+            IndexError: 张量是空的。
+            RuntimeError: 布尔类型。
+        """
+        return self._arg("argmax", dim, keepdim)
 
     def argmin(self, dim: int | None = None, keepdim: bool = False) -> Any:
-        """最小值的下标；并列取第一个。"""
-        return self._arg(np.argmin, dim, keepdim)
+        """最小值的下标；并列取第一个。
 
-    def _arg(self, function: Any, dim: int | None, keepdim: bool) -> Any:
-        over = _extreme_dims(self, dim)
+        Raises:
+            IndexError: 张量是空的。
+            RuntimeError: 布尔类型。
+        """
+        return self._arg("argmin", dim, keepdim)
+
+    def _arg(self, name: str, dim: int | None, keepdim: bool) -> Any:
+        if self.array.dtype.kind == "b":
+            raise RuntimeError(f"{name}(): does not support bool input")
+        over = filled_dims(name, self, tuple(range(self.array.ndim)) if dim is None else axis(dim, self.array.ndim))
         whole = dim is None or not over
-        return graph.tensor_type.wrap(
-            np.asarray(function(self.array, axis=None if whole else over[0], keepdims=keepdim))
-        )
+        found = getattr(np, name)(self.array, axis=None if whole else over[0], keepdims=keepdim)
+        return graph.tensor_type.wrap(np.asarray(found))
 
     def logsumexp(self, dim: Any, keepdim: bool = False) -> Any:
         """``ln Σ eˣ``。"""
-        return _reduced(reduce.logsumexp, self, dim, keepdim)
+        return _reduced(reduce.logsumexp, as_float(self), dim, keepdim)
 
     def softmax(self, dim: int, dtype: Any = None) -> Any:
-        """沿 ``dim`` 归一化成概率。"""
-        x: Any = _floating(self if dtype is None else self.to(dtype), "softmax")
-        return apply(activation.softmax, (x,), {"dim": axis(dim, self.array.ndim)})
+        """沿 ``dim`` 归一化成概率。
+
+        Raises:
+            RuntimeError: 不是浮点类型，也没给 ``dtype``。
+        """
+        return self._normalized(activation.softmax, dim, dtype)
 
     def log_softmax(self, dim: int, dtype: Any = None) -> Any:
-        """softmax 的对数。"""
-        x: Any = _floating(self if dtype is None else self.to(dtype), "log_softmax")
-        return apply(activation.log_softmax, (x,), {"dim": axis(dim, self.array.ndim)})
+        """softmax 的对数。
 
-    def cumsum(self, dim: int) -> Any:
-        """沿 ``dim`` 累加。"""
-        d = axis(dim, self.array.ndim)
-        return apply(reduce.cumsum, (self,), {"dim": d}) if self.array.ndim else self.clone()
+        Raises:
+            RuntimeError: 不是浮点类型，也没给 ``dtype``。
+        """
+        return self._normalized(activation.log_softmax, dim, dtype)
 
-    def all(self, dim: int | None = None, keepdim: bool = False) -> Any:
+    def _normalized(self, op: Op, dim: int, dtype: Any) -> Any:
+        x: Any = floating(as_dtype(self, dtype), op.name)
+        d = axis(dim, x.array.ndim)
+        if x.array.ndim:
+            return apply(op, (x,), {"dim": d})
+        return apply(op, (x.reshape(1),), {"dim": d}).reshape(())
+
+    def all(self, dim: Any = None, keepdim: bool = False) -> Any:
         """是否全为真。"""
-        return graph.tensor_type.wrap(np.asarray(np.all(self.array, axis=dim, keepdims=keepdim)))
+        return self._truth(np.all, dim, keepdim)
 
-    def any(self, dim: int | None = None, keepdim: bool = False) -> Any:
+    def any(self, dim: Any = None, keepdim: bool = False) -> Any:
         """是否有真。"""
-        return graph.tensor_type.wrap(np.asarray(np.any(self.array, axis=dim, keepdims=keepdim)))
+        return self._truth(np.any, dim, keepdim)
+
+    def _truth(self, function: Any, dim: Any, keepdim: bool) -> Any:
+        over = () if isinstance(dim, (tuple, list)) and not dim else dims(dim, self.array.ndim)
+        found = np.asarray(function(self.array, axis=over, keepdims=keepdim))
+        byte = self.array.dtype == np.uint8  # torch 旧时以 uint8 作布尔，这里还留着痕迹
+        return graph.tensor_type.wrap(found.astype(np.uint8) if byte else found)
+
+    def count_nonzero(self, dim: Any = None) -> Any:
+        """非零元素的个数。"""
+        found = np.count_nonzero(self.array, axis=dims(dim, self.array.ndim))
+        return graph.tensor_type.wrap(np.asarray(found, np.int64))

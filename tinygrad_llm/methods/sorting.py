@@ -1,73 +1,123 @@
 """Tensor 的排序与查找。
 
-流入：Tensor；流出：Tensor，或（值，下标）二元组。排序的值可求导：梯度送回原来的位置。
+流入：Tensor；流出：Tensor，或有名字的（值，下标）。排序的值可求导：梯度送回原来的位置。
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from tinygrad_llm import return_types
 from tinygrad_llm.autograd import graph
+from tinygrad_llm.methods import deduplicating
+from tinygrad_llm.methods.numpy_names import numpy_names
+from tinygrad_llm.methods.reducing import picked
 from tinygrad_llm.methods.shaping import axis
 
 
-class ValuesIndices(NamedTuple):
-    """``max``、``sort``、``topk`` 的结果。
-
-    Attributes:
-        values: 值。
-        indices: 下标。
-    """
-
-    values: Any
-    indices: Any
+def _order(array: Any, d: int, descending: bool) -> Any:
+    """稳定排序的下标；NaN 算作最大。"""
+    if not descending:
+        return np.argsort(array, axis=d, kind="stable")
+    # 反序之后稳定排序再反序，相等元素仍保持原来的先后
+    order = np.flip(np.argsort(np.flip(array, d), axis=d, kind="stable"), d)
+    return array.shape[d] - 1 - order
 
 
+def _top(array: Any, k: int, d: int, largest: bool, ordered: bool) -> Any:
+    """最大（或最小）的 ``k`` 个的下标：先划分，只给选出的这几个排序。"""
+    n = array.shape[d]
+    if k == 0 or k == n:
+        chosen = np.arange(n).reshape([-1 if i == d else 1 for i in range(array.ndim)])
+        chosen = (
+            np.broadcast_to(chosen, array.shape) if k else np.zeros((*array.shape[:d], 0, *array.shape[d + 1 :]), int)
+        )
+    else:
+        parted = np.argpartition(array, n - k if largest else k - 1, axis=d)
+        chosen = np.take(parted, np.arange(n - k, n) if largest else np.arange(k), axis=d)
+    if not ordered:
+        return chosen
+    return np.take_along_axis(chosen, _order(np.take_along_axis(array, chosen, d), d, largest), d)
+
+
+@numpy_names
 class Sorting:
     """排序与查找的方法。"""
 
     array: Any
     clone: Any
-    gather: Any
 
-    def _picked(self, index: Any, d: int, keepdim: bool) -> ValuesIndices:
-        indices = graph.tensor_type.wrap(index)
-        values = self.gather(d, indices)
-        return ValuesIndices(values, indices) if keepdim else ValuesIndices(values.squeeze(d), indices.squeeze(d))
-
-    def sort(self, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesIndices:
+    def sort(self, dim: int = -1, descending: bool = False, *, stable: bool | None = False) -> Any:
         """排序，返回（值，下标）；总是稳定的。"""
         d = axis(dim, self.array.ndim)
-        if self.array.ndim == 0:
-            return ValuesIndices(self.clone(), graph.tensor_type.wrap(np.zeros((), np.int64)))
-        if descending:  # 反序之后稳定排序再反序，相等元素仍保持原来的先后
-            order = np.flip(np.argsort(np.flip(self.array, d), axis=d, kind="stable"), d)
-            return self._picked(self.array.shape[d] - 1 - order, d, True)
-        return self._picked(np.argsort(self.array, axis=d, kind="stable"), d, True)
+        return picked(return_types.sort, self, _order(np.atleast_1d(self.array), d, descending), d, True)
 
-    def argsort(self, dim: int = -1, descending: bool = False) -> Any:
-        """排序的下标。"""
-        return self.sort(dim, descending).indices
+    def msort(self) -> Any:
+        """沿第 0 轴排序的值。"""
+        return self.sort(0).values
 
-    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
-        """最大（或最小）的 ``k`` 个，从大到小。
+    def argsort(self, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
+        """排序的下标；总是稳定的。"""
+        return graph.tensor_type.wrap(
+            _order(np.atleast_1d(self.array), axis(dim, self.array.ndim), descending).reshape(self.array.shape)
+        )
+
+    def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+        """最大（或最小）的 ``k`` 个，从大到小（或从小到大）。
 
         Raises:
-            RuntimeError: ``k`` 超出该轴长度。
+            RuntimeError: ``k`` 超出该轴长度，或是布尔类型。
         """
-        d = axis(dim, self.array.ndim)
-        if not 0 <= k <= self.array.shape[d]:
-            raise RuntimeError(f"selected index k out of range: k={k}, dimension {d} has size {self.array.shape[d]}")
-        order = self.sort(d, descending=largest).indices.narrow(d, 0, k)
-        return self._picked(order.array, d, True)
+        d, array = axis(dim, self.array.ndim), np.atleast_1d(self.array)
+        if array.dtype.kind == "b":
+            raise RuntimeError("topk does not support bool dtypes")
+        if not 0 <= k <= array.shape[d]:
+            raise RuntimeError(f"selected index k out of range: k={k}, dimension {d} has size {array.shape[d]}")
+        return picked(return_types.topk, self, _top(array, k, d, largest, sorted), d, True)
 
-    def nonzero(self, as_tuple: bool = False) -> Any:
-        """非零元素的下标。"""
+    def unique(
+        self, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    ) -> Any:
+        """去重并排序；给 ``dim`` 则沿这根轴整片去重。
+
+        Args:
+            sorted: 为假也照样排序，与 torch 在 CPU 上相同。
+            return_inverse: 是否还返回每个元素是第几个不同的值。
+            return_counts: 是否还返回各值出现的次数。
+            dim: 沿哪根轴；``None`` 表示展平。
+
+        Returns:
+            Tensor，或它与所要的几项组成的元组。
+        """
+        return deduplicating.unique(self, return_inverse, return_counts, dim)
+
+    def unique_consecutive(
+        self, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+    ) -> Any:
+        """只去掉紧挨着的重复。
+
+        Args:
+            return_inverse: 是否还返回每个元素是第几段。
+            return_counts: 是否还返回各段的长度。
+            dim: 沿哪根轴；``None`` 表示展平。
+
+        Returns:
+            Tensor，或它与所要的几项组成的元组。
+        """
+        return deduplicating.unique_consecutive(self, return_inverse, return_counts, dim)
+
+    def nonzero(self, *, as_tuple: bool = False) -> Any:
+        """非零元素的下标，一行一个；``as_tuple`` 则一根轴一个。"""
+        wrap = graph.tensor_type.wrap
         found = np.nonzero(np.atleast_1d(self.array))
-        if self.array.ndim == 0 and not as_tuple:
-            return graph.tensor_type.wrap(np.zeros((len(found[0]), 0), np.int64))
         if as_tuple:
-            return tuple(graph.tensor_type.wrap(axis_index) for axis_index in found)
-        return graph.tensor_type.wrap(np.stack(found, axis=1))
+            return tuple(wrap(axis_index) for axis_index in found)
+        if self.array.ndim == 0:
+            return wrap(np.zeros((len(found[0]), 0), np.int64))
+        return wrap(np.stack(found, axis=1))
+
+    def argwhere(self) -> Any:
+        """非零元素的下标，一行一个。"""
+        return self.nonzero()

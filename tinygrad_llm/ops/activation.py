@@ -1,6 +1,6 @@
-"""激活函数里需要手推的几个：softmax、log-softmax、GELU。
+"""光滑的激活函数里需要手推的几个：softmax、GELU、ELU、softplus、Mish。
 
-流入与流出都是数组（或 Tensor）。下一站：``norm.py``。
+流入与流出都是数组（或 Tensor）。下一站：``piecewise.py``。
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.ops.blocks import as_rows, row_blocks
-from tinygrad_llm.ops.elementwise import erf, exp, tanh
+from tinygrad_llm.ops.elementwise import erf, exp, sigmoid, tanh, where
 from tinygrad_llm.ops.op import Array, op
-from tinygrad_llm.ops.reduce import logsumexp, sum
+from tinygrad_llm.ops.reduce import sum
+from tinygrad_llm.ops.scan import accumulator, narrowed
 from tinygrad_llm.ops.special import erf as _erf
 
 _K = math.sqrt(2 / math.pi)
@@ -22,13 +23,10 @@ _INV_SQRT2 = 1 / math.sqrt(2)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
 
-def _softmax(x: Array, dim: int) -> Array:
-    top = np.maximum.reduce(x, axis=dim, keepdims=True)
-    top = np.where(np.isneginf(top), 0, top).astype(x.dtype)  # 整行 -inf 时结果是 0/0 = NaN，与 torch 一致
-    with np.errstate(invalid="ignore", divide="ignore"):
-        y: Array = np.exp(x - top)
-        y /= np.add.reduce(y, axis=dim, keepdims=True)
-    return y
+def _shifted(x: Array, dim: int) -> Any:
+    """减去最大值，防止上溢；整行 -inf 时得到 NaN，与 torch 一致。半精度换成单精度来算。"""
+    wide = x.astype(accumulator(x), copy=False)
+    return wide - np.maximum.reduce(wide, axis=dim, keepdims=True, initial=-np.inf)
 
 
 @op("yᵢ = eˣⁱ / Σⱼ eˣʲ", x=lambda g, y, dim: y * (g - sum(g * y, dim=(dim,), keepdim=True)))
@@ -37,13 +35,20 @@ def softmax(x: Array, *, dim: int) -> Any:
 
     ``∂yⱼ/∂xᵢ = yⱼ(δᵢⱼ - yᵢ)``，于是 ``∂L/∂xᵢ = yᵢ(gᵢ - Σⱼ gⱼ yⱼ)``：只需要输出。
     """
-    return _softmax(x, dim)
+    with np.errstate(all="ignore"):
+        y = _shifted(x, dim)
+        np.exp(y, out=y)
+        y /= np.add.reduce(y, axis=dim, keepdims=True)
+        return narrowed(y, x)
 
 
 @op("yᵢ = xᵢ - ln Σⱼ eˣʲ", x=lambda g, y, dim: g - exp(y) * sum(g, dim=(dim,), keepdim=True))
 def log_softmax(x: Array, *, dim: int) -> Any:
     """``y = log softmax(x)``；``∂L/∂xᵢ = gᵢ - softmax(x)ᵢ Σⱼ gⱼ``。"""
-    return x - logsumexp.forward(x, dim=(dim,), keepdim=True)
+    with np.errstate(all="ignore"):
+        y = _shifted(x, dim)
+        y -= np.log(np.add.reduce(np.exp(y), axis=dim, keepdims=True))
+        return narrowed(y, x)
 
 
 def _gelu_tanh_vjp(g: Any, x: Any) -> tuple[Any]:
@@ -82,16 +87,17 @@ def gelu_tanh(x: Array) -> Any:
     """GELU 的 tanh 近似（GPT-2 用它）。"""
     y = np.empty(x.shape, dtype=x.dtype)
     xs, ys = as_rows(x), as_rows(y)
-    for rows in row_blocks(*xs.shape):
-        h, out = xs[rows], ys[rows]
-        np.multiply(h, h, out=out)
-        out *= _K * _A
-        out += _K
-        out *= h
-        np.tanh(out, out=out)
-        out += 1
-        out *= h
-        out *= 0.5
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows in row_blocks(*xs.shape):
+            h, out = xs[rows], ys[rows]
+            np.multiply(h, h, out=out)
+            out *= _K * _A
+            out += _K
+            out *= h
+            np.tanh(out, out=out)
+            out += 1
+            out *= h
+            out *= 0.5
     return y
 
 
@@ -102,4 +108,50 @@ def _gelu_slope(x: Any) -> Any:
 @op("y = x · Φ(x)", x=lambda g, x: g * _gelu_slope(x))
 def gelu(x: Array) -> Any:
     """``y = x Φ(x)``，``Φ`` 是标准正态分布函数；``y' = Φ(x) + x φ(x)``。"""
-    return x * (0.5 * (1 + _erf(x * _INV_SQRT2)))
+    with np.errstate(invalid="ignore"):  # -inf · 0 是 NaN，与 torch 一致
+        return x * (0.5 * (1 + _erf(x * _INV_SQRT2)))
+
+
+def _elu_slope(x: Any, alpha: float, scale: float, input_scale: float) -> Any:
+    below = where(x <= 0, x, 0.0)  # 正半轴先换成 0：没被选中的一支不上溢
+    return where(x <= 0, exp(below * input_scale) * (alpha * scale * input_scale), scale)
+
+
+@op(
+    "y = x > 0 ? s x : s α (e^{cx} - 1)",
+    x=lambda g, x, alpha, scale, input_scale: g * _elu_slope(x, alpha, scale, input_scale),
+)
+def elu(x: Array, *, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
+    """ELU；SELU 是 ``alpha`` 与 ``scale`` 取特定值，CELU 是 ``input_scale = 1/alpha``。"""
+    with np.errstate(over="ignore"):
+        below = np.expm1(np.minimum(x, 0) * input_scale)
+    return np.where(x <= 0, below * (alpha * scale), x * scale)
+
+
+@op(
+    "y = ln(1 + e^{βx}) / β",
+    x=lambda g, x, beta, threshold: where(x * beta > threshold, g, g * sigmoid(x * beta)),
+)
+def softplus(x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """光滑的 ReLU；``βx`` 超过 ``threshold`` 时就取 ``x``。"""
+    z = x * beta
+    with np.errstate(over="ignore"):
+        return np.where(z > threshold, x, np.log1p(np.exp(z)) / beta)
+
+
+@op("y = ln σ(x)", x=lambda g, x: g * sigmoid(-x))
+def logsigmoid(x: Array) -> Any:
+    """``ln σ(x) = min(x, 0) - ln(1 + e^{-|x|})``：``exp`` 的参数恒不为正。"""
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+
+
+def _mish_slope(x: Any) -> Any:
+    t = tanh(softplus(x))
+    return t + x * (1 - t * t) * sigmoid(x)
+
+
+@op("y = x · tanh(ln(1 + eˣ))", x=lambda g, x: g * _mish_slope(x))
+def mish(x: Array) -> Any:
+    """``y = x t``，``t = tanh(softplus(x))``；``y' = t + x (1 - t²) σ(x)``。"""
+    with np.errstate(invalid="ignore"):
+        return x * np.tanh(softplus.forward(x))

@@ -52,8 +52,14 @@ def neg(x: Array) -> Any:
 )
 def pow(a: Array, b: Array) -> Any:
     """``y = a ** b``，指数是数组；``0 ** 0`` 处两个导数都取 0，与 torch 一致。"""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.power(a, b)
+    with np.errstate(all="ignore"):
+        return _integer_power(a, b) if np.asarray(b).dtype.kind == "i" else np.power(a, b)
+
+
+def _integer_power(a: Array, b: Array) -> Any:
+    """整数的整数次幂；负指数的结果向 0 取整，只有底数 ±1 不为 0，与 torch 一致。"""
+    inverse = np.where(a == 1, 1, np.where(a == -1, np.where(b % 2 == 0, 1, -1), 0))
+    return np.where(b < 0, inverse, np.power(a, np.maximum(b, 0))).astype(np.asarray(b).dtype)
 
 
 def _scalar_power(x: Array, exponent: float) -> Any:
@@ -171,16 +177,21 @@ def abs(x: Array) -> Any:
     return np.abs(x)
 
 
-@op("y = sign(x)", x=lambda g: g * 0.0)
+def zeros(g: Any) -> Any:
+    """分段常数的函数的梯度：形状同 ``g``，处处为 0（``g`` 里有无穷大也一样）。"""
+    return masked_fill(g, True, value=0.0)
+
+
+@op("y = sign(x)", x=lambda g: zeros(g))
 def sign(x: Array) -> Any:
-    """``y = sign(x)``；处处导数为 0。"""
-    return np.sign(x)
+    """``y = sign(x)``；处处导数为 0，NaN 的符号是 0。"""
+    return np.subtract(np.greater(x, 0), np.less(x, 0), dtype=np.asarray(x).dtype)
 
 
 @op(
     "y = max(a, b)",
-    a=lambda g, a, b: g * _share(a > b, a == b),
-    b=lambda g, a, b: g * _share(b > a, a == b),
+    a=lambda g, a, b: g * _share(a < b, a == b),
+    b=lambda g, a, b: g * _share(b < a, a == b),
 )
 def maximum(a: Array, b: Array) -> Any:
     """``y = max(a, b)``；相等时两边各得一半梯度，与 torch 一致。"""
@@ -189,17 +200,37 @@ def maximum(a: Array, b: Array) -> Any:
 
 @op(
     "y = min(a, b)",
-    a=lambda g, a, b: g * _share(a < b, a == b),
-    b=lambda g, a, b: g * _share(b < a, a == b),
+    a=lambda g, a, b: g * _share(a > b, a == b),
+    b=lambda g, a, b: g * _share(b > a, a == b),
 )
 def minimum(a: Array, b: Array) -> Any:
     """``y = min(a, b)``；相等时两边各得一半梯度。"""
     return np.minimum(a, b)
 
 
-def _share(wins: Any, ties: Any) -> Any:
-    """胜者得 1，平局得 1/2。"""
-    return where(wins, 1.0, where(ties, 0.5, 0.0))
+def _share(loses: Any, ties: Any) -> Any:
+    """输者得 0，平局得 1/2，胜者得 1；与 NaN 相比谁也不输。"""
+    return where(loses, 0.0, where(ties, 0.5, 1.0))
+
+
+@op(
+    "y = max(a, b)（不理 NaN）",
+    a=lambda g, a, b: masked_fill(g, ~((a >= b) | (b != b)), value=0.0),
+    b=lambda g, a, b: masked_fill(g, (a >= b) | (b != b), value=0.0),
+)
+def fmax(a: Array, b: Array) -> Any:
+    """``y = max(a, b)``，一边是 NaN 就取另一边；相等时梯度归 ``a``。"""
+    return np.fmax(a, b)
+
+
+@op(
+    "y = min(a, b)（不理 NaN）",
+    a=lambda g, a, b: masked_fill(g, ~((a <= b) | (b != b)), value=0.0),
+    b=lambda g, a, b: masked_fill(g, (a <= b) | (b != b), value=0.0),
+)
+def fmin(a: Array, b: Array) -> Any:
+    """``y = min(a, b)``，一边是 NaN 就取另一边；相等时梯度归 ``a``。"""
+    return np.fmin(a, b)
 
 
 @op("y = c ? a : b", a=lambda g, cond: where(cond, g, 0.0), b=lambda g, cond: where(cond, 0.0, g))
@@ -220,11 +251,40 @@ def clamp(x: Array, *, min: float | None = None, max: float | None = None) -> An
     return np.clip(x, min, max)
 
 
-def _outside(x: Any, low: float | None, high: float | None) -> Any:
+@op(
+    "y = min(max(x, lo), hi)",
+    x=lambda g, x, low, high: masked_fill(g, _outside(x, low, high), value=0.0),
+    low=lambda g, x, low, high: where((x < low) if high is None else (x < low) & (low < high), g, 0.0),
+    high=lambda g, x, low, high: where((x > high) if low is None else (x > high) | (high < low), g, 0.0),
+)
+def clamp_between(x: Array, low: Array | None, high: Array | None) -> Any:
+    """``y = clip(x, low, high)``，两端是数组，也可求导；``low > high`` 时取 ``high``。"""
+    y = x if low is None else np.maximum(x, low)
+    return y if high is None else np.minimum(y, high)
+
+
+def _outside(x: Any, low: Any, high: Any) -> Any:
     """落在区间之外的位置；NaN 也算在外，与 torch 一致。"""
     if low is None:
         return ~(x <= high)
     return ~(x >= low) if high is None else ~((x >= low) & (x <= high))
+
+
+@op(
+    "y = a + w (b - a)",
+    a=lambda g, weight: g * (1 - weight),
+    b=lambda g, weight: g * weight,
+    weight=lambda g, a, b: g * (b - a),
+)
+def lerp(a: Array, b: Array, weight: Array) -> Any:
+    """线性插值；从近的一端出发，``w = 0`` 与 ``w = 1`` 时恰好是两端。"""
+    return np.where(np.abs(weight) < 0.5, a + weight * (b - a), b - (b - a) * (1 - weight))
+
+
+@op("y = c", x=lambda g: zeros(g), value=lambda g: g)
+def fill(x: Array, value: Array) -> Any:
+    """形状与 dtype 同 ``x``，处处是 ``value``。"""
+    return np.full_like(x, value)
 
 
 @op("y = x", x=lambda g: g)

@@ -1,6 +1,6 @@
-"""交叉熵：softmax 与负对数似然合成一个算子。
+"""交叉熵：softmax 与负对数似然合成一个算子；以及概率上的二元交叉熵。
 
-流入 logits 与目标下标，流出损失。算子到此为止；下一站：``tinygrad_llm/autograd/``。
+流入 logits（或概率）与目标，流出损失。算子到此为止；下一站：``tinygrad_llm/autograd/``。
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.ops.blocks import row_blocks
-from tinygrad_llm.ops.elementwise import where
+from tinygrad_llm.ops.elementwise import clamp, log, where
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import logsumexp, sum
 from tinygrad_llm.ops.shape import gather, reshape
@@ -81,3 +81,18 @@ def cross_entropy(logits: Array, target: Array, *, ignore_index: int, reduction:
         return loss, lse
     total = np.add.reduce(loss, dtype=np.float64)
     return np.asarray(total * _reduction_weight(reduction, int(valid.sum())), dtype=logits.dtype), lse
+
+
+_TINY = float(np.float32(1e-12))
+"""torch 的这个常数是单精度的，float64 也不例外。"""
+
+
+@op(
+    "ℓ = -(t ln x + (1 - t) ln(1 - x))",
+    x=lambda g, x, target: g * (x - target) / clamp((1 - x) * x, min=_TINY),
+    target=lambda g, x: g * (log(1 - x) - log(x)),
+)
+def binary_cross_entropy(x: Array, target: Array) -> Any:
+    """概率 ``x`` 与目标的二元交叉熵；对数截断在 -100，``x`` 为 0 或 1 时仍有限。"""
+    with np.errstate(divide="ignore"):
+        return (target - 1) * np.maximum(np.log1p(-x), -100) - target * np.maximum(np.log(x), -100)

@@ -83,8 +83,8 @@ class Op:
     """
 
     __slots__ = (
-        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_view", "joint", "keeps", "name", "plans",
-        "variadic", "vjps",
+        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_view", "joint", "keeps", "name",
+        "plans", "variadic", "vjps",
     )  # fmt: skip
 
     def __init__(
@@ -125,7 +125,8 @@ class Op:
         """查出（并缓存）一种求导需求对应的执行方式。
 
         Args:
-            wanted: 各位置参数是否来自需要梯度的 Tensor；引擎用位表示：第 i 位为 1 即第 i 个需要，最高位是哨兵，标出个数。
+            wanted: 各位置参数是否来自需要梯度的 Tensor；引擎用位表示：
+                第 i 位为 1 即第 i 个需要，最高位是哨兵，标出个数。
 
         Returns:
             执行方式；没有任何可求导的输入需要梯度时为 ``None``。
@@ -133,8 +134,9 @@ class Op:
         try:
             return self.plans[wanted]
         except KeyError:
-            flags = wanted
-            if isinstance(wanted, int):
+            if isinstance(wanted, tuple):
+                flags = wanted
+            else:
                 flags = tuple(bool(wanted >> i & 1) for i in range(wanted.bit_length() - 1))
             plan = self.plans[wanted] = self._make_plan(flags)
             return plan

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_llm.ops.op import Array, Op, op
 
@@ -31,17 +32,54 @@ def _inverse(dims: Shape) -> Shape:
 @op("y = xᵀ（按 dims 换轴）", is_view=True, x=lambda g, dims: permute(g, dims=_inverse(dims)))
 def permute(x: Array, *, dims: Shape) -> Any:
     """按 ``dims`` 重排各轴；反向用逆排列。"""
-    return np.transpose(x, dims)
+    return x.transpose(dims)
+
+
+@op("y = x（按 order 由外到内排布的拷贝）", x=lambda g: g)
+def copied(x: Array, *, order: Shape) -> Any:
+    """``x`` 的一份拷贝：值与形状不变，内存里各轴由外到内依次是 ``order``。"""
+    return np.array(x.transpose(order), order="C").transpose(_inverse(order))
 
 
 @op("y = x（广播）", is_view=True, x=lambda g: g)
 def expand(x: Array, *, shape: Shape) -> Any:
-    """广播成 ``shape``；反向对被广播的轴求和，由引擎完成。"""
-    if type(x) is np.ndarray and x.ndim == 0:  # 求和的反向最常走这里；``broadcast_to`` 慢几微秒
-        y: Any = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+    """广播成 ``shape``；反向对被广播的轴求和，由引擎完成。
+
+    Raises:
+        ValueError: 轴数变少，或长度不是 1 的轴要变长。
+    """
+    if type(x) is np.ndarray and x.ndim == 0:  # 求和的反向最常走这里
+        y: Array = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
         y.flags.writeable = False
         return y
-    return np.broadcast_to(x, shape)
+    x = np.asarray(x)
+    strides = _expanded_strides(x.shape, x.strides, shape, x.itemsize)
+    if x.flags.c_contiguous:
+        y = np.ndarray(shape, x.dtype, x, 0, strides)  # 比 broadcast_to 快几倍
+    else:
+        y = as_strided(x, shape, strides)
+    if 0 in strides or not x.flags.writeable:
+        y.flags.writeable = False  # 一次写会改许多元素
+    return y
+
+
+def _expanded_strides(have: Shape, steps: Shape, wanted: Shape, step: int) -> list[int]:
+    """广播之后的步长：变长的轴为 0，前面新添的长度为 1 的轴照连续排布算。"""
+    pad = len(wanted) - len(have)
+    if pad < 0:
+        raise ValueError(f"cannot be expanded to fewer dimensions {wanted}")
+    strides = [0] * len(wanted)
+    for i in range(len(wanted) - 1, -1, -1):
+        n = have[i - pad] if i >= pad else 1
+        if n == wanted[i]:
+            step = steps[i - pad] if i >= pad else step
+        elif n == 1:
+            step = 0
+        else:
+            raise ValueError(f"size {n} of dimension {i - pad} cannot be expanded to {wanted[i]}")
+        strides[i] = step
+        step *= wanted[i]
+    return strides
 
 
 @op("y = x[key]", x=lambda g, shapes, key: scatter_index(g, shape=shapes[0], key=key))
@@ -83,7 +121,8 @@ def index_put(x: Array, v: Array, *, key: Any) -> Any:
     return y
 
 
-def _along(index_array: Array, dim: int) -> tuple[Any, ...]:
+def along(index_array: Array, dim: int) -> tuple[Any, ...]:
+    """沿 ``dim`` 的下标补成各轴都有的下标。"""
     key: list[Any] = list(np.ogrid[tuple(slice(0, n) for n in index_array.shape)])
     key[dim] = index_array
     return tuple(key)
@@ -92,14 +131,14 @@ def _along(index_array: Array, dim: int) -> tuple[Any, ...]:
 @op("y = x[index]（沿 dim）", x=lambda g, index, shapes, dim: scatter_add_zeros(g, index, dim=dim, shape=shapes[0]))
 def gather(x: Array, index: Array, *, dim: int) -> Any:
     """沿 ``dim`` 按下标取值（``torch.gather``）。"""
-    return x[_along(index, dim)]
+    return x[along(index, dim)]
 
 
 @op("y[index] += g（沿 dim）", g_in=lambda g, index, dim: gather(g, index, dim=dim))
 def scatter_add_zeros(g_in: Array, index: Array, *, dim: int, shape: Shape) -> Any:
     """``gather`` 的反向：零数组上沿 ``dim`` 按下标累加。"""
     y = np.zeros(shape, dtype=np.asarray(g_in).dtype)
-    np.add.at(y, _along(index, dim), g_in)
+    np.add.at(y, along(index, dim), g_in)
     return y
 
 
@@ -146,6 +185,12 @@ def cat(*tensors: Array, dim: int) -> Any:
 def flip(x: Array, *, dim: Shape) -> Any:
     """沿 ``dim`` 反序。"""
     return np.array(np.flip(x, axis=dim), order="C")
+
+
+@op("y = x（循环移位）", x=lambda g, shifts, dim: roll(g, shifts=tuple(-n for n in shifts), dim=dim))
+def roll(x: Array, *, shifts: Shape, dim: Shape) -> Any:
+    """沿 ``dim`` 各轴循环移位 ``shifts``。"""
+    return np.roll(x, shifts, dim)
 
 
 @op("y = 下三角(x)", x=lambda g, diagonal: tril(g, diagonal=diagonal))

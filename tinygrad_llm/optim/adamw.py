@@ -20,12 +20,23 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.ops.op import Array
-from tinygrad_llm.optim.optimizer import Optimizer, blocks, require, zeros_like
+from tinygrad_llm.optim.arrays import (
+    advance,
+    blocks,
+    require,
+    require_betas,
+    require_one_kind,
+    require_rate,
+    scalar,
+    start,
+    zeros_like,
+)
+from tinygrad_llm.optim.optimizer import Optimizer
 from tinygrad_llm.tensor import Tensor
 
 
-class AdamW(Optimizer):
-    """AdamW。
+class Adam(Optimizer):
+    """Adam：权重衰减加在梯度上（L2 正则），缺省不衰减。
 
     Args:
         params: 参数或参数组。
@@ -33,51 +44,67 @@ class AdamW(Optimizer):
         betas: 两个矩的衰减率 ``(β₁, β₂)``。
         eps: 分母里的小数 ε。
         weight_decay: 衰减系数 λ。
-        maximize: 是否求最大。
+        amsgrad: 分母用二阶矩至今的最大值。
         foreach: 与 torch 同名；这里只有一种实现。
+        maximize: 是否求最大。
+        capturable: 与 torch 同名；为真时不能 ``step``。
+        differentiable: 与 torch 同名；为真时不能 ``step``。
         fused: 与 torch 同名；这里总是分块融合的。
+        decoupled_weight_decay: 权重衰减不经过矩估计，就是 AdamW。
 
     Raises:
         ValueError: 超参数不合法。
+        RuntimeError: 几种执行方式互相矛盾。
     """
-
-    decoupled = True
 
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
-        weight_decay: float = 1e-2,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
         *,
-        maximize: bool = False,
         foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
     ) -> None:
-        require(lr >= 0, "learning rate", lr)
+        if isinstance(lr, Tensor) and foreach and not capturable:
+            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+        require_rate(lr)
         require(eps >= 0, "epsilon value", eps)
-        require(0 <= betas[0] < 1, "beta parameter at index 0", betas[0])
-        require(0 <= betas[1] < 1, "beta parameter at index 1", betas[1])
+        require_betas(betas)
         require(weight_decay >= 0, "weight_decay value", weight_decay)
-        super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        )
+        if {isinstance(beta, float) for beta in betas} != {True} and not all(isinstance(b, Tensor) for b in betas):
+            raise ValueError("betas must be either both floats or both Tensors")
+        defaults = {
+            "lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay,
+            "amsgrad": amsgrad, "maximize": maximize, "foreach": foreach, "capturable": capturable,
+            "differentiable": differentiable, "fused": fused, "decoupled_weight_decay": decoupled_weight_decay,
+        }  # fmt: skip
+        super().__init__(params, defaults)
+        require_one_kind(fused, foreach, differentiable)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # 较早的存档里没有这两项
+            group.setdefault("amsgrad", False)
+            group.setdefault("decoupled_weight_decay", isinstance(self, AdamW))
 
     def update(self, theta: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """一个参数的一步更新。"""
-        if not state:
-            state.update(
-                step=Tensor.wrap(np.zeros((), np.float32)), exp_avg=zeros_like(theta), exp_avg_sq=zeros_like(theta)
-            )
-        state["step"].array += 1
-        t, lr, decay, eps = int(state["step"].array), float(group["lr"]), group["weight_decay"], group["eps"]
-        beta1, beta2 = group["betas"]
+        start(state, theta, "exp_avg", "exp_avg_sq")
+        tops = _tops(state, theta) if group["amsgrad"] else ()
+        t, lr, decay, eps = advance(state), scalar(group["lr"]), group["weight_decay"], group["eps"]
+        beta1, beta2 = map(scalar, group["betas"])
         step_size, root = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
-        sign = -1.0 if group["maximize"] else 1.0
-        for x, g, m, v in blocks(theta, grad, state["exp_avg"].array, state["exp_avg_sq"].array):
-            g = g * sign if sign < 0 else g
-            if decay and self.decoupled:
+        decoupled = group["decoupled_weight_decay"]
+        for x, g, m, v, *top in blocks(theta, grad, state["exp_avg"].array, state["exp_avg_sq"].array, *tops):
+            if decay and decoupled:
                 x *= 1 - lr * decay
             elif decay:
                 g = g + x * decay
@@ -88,6 +115,8 @@ class AdamW(Optimizer):
             work *= 1 - beta2
             v *= beta2
             v += work
+            if top:
+                v = np.maximum(top[0], v, out=top[0])
             np.sqrt(v, out=work)
             work /= root
             work += eps
@@ -96,32 +125,46 @@ class AdamW(Optimizer):
             x -= work
 
 
-class Adam(AdamW):
-    """Adam：权重衰减加在梯度上（L2 正则），缺省不衰减。
+class AdamW(Adam):
+    """AdamW：解耦的权重衰减。
 
     Args:
         params: 参数或参数组。
         lr: 学习率。
-        betas: 两个矩的衰减率。
-        eps: 分母里的小数。
-        weight_decay: L2 系数。
+        betas: 两个矩的衰减率 ``(β₁, β₂)``。
+        eps: 分母里的小数 ε。
+        weight_decay: 衰减系数 λ。
+        amsgrad: 分母用二阶矩至今的最大值。
         maximize: 是否求最大。
         foreach: 与 torch 同名；这里只有一种实现。
+        capturable: 与 torch 同名；为真时不能 ``step``。
+        differentiable: 与 torch 同名；为真时不能 ``step``。
         fused: 与 torch 同名；这里总是分块融合的。
     """
-
-    decoupled = False
 
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
         *,
         maximize: bool = False,
         foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize, foreach=foreach, fused=fused)
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, foreach=foreach, maximize=maximize, capturable=capturable,
+            differentiable=differentiable, fused=fused, decoupled_weight_decay=True,
+        )  # fmt: skip
+
+
+def _tops(state: dict[str, Any], theta: Array) -> tuple[Array]:
+    """二阶矩至今的最大值。"""
+    if "max_exp_avg_sq" not in state:
+        state["max_exp_avg_sq"] = zeros_like(theta)
+    return (state["max_exp_avg_sq"].array,)

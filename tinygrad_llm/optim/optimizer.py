@@ -1,37 +1,66 @@
-"""优化器的公共部分：参数组、状态、存取。
+"""优化器的公共部分：参数组、状态、存取与钩子。
 
 流入：参数与超参数；流出：``step`` 与 ``state_dict``。下一站：``adamw.py``。
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+import copy
+import functools
+import warnings
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.autograd import no_grad, set_grad_enabled
-from tinygrad_llm.nn.module import clear_grad
+from tinygrad_llm.autograd import enable_grad, no_grad
+from tinygrad_llm.nn.module_tree import clear_grad
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
+from tinygrad_llm.utils.hooks import HookTable, RemovableHandle, register
 
-BLOCK = 1 << 16
-"""一块的元素数：更新公式的十来步逐元素运算在缓存里做完一块再做下一块。"""
+STEP_PRE: HookTable = OrderedDict()
+STEP_POST: HookTable = OrderedDict()
+"""对所有优化器生效的钩子：``step`` 之前与之后。"""
+
+_TABLES = (
+    "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks", "_optimizer_state_dict_pre_hooks",
+    "_optimizer_state_dict_post_hooks", "_optimizer_load_state_dict_pre_hooks",
+    "_optimizer_load_state_dict_post_hooks",
+)  # fmt: skip
+
+required: Any = object()
+"""写在 ``defaults`` 里，表示这个超参数没有缺省值，每组都要给。"""
 
 
-def blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """把若干同形状的连续数组摊平，一块一块地并排取出（视图）。"""
-    flats = [a.reshape(-1) for a in arrays]
-    for start in range(0, flats[0].size, BLOCK):
-        yield tuple(flat[start : start + BLOCK] for flat in flats)
+def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """``step`` 的装饰器：前后各叫一遍钩子。"""
+
+    @functools.wraps(step)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = (self, *args)
+        for hook in [*STEP_PRE.values(), *self._optimizer_step_pre_hooks.values()]:
+            changed = hook(self, given, kwargs)
+            if changed is not None:
+                if not (isinstance(changed, tuple) and len(changed) == 2):
+                    raise RuntimeError(
+                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got {changed}."
+                    )
+                given, kwargs = changed
+        result = step(*given, **kwargs)
+        for hook in [*self._optimizer_step_post_hooks.values(), *STEP_POST.values()]:
+            hook(self, given, kwargs)
+        return result
+
+    return run
 
 
 class Optimizer:
-    """优化器基类。
+    """优化器基类：子类写 ``update``（一个参数的公式），或改写整个 ``step``。
 
     Args:
-        params: 参数，或参数组（含 ``"params"`` 的字典，可覆盖任一超参数）。
+        params: 参数、带名字的参数，或参数组（含 ``"params"`` 的字典，可覆盖任一超参数）。
         defaults: 超参数的缺省值。
 
     Attributes:
@@ -43,9 +72,26 @@ class Optimizer:
         TypeError: 参数不是 Tensor。
     """
 
+    _optimizer_step_pre_hooks: HookTable
+    _optimizer_step_post_hooks: HookTable
+    _optimizer_state_dict_pre_hooks: HookTable
+    _optimizer_state_dict_post_hooks: HookTable
+    _optimizer_load_state_dict_pre_hooks: HookTable
+    _optimizer_load_state_dict_post_hooks: HookTable
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "step" in vars(cls):
+            cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
+
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         self.defaults = defaults
-        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.__dict__.update({name: OrderedDict() for name in _TABLES})
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, got Tensor"
+            )
+        self.state: defaultdict[Any, Any] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
         given = list(params)
         if not given:
@@ -53,18 +99,50 @@ class Optimizer:
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: OrderedDict() for name in _TABLES if name not in self.__dict__})
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {key}: {group[key]}" for key in sorted(group) if key != "params"] + [""]
+        return "\n".join(lines) + ")"
+
+    # ---- 参数组
+
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """再加一个参数组。"""
-        members = param_group["params"]
-        group = {**self.defaults, **param_group, "params": [members] if isinstance(members, Tensor) else list(members)}
-        for p in group["params"]:
+        """再加一个参数组。
+
+        Raises:
+            TypeError: 不是字典，参数装在集合里，或参数不是 Tensor。
+            ValueError: 参数不是叶子、已在别的组里、缺了必需的超参数，或名字只给了一部分。
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        _unpack_names(param_group)
+        for p in param_group["params"]:
             if not isinstance(p, Tensor):
                 raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
-            if not p.is_leaf:
+            if not (self.defaults.get("differentiable") or p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
-            if any(p is q for other in self.param_groups for q in other["params"]):
+        for name, default in self.defaults.items():
+            if default is required and name not in param_group:
+                raise ValueError(f"parameter group didn't specify a value of required optimization parameter {name}")
+            param_group.setdefault(name, default)
+        fresh = {id(p) for p in param_group["params"]}
+        if len(fresh) != len(param_group["params"]):
+            warnings.warn("optimizer contains a parameter group with duplicate parameters", stacklevel=3)
+        for group in self.param_groups:
+            if ("param_names" in param_group) != ("param_names" in group):
+                raise ValueError("all optimizer param groups should be with/without names")
+            if any(id(p) in fresh for p in group["params"]):
                 raise ValueError("some parameters appear in more than one parameter group")
-        self.param_groups.append(group)
+        self.param_groups.append(param_group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """清掉全部参数的梯度。"""
@@ -72,6 +150,9 @@ class Optimizer:
             for p in group["params"]:
                 clear_grad(p, set_to_none)
 
+    # ---- 一步
+
+    @_with_hooks
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """用现有梯度更新一步。
 
@@ -80,13 +161,18 @@ class Optimizer:
 
         Returns:
             ``closure`` 的返回值。
+
+        Raises:
+            AssertionError: ``capturable=True``：CPU 上没有可捕获的图。
+            RuntimeError: ``differentiable=True``：更新是就地的，不能再求导。
         """
         loss = None
         if closure is not None:
-            with set_grad_enabled(True):
+            with enable_grad():
                 loss = closure()
-        with no_grad():
+        with no_grad(), np.errstate(all="ignore"):
             for group in self.param_groups:
+                _refuse(type(self).__name__, group)
                 for p in group["params"]:
                     if p.grad is not None:
                         self._update_one(p, p.grad.array, group)
@@ -95,47 +181,133 @@ class Optimizer:
     def _update_one(self, p: Tensor, grad: Array, group: dict[str, Any]) -> None:
         """在连续的内存上更新；参数本身不连续（例如转置来的）时，算完再写回。"""
         theta = np.asarray(p.array, order="C")
-        self.update(theta, np.asarray(grad, order="C"), self.state[p], group)
+        grad = np.asarray(grad, order="C")
+        state = self.state.get(p, {})
+        self.update(theta, -grad if group.get("maximize") else grad, state, group)
+        if state:
+            self.state[p] = state
         if theta is not p.array:
             p.array[...] = theta
         p.touch()
 
     def update(self, theta: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
-        """就地更新一个参数的数值；由子类实现。"""
+        """就地更新一个参数的数值；由子类实现。求最大时 ``grad`` 已经变了号。"""
         raise NotImplementedError
+
+    # ---- 存取
 
     def state_dict(self) -> dict[str, Any]:
         """状态与超参数；参数以序号代替，与 torch 的格式相同。"""
-        order = {id(p): i for i, p in enumerate(self._all())}
-        groups = [{**g, "params": [order[id(p)] for p in g["params"]]} for g in self.param_groups]
-        return {"state": {order[id(p)]: s for p, s in self.state.items()}, "param_groups": groups}
+        for hook in self._optimizer_state_dict_pre_hooks.values():
+            hook(self)
+        order: dict[int, int] = {}
+        for i, p in enumerate(self._all()):
+            order.setdefault(id(p), i)
+        groups = []
+        for group in self.param_groups:
+            packed = {k: v for k, v in group.items() if k != "params"}
+            groups.append({**packed, "params": [order[id(p)] for p in group["params"]]})
+        state = {order[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items()}
+        result = {"state": state, "param_groups": groups}
+        for hook in self._optimizer_state_dict_post_hooks.values():
+            changed = hook(self, result)
+            result = result if changed is None else changed
+        return result
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """装入 ``state_dict`` 的结果。
+        """装入 ``state_dict`` 的结果（复制一份）；浮点的状态换成参数的 dtype。
 
         Raises:
             ValueError: 参数组的个数或大小不同。
         """
-        groups = state_dict["param_groups"]
+        given = dict(state_dict)
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = hook(self, given)
+            given = given if changed is None else changed
+        groups = copy.deepcopy(given["param_groups"])
+        if len(groups) != len(self.param_groups):
+            raise ValueError("loaded state dict has a different number of parameter groups")
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
-            raise ValueError("loaded state dict has a different number of parameter groups or parameters")
-        for own, given in zip(self.param_groups, groups, strict=True):
-            own.update({k: v for k, v in given.items() if k != "params"})
-        params = self._all()
-        self.state.clear()
-        for i, state in state_dict["state"].items():
-            self.state[params[int(i)]] = {k: v.clone() if isinstance(v, Tensor) else v for k, v in state.items()}
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
+        owner = dict(zip((i for g in groups for i in g["params"]), self._all(), strict=True))
+        state: defaultdict[Any, Any] = defaultdict(dict)
+        for key, value in given["state"].items():
+            state[owner.get(key, key)] = _copied(owner[key], value) if key in owner else value
+        for own, group in zip(self.param_groups, groups, strict=True):
+            names = {"param_names": own["param_names"]} if "param_names" in own else {}
+            group.update({**names, **group, "params": own["params"]})
+        self.__setstate__({"state": state, "param_groups": groups})
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
 
     def _all(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
+    # ---- 钩子
 
-def zeros_like(theta: Array) -> Tensor:
-    """与参数同形状的零状态。"""
-    return Tensor.wrap(np.zeros(theta.shape, theta.dtype))
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """``step`` 之前调用 ``hook(optimizer, args, kwargs)``；要替换参数就返回 ``(args, kwargs)``。"""
+        return register(self._optimizer_step_pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """``step`` 之后调用 ``hook(optimizer, args, kwargs)``。"""
+        return register(self._optimizer_step_post_hooks, hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """存之前调用 ``hook(optimizer)``。"""
+        return register(self._optimizer_state_dict_pre_hooks, hook, prepend=prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """存之后调用 ``hook(optimizer, state_dict)``；可就地改，也可返回新的字典。"""
+        return register(self._optimizer_state_dict_post_hooks, hook, prepend=prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """装之前调用 ``hook(optimizer, state_dict)``；可就地改，也可返回新的字典。"""
+        return register(self._optimizer_load_state_dict_pre_hooks, hook, prepend=prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
+        """装之后调用 ``hook(optimizer)``。"""
+        return register(self._optimizer_load_state_dict_post_hooks, hook, prepend=prepend)
 
 
-def require(condition: bool, name: str, value: Any) -> None:
-    """超参数不合法时报错。"""
-    if not condition:
-        raise ValueError(f"Invalid {name}: {value}")
+def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """任何优化器 ``step`` 之前调用 ``hook(optimizer, args, kwargs)``。"""
+    return register(STEP_PRE, hook)
+
+
+def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """任何优化器 ``step`` 之后调用 ``hook(optimizer, args, kwargs)``。"""
+    return register(STEP_POST, hook)
+
+
+def _unpack_names(group: dict[str, Any]) -> None:
+    """把 ``params`` 变成列表；给的是「名字、参数」时把名字另存一列。"""
+    members = group["params"]
+    if isinstance(members, set):
+        raise TypeError("optimizer parameters need to be organized in ordered collections, please use a list")
+    members = [members] if isinstance(members, Tensor) else list(members)
+    names = [m[0] for m in members if isinstance(m, tuple)]
+    if names and len(names) != len(members):
+        raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+    group["params"] = [m[1] if isinstance(m, tuple) else m for m in members]
+    if names:
+        group["param_names"] = names
+
+
+def _refuse(name: str, group: dict[str, Any]) -> None:
+    if group.get("capturable"):
+        raise AssertionError(f"{name}: capturable=True needs params on a GPU; tinygrad_llm runs on the CPU only")
+    if group.get("differentiable"):
+        raise RuntimeError(f"{name}: differentiable=True is not offered, params are updated in place; use torch_llm")
+
+
+def _copied(p: Tensor, value: Any, key: Any = None) -> Any:
+    """一份状态的拷贝；``step`` 之外的浮点 Tensor 换成参数的 dtype。"""
+    if isinstance(value, Tensor):
+        cast = key != "step" and p.is_floating_point()
+        return value.to(p.dtype, copy=True) if cast else value.detach().clone()
+    if isinstance(value, dict):
+        return {k: _copied(p, v, k) for k, v in value.items()}
+    return type(value)(_copied(p, v) for v in value) if isinstance(value, (list, tuple)) else value

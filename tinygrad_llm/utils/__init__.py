@@ -1,5 +1,8 @@
 """与 ``torch.utils`` 同名的小工具。"""
 
+from tinygrad_llm.absent import attributes
 from tinygrad_llm.utils import data
+
+__getattr__ = attributes(__name__, ("tensorboard",))
 
 __all__ = ["data"]

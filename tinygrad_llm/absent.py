@@ -1,0 +1,124 @@
+"""模块级的 ``__getattr__``：用到才加载的名字，以及没有的名字该怎么报错。
+
+流入：模块名与被取的属性名；流出：懒加载的值，或一条说出「用什么代替」的 ``AttributeError``。
+``hasattr`` 对没有的名字仍是 ``False``，照着它选路的代码不受影响。
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+_COMPLEX = "there are no complex dtypes here; use pairs of real tensors, NumPy on x.numpy(), or torch_llm"
+_SPARSE = "tensors are dense here; use index_add_, scatter_add or gather"
+_QUANTIZED = "there are no quantized dtypes here; use int8 tensors and a float scale"
+_GRAPH = "there is no graph compiler or tracer here; run the function itself, or compile it in torch_llm"
+_FUNCTIONAL = "use autograd.grad with create_graph=True, one call per vector, or batch by broadcasting"
+_PICKLE = "tinygrad_llm never unpickles; save tensors and plain containers with tinygrad_llm.save"
+_GPU = "there is no GPU here: guard the call with is_available(), or use torch_llm"
+
+_HINTS: dict[str, str] = {
+    "Event": _GPU,
+    "Stream": _GPU,
+    "autograd.functional": _FUNCTIONAL,
+    "autograd.forward_ad": "reverse mode only; a jvp is two calls of autograd.grad with create_graph=True",
+    "autograd.profiler": "use cProfile or time.perf_counter; operations run at once, there is nothing to synchronize",
+    "autograd.detect_anomaly": "check gradients with gradcheck, or with a hook that tests isfinite",
+    "cfloat": _COMPLEX,
+    "cdouble": _COMPLEX,
+    "chalf": _COMPLEX,
+    "complex": _COMPLEX,
+    "complex32": _COMPLEX,
+    "complex64": _COMPLEX,
+    "complex128": _COMPLEX,
+    "cuda": _GPU,
+    "export": _GRAPH,
+    "fft": _COMPLEX,
+    "func": _FUNCTIONAL,
+    "functorch": _FUNCTIONAL,
+    "fx": _GRAPH,
+    "hub": "download weights as a .safetensors file and read it with tinygrad_llm.load",
+    "istft": _COMPLEX,
+    "jit.load": _PICKLE,
+    "jit.save": _PICKLE,
+    "jit.trace": _GRAPH,
+    "jit.trace_module": _GRAPH,
+    "mps": _GPU,
+    "multiprocessing": "one process only; use the multiprocessing module of Python with NumPy arrays, or torch_llm",
+    "nn.quantized": _QUANTIZED,
+    "onnx": "save the state_dict with tinygrad_llm.save, load it in PyTorch and export there",
+    "optim.SparseAdam": _SPARSE,
+    "package": _PICKLE,
+    "polar": _COMPLEX,
+    "profiler": "use cProfile or time.perf_counter; operations run at once, there is nothing to synchronize",
+    "qint8": _QUANTIZED,
+    "quantization": _QUANTIZED,
+    "ao": _QUANTIZED,
+    "quantize_per_tensor": _QUANTIZED,
+    "quint8": _QUANTIZED,
+    "sparse": _SPARSE,
+    "stft": _COMPLEX,
+    "utils.cpp_extension": "write an operator with autograd.Function; the forward may call any NumPy code",
+    "view_as_complex": _COMPLEX,
+    "view_as_real": _COMPLEX,
+    "vmap": _FUNCTIONAL,
+    "xpu": _GPU,
+    "_dynamo": _GRAPH,
+    "_inductor": _GRAPH,
+}
+_DEFAULT = "if PyTorch has it, run it in torch_llm; the API page lists the names offered here"
+
+
+def attributes(
+    module: str, namespaces: Iterable[str] = (), names: Mapping[str, str] | None = None
+) -> Callable[[str], Any]:
+    """造一个模块级的 ``__getattr__``。
+
+    Args:
+        module: 模块的点分名，即 ``__name__``。
+        namespaces: 第一次取用时才导入的子模块。
+        names: 第一次取用时才导入的名字，到它所在的子模块。
+
+    Returns:
+        供模块赋给 ``__getattr__`` 的函数；没有的名字抛出 ``AttributeError``，消息给出替代的办法。
+    """
+    submodules, homes = frozenset(namespaces), dict(names or {})
+
+    def lookup(name: str) -> Any:
+        if name in submodules:
+            return importlib.import_module(f"{module}.{name}")
+        if name not in homes:
+            raise absent(module, name)
+        value = getattr(importlib.import_module(f"{module}.{homes[name]}"), name)
+        setattr(sys.modules[module], name, value)
+        return value
+
+    return lookup
+
+
+def absent(module: str, name: str) -> AttributeError:
+    """``module`` 里没有 ``name`` 时的错误。
+
+    Args:
+        module: 模块的点分名。
+        name: 被取的属性名；双下划线的名字是解释器在问，不给建议。
+    """
+    full = f"{module}.{name}"
+    text = f"{full} is not offered" if not _is_dunder(name) else f"module {module!r} has no attribute {name!r}"
+    hint = "" if _is_dunder(name) else "; " + _hint(full.partition(".")[2])
+    return AttributeError(text + hint, name=name, obj=sys.modules[module])
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _hint(dotted: str) -> str:
+    """最贴切的建议：先看全名，再看它所在的名字空间。"""
+    while dotted:
+        if dotted in _HINTS:
+            return _HINTS[dotted]
+        dotted = dotted.rpartition(".")[0]
+    return _DEFAULT

@@ -1,0 +1,129 @@
+"""Tensor 的就地换形状与就地散播（名字以 ``_`` 结尾）。
+
+流入：Tensor 与参数；流出：自己。值先由同名的普通方法算出，再写回自己的内存。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.autograd import graph
+from tinygrad_llm.autograd.mode import is_grad_enabled
+
+
+class InPlaceIndexing:
+    """就地散播与就地换形状的方法。"""
+
+    array: Any
+    base: Any
+    base_node: Any
+    node: Any
+    needs_grad: Any
+    touch: Any
+    untracked: Any
+    view_path: Any
+    write: Any
+    refreshed: Any
+    _kept: Any
+
+    def index_add_(self, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
+        """就地的 ``index_add``。"""
+        return self.write(self._kept(source).index_add(dim, index, source, alpha=alpha))
+
+    def index_copy_(self, dim: int, index: Any, source: Any) -> Any:
+        """就地的 ``index_copy``。"""
+        return self.write(self._kept(source).index_copy(dim, index, source))
+
+    def index_fill_(self, dim: int, index: Any, value: Any) -> Any:
+        """就地的 ``index_fill``。"""
+        return self.write(self._kept(value).index_fill(dim, index, value))
+
+    def index_put_(self, indices: Any, values: Any, accumulate: bool = False) -> Any:
+        """就地的 ``index_put``。"""
+        return self.write(self._kept(values).index_put(indices, values, accumulate))
+
+    def index_reduce_(self, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
+        """就地的 ``index_reduce``。"""
+        return self.write(self._kept(source).index_reduce(dim, index, source, reduce, include_self=include_self))
+
+    def put_(self, index: Any, source: Any, accumulate: bool = False) -> Any:
+        """就地的 ``put``。"""
+        return self.write(self._kept(source).put(index, source, accumulate))
+
+    def scatter_(self, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
+        """就地的 ``scatter``。"""
+        return self.write(self._kept(src).scatter(dim, index, src, value=value, reduce=reduce))
+
+    def scatter_add_(self, dim: int, index: Any, src: Any) -> Any:
+        """就地的 ``scatter_add``。"""
+        return self.write(self._kept(src).scatter_add(dim, index, src))
+
+    def scatter_reduce_(self, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
+        """就地的 ``scatter_reduce``。"""
+        return self.write(self._kept(src).scatter_reduce(dim, index, src, reduce, include_self=include_self))
+
+    def masked_scatter_(self, mask: Any, source: Any) -> Any:
+        """就地的 ``masked_scatter``。"""
+        return self.write(self._kept(source).masked_scatter(mask, source))
+
+    def fill_diagonal_(self, fill_value: Any, wrap: bool = False) -> Any:
+        """主对角线写成 ``fill_value``；``wrap`` 让高的矩阵每隔一个方块再来一遍。
+
+        Raises:
+            RuntimeError: 不足二维，或高维而各轴不等长。
+        """
+        shape = self.array.shape
+        if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
+            raise RuntimeError(f"fill_diagonal_: all dimensions must be of equal length, at least 2, got shape {shape}")
+        diagonal = np.zeros(shape, bool)
+        np.fill_diagonal(diagonal, True, wrap=wrap and len(shape) == 2)
+        self[graph.tensor_type.wrap(diagonal)] = fill_value  # type: ignore[index]
+        return self
+
+    def tril_(self, diagonal: int = 0) -> Any:
+        """就地的 ``tril``。"""
+        return self.write(self._kept().tril(diagonal))
+
+    def triu_(self, diagonal: int = 0) -> Any:
+        """就地的 ``triu``。"""
+        return self.write(self._kept().triu(diagonal))
+
+    def squeeze_(self, dim: Any = None) -> Any:
+        """自己去掉长度为 1 的轴。"""
+        return self._become("squeeze", *([] if dim is None else [dim]))
+
+    def unsqueeze_(self, dim: int) -> Any:
+        """自己插入一根长度为 1 的轴。"""
+        return self._become("unsqueeze", dim)
+
+    def transpose_(self, dim0: int, dim1: int) -> Any:
+        """自己交换两根轴。"""
+        return self._become("transpose", dim0, dim1)
+
+    swapaxes_ = swapdims_ = transpose_
+
+    def t_(self) -> Any:
+        """自己转置。"""
+        return self._become("t")
+
+    def as_strided_(self, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
+        """自己换成同一块内存的另一种读法。"""
+        return self._become("as_strided", size, stride, storage_offset)
+
+    def _become(self, name: str, *args: Any) -> Any:
+        """自己变成自己的一个视图：原来的样子留给一个替身，自己从此是它的视图。"""
+        if is_grad_enabled() and self.refreshed().needs_grad and self.node is None:
+            raise RuntimeError(f"a leaf Variable that requires grad is being used in an in-place operation ({name}_)")
+        whole: Any = self if self.base is not None else self._double()
+        view = getattr(whole, name)(*args)
+        self.array, self.node, self.needs_grad = view.array, view.node, view.needs_grad
+        self.base, self.base_node, self.view_path = view.base, view.base_node, view.view_path
+        self.touch()
+        return self
+
+    def _double(self) -> Any:
+        double = graph.tensor_type.wrap(self.array)
+        double.node, double.needs_grad, double.untracked = self.node, self.needs_grad, self.untracked
+        return double

@@ -1,0 +1,49 @@
+"""一个 Python 数按 torch 的规则变成某种元素类型：小数截断，NaN 与放不下的数报错。
+
+流入：数与 NumPy dtype；流出：0 维数组。
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.ops.op import Array
+
+NUMBERS = (bool, int, float, np.generic)
+
+
+def as_element(value: Any, dtype: Any) -> Array:
+    """``value`` 变成 ``dtype`` 的一个元素。
+
+    Raises:
+        RuntimeError: ``dtype`` 放不下它。
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    if dtype.kind == "b":
+        return np.asarray(bool(plain))
+    try:
+        if dtype.kind == "f":
+            return _as_float(plain, dtype)
+        whole = int(plain)
+    except (OverflowError, ValueError):  # NaN、inf 不是整数；太大的整数不是浮点数
+        raise _overflow(plain, dtype) from None
+    high = int(np.iinfo(dtype).max)
+    if not (-high - (dtype.kind == "i")) <= whole <= high:
+        raise _overflow(plain, dtype)
+    return np.asarray(whole).astype(dtype)  # 负数在 uint8 里回绕，与 torch 相同
+
+
+def _as_float(value: Any, dtype: Any) -> Array:
+    number = float(value)
+    with np.errstate(over="ignore"):
+        element = np.asarray(number, dtype=dtype)
+    if math.isfinite(number) and not np.isfinite(element):
+        raise _overflow(value, dtype)
+    return element
+
+
+def _overflow(value: Any, dtype: Any) -> RuntimeError:
+    return RuntimeError(f"value {value} cannot be converted to type {dtype} without overflow")

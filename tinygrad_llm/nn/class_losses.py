@@ -1,0 +1,223 @@
+"""分类的损失：交叉熵与负对数似然。类别轴是第 1 轴（一维输入时是第 0 轴）。
+
+流入：logits（或对数概率）与类别；流出：损失。最常用的写法走融合算子。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.nn.basics import linear
+from tinygrad_llm.nn.losses import reduced
+from tinygrad_llm.ops import loss
+from tinygrad_llm.ops.op import Array
+from tinygrad_llm.tensor import Tensor
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """交叉熵。
+
+    Args:
+        input: logits，``(N, C)``、``(C,)`` 或 ``(N, C, d₁, …)``。
+        target: 整数类别，形状为去掉类别轴之后的形状，等于 ``ignore_index`` 的不计；或者与 ``input`` 同形状的概率。
+        weight: ``(C,)``，各类别的权重。
+        ignore_index: 忽略的类别号。
+        reduction: ``"mean"``、``"sum"`` 或 ``"none"``。
+        label_smoothing: 匀给所有类别的比例。
+
+    Returns:
+        标量；``"none"`` 时是去掉类别轴之后的形状。
+
+    Raises:
+        ValueError: 未知的 ``reduction``，或批大小不等。
+        RuntimeError: 其它的形状或 dtype 不合，或 ``label_smoothing`` 不在 ``[0, 1]``。
+        IndexError: 类别号越界。
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
+    if input.array.shape == target.array.shape and input.ndim:
+        return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    rows, labels, shape = _by_rows("cross_entropy", input, target, weight, ignore_index, reduction)
+    if weight is None and label_smoothing == 0:
+        attrs = {"ignore_index": ignore_index, "reduction": reduction}
+        y: Tensor = apply(loss.cross_entropy, (rows, target.reshape(-1)), attrs)
+        return y.reshape(shape) if reduction == "none" else y
+    log_p = rows.log_softmax(1)
+    hard = _picked(log_p, labels, weight, ignore_index, reduction, shape)
+    if label_smoothing == 0:
+        return hard
+    evened = -(log_p if weight is None else log_p * weight).sum(1).masked_fill(Tensor.wrap(labels == ignore_index), 0.0)
+    share = label_smoothing / rows.array.shape[1]
+    return (1 - label_smoothing) * hard + _settle(evened, labels, weight, ignore_index, reduction, shape) * share  # type: ignore[no-any-return]
+
+
+def _soft_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, label_smoothing: float
+) -> Tensor:
+    """目标是各类别的概率。"""
+    axis = 0 if input.ndim == 1 else 1
+    classes = input.array.shape[axis]
+    if target.array.dtype.kind != "f" or ignore_index >= 0:
+        raise RuntimeError(
+            f"cross_entropy: class probabilities must be floating point, without ignore_index; got {target.dtype}, "
+            f"ignore_index={ignore_index}"
+        )
+    _check_weight("cross_entropy", weight, classes)
+    if label_smoothing:
+        target = target * (1 - label_smoothing) + label_smoothing / classes
+    value = input.log_softmax(axis) * target
+    if weight is not None:
+        value = value * weight.reshape(-1, *[1] * (input.ndim - axis - 1))
+    each = -value.sum(axis)
+    if reduction == "mean" and classes == 0:
+        return each.sum() * float("nan")  # type: ignore[no-any-return]
+    return reduced(each, reduction)
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """负对数似然。
+
+    Args:
+        input: 对数概率，``(N, C)``、``(C,)`` 或 ``(N, C, d₁, …)``。
+        target: 整数类别，形状为去掉类别轴之后的形状；等于 ``ignore_index`` 的不计。
+        weight: ``(C,)``，各类别的权重。
+        ignore_index: 忽略的类别号。
+        reduction: ``"mean"``、``"sum"`` 或 ``"none"``。
+
+    Returns:
+        标量；``"none"`` 时与 ``target`` 同形状。
+
+    Raises:
+        ValueError: 未知的 ``reduction``，零维，或批大小不等。
+        RuntimeError: 其它的形状或 dtype 不合。
+        IndexError: 类别号越界。
+    """
+    rows, labels, shape = _by_rows("nll_loss", input, target, weight, ignore_index, reduction)
+    return _picked(rows, labels, weight, ignore_index, reduction, shape)
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """全连接接交叉熵：``cross_entropy(x Wᵀ + b, target)``。
+
+    Args:
+        input: ``(N, in)`` 或 ``(in,)``。
+        linear_weight: ``(C, in)``，或 ``(C, d₁, …, in)``：每个样本在 ``d₁, …`` 的每处各分一次类。
+        target: 同 ``cross_entropy``。
+        linear_bias: ``linear_weight`` 去掉最后一轴的形状。
+        weight: ``(C,)``，各类别的权重。
+        reduction: ``"mean"``、``"sum"`` 或 ``"none"``。
+        ignore_index: 忽略的类别号，缺省 -100；目标是概率时不能给。
+        label_smoothing: 匀给所有类别的比例。
+
+    Returns:
+        标量；``"none"`` 时是去掉类别轴之后的形状。
+
+    Raises:
+        RuntimeError: 形状不合，或目标是概率却给了 ``ignore_index``。
+        ValueError: 未知的 ``reduction``，或批大小不等。
+        IndexError: 类别号越界。
+    """
+    x, w = input.array.shape, linear_weight.array.shape
+    if len(x) not in (1, 2) or len(w) < 2 or x[-1] != w[-1] or (len(w) > 2 and len(x) == 1):
+        raise RuntimeError(f"linear_cross_entropy: input {x} does not fit linear_weight {w}")
+    if linear_bias is not None and linear_bias.array.shape != w[:-1]:
+        raise RuntimeError(f"linear_cross_entropy: expected linear_bias shape {w[:-1]}, got {linear_bias.array.shape}")
+    wanted = (*x[:-1], *w[:-1])
+    if target.array.shape == wanted and ignore_index is not None:
+        raise RuntimeError("linear_cross_entropy: ignore_index cannot be specified when target contains probabilities")
+    bias = None if linear_bias is None else linear_bias.reshape(-1)
+    logits = linear(input, linear_weight.reshape(-1, w[-1]), bias).reshape(wanted)
+    skip = -100 if ignore_index is None else ignore_index
+    return cross_entropy(
+        logits, target, weight, ignore_index=skip, reduction=reduction, label_smoothing=label_smoothing
+    )
+
+
+def _by_rows(
+    name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> tuple[Tensor, Array, tuple[int, ...]]:
+    """检查，并把类别轴之外的轴并成一根：``(M, C)``、``(M,)`` 与结果的形状。"""
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    if input.ndim == 0:
+        raise ValueError(f"{name}: expected 1 or more dimensions, got a 0-d input")
+    axis = 0 if input.ndim == 1 else 1
+    classes = input.array.shape[axis]
+    expected = tuple(n for i, n in enumerate(input.array.shape) if i != axis)
+    if target.array.shape != expected:
+        other_batch = input.ndim > 1 and target.ndim > 0 and len(target.array) != len(input.array)
+        raise (ValueError if other_batch else RuntimeError)(
+            f"{name}: input {input.array.shape} needs target of shape {expected}, got {target.array.shape}"
+        )
+    _check_weight(name, weight, classes)
+    rows = input.unsqueeze(0) if input.ndim == 1 else input
+    if input.ndim > 2:
+        rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes)
+    labels: Array = target.array.reshape(-1)
+    if labels.dtype.kind not in "iu":
+        raise RuntimeError(f"{name}: target must hold integer class ids, got {target.dtype}")
+    bad = labels[(labels != ignore_index) & ((labels < 0) | (labels >= classes))]
+    if bad.size:
+        raise IndexError(f"Target {int(bad[0])} is out of bounds: there are {classes} classes")
+    return rows, labels, expected
+
+
+def _check_weight(name: str, weight: Tensor | None, classes: int) -> None:
+    if weight is not None and weight.array.shape != (classes,):
+        raise RuntimeError(
+            f"{name}: weight tensor should be defined for all {classes} classes, got {weight.array.shape}"
+        )
+
+
+def _picked(
+    log_p: Tensor, labels: Array, weight: Tensor | None, ignore_index: int, reduction: str, shape: tuple[int, ...]
+) -> Tensor:
+    """取出各行目标类别的对数概率，取负、加权、归约。"""
+    skipped = labels == ignore_index
+    safe = np.where(skipped, 0, labels)
+    if not log_p.array.shape[1]:  # 一个类别也没有：只可能全被忽略
+        each = log_p.sum(1)
+    else:
+        each = -log_p.gather(1, Tensor.wrap(safe[:, None])).squeeze(1)
+    if weight is not None:
+        each = each * weight.array[safe]
+    return _settle(each.masked_fill(Tensor.wrap(skipped), 0.0), labels, weight, ignore_index, reduction, shape)
+
+
+def _settle(
+    each: Tensor, labels: Array, weight: Tensor | None, ignore_index: int, reduction: str, shape: tuple[int, ...]
+) -> Tensor:
+    """归约；均值除以没被忽略的各行的权重之和。"""
+    if reduction != "mean":
+        return reduced(each.reshape(shape), reduction)
+    counted = labels[labels != ignore_index]
+    total: Any = len(counted) if weight is None else weight.array[counted].sum()
+    return each.sum() / float(total)  # type: ignore[no-any-return]

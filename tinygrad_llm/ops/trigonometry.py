@@ -1,0 +1,106 @@
+"""三角函数、双曲函数与它们的反函数：每个一行公式、一行导数。
+
+流入与流出都是数组（或 Tensor）；定义域之外是 NaN，与 torch 一致。``sin``、``cos``、``tanh`` 在 ``elementwise.py``。
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.ops.elementwise import cos, rsqrt, sin, where
+from tinygrad_llm.ops.op import Array, op
+
+_quiet = np.errstate(all="ignore")
+
+
+@op("y = tan x", x=lambda g, y: g * (y * y + 1))
+@_quiet
+def tan(x: Array) -> Any:
+    """``y = tan x``，导数用输出表示：``1 + y²``。"""
+    return np.tan(x)
+
+
+@op("y = arcsin x", x=lambda g, x: g * rsqrt(1 - x * x))
+@_quiet
+def asin(x: Array) -> Any:
+    """``y = arcsin x``。"""
+    return np.arcsin(x)
+
+
+@op("y = arccos x", x=lambda g, x: -g * rsqrt(1 - x * x))
+@_quiet
+def acos(x: Array) -> Any:
+    """``y = arccos x``。"""
+    return np.arccos(x)
+
+
+@op("y = arctan x", x=lambda g, x: g / (x * x + 1))
+@_quiet
+def atan(x: Array) -> Any:
+    """``y = arctan x``。"""
+    return np.arctan(x)
+
+
+@op("y = arctan(a / b)", a=lambda g, a, b: g * b / (a * a + b * b), b=lambda g, a, b: -g * a / (a * a + b * b))
+def atan2(a: Array, b: Array) -> Any:
+    """``y`` 是点 ``(b, a)`` 的幅角，落在 ``[-π, π]``。"""
+    return np.arctan2(a, b)
+
+
+@op("y = √(a² + b²)", a=lambda g, a, y: g * a / y, b=lambda g, b, y: g * b / y)
+@_quiet
+def hypot(a: Array, b: Array) -> Any:
+    """``y = √(a² + b²)``，平方不会溢出。"""
+    return np.hypot(a, b)
+
+
+@op("y = sinh x", x=lambda g, x: g * cosh(x))
+@_quiet
+def sinh(x: Array) -> Any:
+    """``y = (eˣ - e⁻ˣ)/2``。"""
+    return np.sinh(x)
+
+
+@op("y = cosh x", x=lambda g, x: g * sinh(x))
+@_quiet
+def cosh(x: Array) -> Any:
+    """``y = (eˣ + e⁻ˣ)/2``。"""
+    return np.cosh(x)
+
+
+@op("y = arsinh x", x=lambda g, x: g * rsqrt(x * x + 1))
+@_quiet
+def asinh(x: Array) -> Any:
+    """``y = ln(x + √(x² + 1))``。"""
+    return np.arcsinh(x)
+
+
+@op("y = arcosh x", x=lambda g, x: g * rsqrt(x * x - 1))
+@_quiet
+def acosh(x: Array) -> Any:
+    """``y = ln(x + √(x² - 1))``。"""
+    return np.arccosh(x)
+
+
+@op("y = artanh x", x=lambda g, x: g / (1 - x * x))
+@_quiet
+def atanh(x: Array) -> Any:
+    """``y = ½ ln((1 + x)/(1 - x))``。"""
+    return np.arctanh(x)
+
+
+def _sinc_slope(x: Any) -> Any:
+    safe = where(x == 0, 1.0, x)
+    angle = safe * math.pi
+    return where(x == 0, 0.0, (angle * cos(angle) - sin(angle)) / (safe * angle))
+
+
+@op("y = sin πx / πx", x=lambda g, x: g * _sinc_slope(x))
+@_quiet
+def sinc(x: Array) -> Any:
+    """``y = sin πx / πx``；在 0 处为 1，导数为 0。"""
+    angle = np.asarray(x) * math.pi
+    return np.where(angle == 0, 1, np.sin(angle) / angle)
