@@ -21,6 +21,7 @@ from tinygrad_llm.creation import (
 from tinygrad_llm.dtypes import (
     dtype, finfo, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
 )  # fmt: skip
+from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.methods.shaping import Size
@@ -39,6 +40,7 @@ inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 strided = "strided"
 
 globals().update(FUNCTIONS)
+globals().update(IN_PLACE_FUNCTIONS)
 
 
 def is_tensor(obj: Any) -> Any:
@@ -48,7 +50,8 @@ def is_tensor(obj: Any) -> Any:
 
 # 少有人用的名字用到才加载：``import`` 不为它们付时间
 _NAMESPACES = (
-    "__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "version", "xpu",
+    "__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "special",
+    "version", "xpu",
 )  # fmt: skip
 _LAZY = {
     "are_deterministic_algorithms_enabled": "settings",
