@@ -32,6 +32,7 @@ _LAYERS = (
     "special",
     "searching",
     "statistics",
+    "masked",
     "utils",
     "nn",
     "optim",
