@@ -19,13 +19,14 @@ from tinygrad_llm.creation import (
     where, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
-    dtype, finfo, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
+    dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
 )  # fmt: skip
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.printing import set_printoptions
+from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
 from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 from tinygrad_llm.cpu import device, get_default_device, set_default_device
 from tinygrad_llm.searching import bucketize, isin, searchsorted
