@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_llm import autograd, dtypes, masked, nn, optim, utils
+from tinygrad_llm import autograd, dtypes, linalg, masked, nn, optim, utils
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_llm.contraction import cdist, chain_matmul, einsum, lu_unpack, tensordot
 from tinygrad_llm.creation import (
     allclose, arange, as_tensor, bernoulli, cat, empty, empty_like, equal, eye, from_numpy, full, full_like, linspace,
     multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor,
@@ -75,12 +76,14 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "autograd",
-    "bernoulli", "cat", "device", "dtype", "dtypes", "e", "empty", "empty_like", "enable_grad", "equal", "eye",
+    "bernoulli", "cat", "cdist", "chain_matmul", "device", "dtype", "dtypes", "e", "einsum", "empty", "empty_like",
+    "enable_grad", "equal", "eye",
     "finfo", "float16", "float32", "float64", "from_numpy", "full", "full_like", "get_default_device",
     "get_default_dtype", "get_rng_state", "gradcheck", "gradgradcheck", "inf", "inference_mode", "initial_seed",
-    "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linspace", "manual_seed", "masked",
+    "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linalg", "linspace",
+    "lu_unpack", "manual_seed", "masked",
     "multinomial",
     "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pi", "rand", "rand_like", "randint", "randn",
     "randn_like", "randperm", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
-    "set_rng_state", "stack", "tensor", "uint8", "utils", "where", "zeros", "zeros_like",
+    "set_rng_state", "stack", "tensor", "tensordot", "uint8", "utils", "where", "zeros", "zeros_like",
 ]  # fmt: skip
