@@ -10,21 +10,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_llm import autograd, dtypes, nn, optim, utils
+from tinygrad_llm import autograd, dtypes, linalg, masked, nn, optim, utils
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_llm.contraction import cdist, chain_matmul, einsum, lu_unpack, tensordot
 from tinygrad_llm.creation import (
     allclose, arange, as_tensor, bernoulli, cat, empty, empty_like, equal, eye, from_numpy, full, full_like, linspace,
     multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor,
     where, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
-    dtype, finfo, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
+    dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
 )  # fmt: skip
+from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.printing import set_printoptions
+from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
 from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
 from tinygrad_llm.cpu import device, get_default_device, set_default_device
 from tinygrad_llm.searching import bucketize, isin, searchsorted
@@ -39,6 +42,7 @@ inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 strided = "strided"
 
 globals().update(FUNCTIONS)
+globals().update(IN_PLACE_FUNCTIONS)
 
 
 def is_tensor(obj: Any) -> Any:
@@ -48,7 +52,8 @@ def is_tensor(obj: Any) -> Any:
 
 # 少有人用的名字用到才加载：``import`` 不为它们付时间
 _NAMESPACES = (
-    "__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "version", "xpu",
+    "__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "special",
+    "version", "xpu",
 )  # fmt: skip
 _LAZY = {
     "are_deterministic_algorithms_enabled": "settings",
@@ -71,11 +76,14 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "autograd",
-    "bernoulli", "cat", "device", "dtype", "dtypes", "e", "empty", "empty_like", "enable_grad", "equal", "eye",
+    "bernoulli", "cat", "cdist", "chain_matmul", "device", "dtype", "dtypes", "e", "einsum", "empty", "empty_like",
+    "enable_grad", "equal", "eye",
     "finfo", "float16", "float32", "float64", "from_numpy", "full", "full_like", "get_default_device",
     "get_default_dtype", "get_rng_state", "gradcheck", "gradgradcheck", "inf", "inference_mode", "initial_seed",
-    "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linspace", "manual_seed", "multinomial",
+    "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linalg", "linspace",
+    "lu_unpack", "manual_seed", "masked",
+    "multinomial",
     "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pi", "rand", "rand_like", "randint", "randn",
     "randn_like", "randperm", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
-    "set_rng_state", "stack", "tensor", "uint8", "utils", "where", "zeros", "zeros_like",
+    "set_rng_state", "stack", "tensor", "tensordot", "uint8", "utils", "where", "zeros", "zeros_like",
 ]  # fmt: skip

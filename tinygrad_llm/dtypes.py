@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,16 @@ class dtype:  # noqa: N801  与 torch 同名
         numpy: 对应的 NumPy dtype。
         itemsize: 每个元素的字节数。
         is_floating_point: 是否浮点。
+        is_complex: 总是 ``False``。
+        is_signed: 是否有符号。
     """
 
     def __init__(self, name: str) -> None:
         self.name, self.numpy = name, np.dtype(name)
         self.itemsize = self.numpy.itemsize
         self.is_floating_point = self.numpy.kind == "f"
+        self.is_complex = False
+        self.is_signed = self.numpy.kind in "fi"
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"  # 与书上印的一样
@@ -38,6 +43,7 @@ uint8, bool = dtype("uint8"), dtype("bool")
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 
 _BY_NUMPY = {d.numpy: d for d in (float16, float32, float64, int8, int16, int32, int64, uint8, bool)}
+_BY_PYTHON: dict[type, dtype] = {builtins.float: float64, builtins.int: int64, builtins.bool: bool}
 _default = [float32]
 
 
@@ -72,16 +78,17 @@ def set_default_dtype(d: dtype) -> None:
 
 
 def as_numpy(d: dtype | None) -> Any:
-    """``dtype`` → NumPy dtype；``None`` 原样传过。
+    """``dtype`` → NumPy dtype；``None`` 原样传过，Python 的 ``float``、``int``、``bool`` 也行。
 
     Raises:
         TypeError: 不是 ``tinygrad_llm`` 的 dtype。
     """
     if d is None:
         return None
-    if not isinstance(d, dtype):
+    found = _BY_PYTHON.get(d, d) if isinstance(d, type) else d
+    if not isinstance(found, dtype):
         raise TypeError(f"dtype must be a tinygrad_llm.dtype, got {d!r}")
-    return d.numpy
+    return found.numpy
 
 
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
@@ -105,20 +112,3 @@ def promote(a: Any, b: Any) -> Any:
     if (a.ndim == 0) != (b.ndim == 0):
         return b.dtype if a.ndim == 0 else a.dtype
     return np.promote_types(a.dtype, b.dtype)
-
-
-class finfo:  # noqa: N801  与 torch 同名
-    """浮点类型的极限值。
-
-    Attributes:
-        eps: 1 与下一个可表示数之差。
-        max: 最大有限值。
-        min: 最小有限值。
-        tiny: 最小正规数。
-        bits: 位数。
-    """
-
-    def __init__(self, d: dtype | None = None) -> None:
-        info: Any = np.finfo((d or get_default_dtype()).numpy)
-        self.eps, self.max, self.min, self.tiny = info.eps.item(), info.max.item(), info.min.item(), info.tiny.item()
-        self.bits = info.bits

@@ -14,6 +14,7 @@ from tinygrad_llm.methods.comparing import Comparing
 from tinygrad_llm.methods.elementwise import Elementwise
 from tinygrad_llm.methods.indexing import Indexing
 from tinygrad_llm.methods.linear_algebra import LinearAlgebra
+from tinygrad_llm.methods.pairwise import Pairwise
 from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
 from tinygrad_llm.methods.scattering import Scattering
@@ -24,8 +25,8 @@ from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.tensor import Tensor
 
 FAMILIES = (
-    Arithmetic, Elementwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing, Statistics,
-    Sorting, LinearAlgebra,
+    Arithmetic, Elementwise, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing,
+    Statistics, Sorting, LinearAlgebra,
 )  # fmt: skip
 METHOD_ONLY = frozenset([
     "contiguous", "expand", "expand_as", "repeat", "reshape_as", "sum_to_size", "unfold", "view", "view_as",

@@ -23,8 +23,10 @@ from tinygrad_llm.methods.converting import Converting
 from tinygrad_llm.methods.elementwise import Elementwise
 from tinygrad_llm.methods.indexing import Indexing
 from tinygrad_llm.methods.inplace import InPlace
+from tinygrad_llm.methods.inplace_functions import InPlaceFunctions
 from tinygrad_llm.methods.inplace_indexing import InPlaceIndexing
 from tinygrad_llm.methods.linear_algebra import LinearAlgebra
+from tinygrad_llm.methods.pairwise import Pairwise
 from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
 from tinygrad_llm.methods.scattering import Scattering
@@ -38,8 +40,8 @@ from tinygrad_llm.printing import tensor_text
 
 @graph.register_tensor_type
 class Tensor(
-    Arithmetic, Elementwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing, Statistics,
-    Sorting, LinearAlgebra, Converting, InPlace, InPlaceIndexing,
+    Arithmetic, Elementwise, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing,
+    Statistics, Sorting, LinearAlgebra, Converting, InPlace, InPlaceIndexing, InPlaceFunctions,
 ):  # fmt: skip
     """张量。
 

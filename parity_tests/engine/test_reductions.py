@@ -92,6 +92,28 @@ def test_values_and_gradients_equal_torch(case: Case, domain: str) -> None:
     same_gradient(case, values(3, 3, 4, 5, domain=domain), "float32" if lossy else "float64")
 
 
+MASKED: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "sums": lambda m, x, k: (m.sum(x, 1, mask=k), m.prod(x, (0, 2), keepdim=True, mask=k), m.sum(x),
+        m.cumsum(x, 1, mask=k), m.cumprod(x, -1, mask=k)),
+    "extremes": lambda m, x, k: (m.amax(x, 2, mask=k), m.amin(x, mask=k), m.argmax(x, 1, mask=k), m.argmin(x, mask=k),
+        m.median(x, 2, mask=k)),
+    "statistics": lambda m, x, k: (m.mean(x, 2, mask=k), m.var(x, 1, False, mask=k), m.norm(x, 3, 0, mask=k),
+        m.std(x, (0, 1), mask=k[:, 1:2]), m.normalize(x, 2.0, 1, mask=k)),
+    "exponentials": lambda m, x, k: (m.softmax(x, 2, mask=k), m.log_softmax(x, 0, mask=k), m.softmin(x, 1, mask=k),
+        m.logsumexp(x, 2, mask=k), m.logaddexp(x, -x, input_mask=k)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", table(MASKED))
+def test_masked_functions_equal_torch(case: Callable[[Any, Any, Any], Any]) -> None:
+    """``masked`` 里某个函数的值、dtype 或梯度与 torch 不同；掩码有整行都是假的。"""
+
+    def run(m: Any, x: Any) -> Any:
+        return case(m.masked, x, (x.detach() > -0.5) & (m.arange(4).view(4, 1) > 0))
+
+    same_gradient(run, values(3, 3, 4, 5))
+
+
 SECOND_ORDER: dict[str, Case] = {
     "prod with zeros": lambda m, x: (x * m.tensor([1.0, 0.0, 1.0, 1.0, 0.0])).prod(1).sum() + x.prod(0).sum(),
     "cumprod": lambda m, x: (x.cumprod(1) ** 2).sum(),

@@ -65,19 +65,6 @@ def _as_dtype(t: Any, numpy_dtype: Any) -> Any:
     return t if t.array.dtype == numpy_dtype else apply(ew.cast, (t,), {"dtype": numpy_dtype})
 
 
-def _plain(x: Any) -> Any:
-    return x.array if isinstance(x, graph.tensor_type) else x
-
-
-def _compare(function: Any, a: Any, b: Any) -> Any:
-    if not isinstance(b, (graph.tensor_type, np.ndarray, np.generic, bool, int, float)):
-        return NotImplemented
-    try:
-        return graph.tensor_type.wrap(np.asarray(function(a.array, _plain(b))))
-    except ValueError as error:
-        raise RuntimeError(f"comparison: {error}") from None
-
-
 def matmul(a: Any, b: Any) -> Any:
     """矩阵乘法，一维参数按 torch 的规则补轴再去掉。
 
@@ -145,18 +132,6 @@ class Arithmetic:
     def __rtruediv__(self, other: Any) -> Any:
         return _divide(other, self)
 
-    def __floordiv__(self, other: Any) -> Any:
-        return _integer_like(np.floor_divide, self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return _integer_like(np.floor_divide, other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return remainder(self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return remainder(other, self)
-
     def __neg__(self) -> Any:
         return apply(ew.neg, (self,), _NO_ATTRS)
 
@@ -164,71 +139,31 @@ class Arithmetic:
         return power(self, exponent)
 
     def __rpow__(self, base: Any) -> Any:
-        pair = match(base, self)
-        if pair is None:
-            return NotImplemented
-        left, right = pair
-        return apply(ew.pow, (graph.tensor_type.wrap(np.asarray(left, right.array.dtype)), right), _NO_ATTRS)
+        return power(base, self)
 
     def __rmatmul__(self, other: Any) -> Any:
-        return matmul(graph.tensor_type.wrap(np.asarray(other)), self)
+        if isinstance(other, np.ndarray):
+            other = graph.tensor_type.wrap(other)
+        return matmul(other, self) if isinstance(other, graph.tensor_type) else NotImplemented
 
     def __abs__(self) -> Any:
-        return apply(ew.abs, (self,), _NO_ATTRS)
-
-    def __eq__(self, other: object) -> Any:
-        return _compare(np.equal, self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return _compare(np.not_equal, self, other)
-
-    def __lt__(self, other: Any) -> Any:
-        return _compare(np.less, self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return _compare(np.less_equal, self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return _compare(np.greater, self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return _compare(np.greater_equal, self, other)
-
-    __hash__ = object.__hash__
-
-    def __and__(self, other: Any) -> Any:
-        return _compare(np.bitwise_and, self, other)
-
-    def __or__(self, other: Any) -> Any:
-        return _compare(np.bitwise_or, self, other)
-
-    def __xor__(self, other: Any) -> Any:
-        return _compare(np.bitwise_xor, self, other)
-
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-
-    def __invert__(self) -> Any:
-        return graph.tensor_type.wrap(np.invert(self.array))
+        return self.abs()
 
     def add(self, other: Any, *, alpha: float = 1) -> Any:
         """``self + alpha · other``。"""
-        return self + other if alpha == 1 else self + other * alpha
+        return self + (other if alpha == 1 else _scaled(self, other, alpha))
 
     def sub(self, other: Any, *, alpha: float = 1) -> Any:
         """``self - alpha · other``。"""
-        return self - other if alpha == 1 else self - other * alpha
+        return self - (other if alpha == 1 else _scaled(self, other, alpha))
 
     def mul(self, other: Any) -> Any:
         """``self ⊙ other``。"""
         return self * other
 
-    def div(self, other: Any) -> Any:
-        """``self / other``。"""
-        return self / other
-
     def pow(self, exponent: Any) -> Any:
         """``self ** exponent``。"""
-        return power(self, exponent)
+        return self**exponent
 
     def neg(self) -> Any:
         """``-self``。"""
@@ -237,14 +172,6 @@ class Arithmetic:
     def matmul(self, other: Any) -> Any:
         """矩阵乘法。"""
         return matmul(self, other)
-
-    def maximum(self, other: Any) -> Any:
-        """逐元素取大。"""
-        return binary(ew.maximum, self, other)
-
-    def minimum(self, other: Any) -> Any:
-        """逐元素取小。"""
-        return binary(ew.minimum, self, other)
 
     def exp(self) -> Any:
         """``eˣ``。"""
@@ -293,27 +220,28 @@ class Arithmetic:
         return unary(ew.erf, self)
 
     def relu(self) -> Any:
-        """``max(x, 0)``。"""
+        """``max(x, 0)``。
+
+        Raises:
+            RuntimeError: 布尔类型。
+        """
+        if self.array.dtype.kind == "b":
+            raise RuntimeError("Boolean inputs not supported for relu")
         return apply(ew.relu, (self,), _NO_ATTRS)
 
     def abs(self) -> Any:
-        """绝对值。"""
+        """绝对值。
+
+        Raises:
+            NotImplementedError: 布尔类型。
+        """
+        if self.array.dtype.kind == "b":
+            raise NotImplementedError("abs: not implemented for bool")
         return apply(ew.abs, (self,), _NO_ATTRS)
 
     def sign(self) -> Any:
         """符号。"""
         return apply(ew.sign, (self,), _NO_ATTRS)
-
-    def clamp(self, min: float | None = None, max: float | None = None) -> Any:
-        """截断到 ``[min, max]``。
-
-        Raises:
-            RuntimeError: 两端都没给。
-        """
-        if min is None and max is None:
-            raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None")
-        fractional = any(isinstance(bound, float) for bound in (min, max))
-        return apply(ew.clamp, (as_float(self) if fractional else self,), {"min": min, "max": max})
 
     def masked_fill(self, mask: Any, value: Any) -> Any:
         """把 ``mask`` 为真处换成 ``value``。
@@ -327,17 +255,16 @@ class Arithmetic:
             return apply(ew.where, (mask, value, self), _NO_ATTRS)
         return apply(ew.masked_fill, (self, mask), {"value": value.item() if hasattr(value, "item") else value})
 
-    def logical_not(self) -> Any:
-        """逐元素取非。"""
-        return graph.tensor_type.wrap(np.logical_not(self.array))
 
-    def isnan(self) -> Any:
-        """是否 NaN。"""
-        return graph.tensor_type.wrap(np.isnan(self.array))
+def _scaled(a: Any, b: Any, alpha: float) -> Any:
+    """``alpha · b``；``alpha`` 不许把整数的结果变成浮点。"""
+    if isinstance(alpha, float) and not any(_is_floating(x) for x in (a, b)):
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    return b * alpha
 
-    def isfinite(self) -> Any:
-        """是否有限。"""
-        return graph.tensor_type.wrap(np.isfinite(self.array))
+
+def _is_floating(x: Any) -> bool:
+    return bool(x.array.dtype.kind == "f") if isinstance(x, graph.tensor_type) else isinstance(x, float)
 
 
 def _divide(a: Any, b: Any) -> Any:
@@ -351,32 +278,32 @@ def _divide(a: Any, b: Any) -> Any:
     return apply(ew.div, (a, b), _NO_ATTRS)
 
 
-def _integer_like(function: Any, a: Any, b: Any) -> Any:
-    pair = match(a, b)
-    if pair is None:
-        return NotImplemented
-    left, right = (_plain(x) for x in pair)
-    if np.result_type(left, right).kind in "biu" and not np.all(right):
-        raise RuntimeError("ZeroDivisionError: integer division or modulo by zero")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return graph.tensor_type.wrap(np.asarray(function(left, right)))
-
-
-def remainder(a: Any, b: Any) -> Any:
-    """余数，符号随除数（与 Python 的 ``%`` 相同）；浮点可导：``a - b · floor(a/b)``。"""
-    pair = match(a, b)
-    if pair is None:
-        return NotImplemented
-    if any(isinstance(x, graph.tensor_type) and x.needs_grad for x in pair):
-        return pair[0] - pair[1] * _integer_like(np.floor_divide, *pair)
-    return _integer_like(np.remainder, *pair)
-
-
 def power(base: Any, exponent: Any) -> Any:
-    """幂；指数是 Python 数时用更快的 ``pow_scalar``。"""
+    """幂；指数是 Python 数时用更快的 ``pow_scalar``。
+
+    Raises:
+        RuntimeError: 整数的负数次幂。
+    """
     exponent = exponent.item() if isinstance(exponent, np.generic) else exponent
-    if isinstance(exponent, (int, float)) and not isinstance(exponent, bool):
-        if base.array.dtype.kind != "f" and isinstance(exponent, float):
-            base = as_float(base)
-        return apply(ew.pow_scalar, (base,), {"exponent": exponent})
-    return binary(ew.pow, base, exponent)
+    if isinstance(exponent, (int, float)):
+        return _scalar_power(base, exponent)
+    pair = match(base, exponent)
+    if pair is None:
+        return NotImplemented
+    left, right = pair
+    if right.array.dtype.kind == "b":
+        raise NotImplementedError("pow: not implemented for bool")
+    if not isinstance(left, graph.tensor_type):
+        left = graph.tensor_type.wrap(np.asarray(left, right.array.dtype))
+    return apply(ew.pow, (left, right), _NO_ATTRS)
+
+
+def _scalar_power(base: Any, exponent: float) -> Any:
+    if base.array.dtype.kind != "f":
+        base, _ = match(base, exponent) or (base, exponent)
+        kind = base.array.dtype.kind
+        if kind != "f" and exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        if kind == "b":  # 布尔的布尔次幂
+            return base.clone() if exponent else ~(base & False)
+    return apply(ew.pow_scalar, (base,), {"exponent": exponent})

@@ -9,9 +9,12 @@ from tinygrad_llm.ops import (
     activation,
     attention,
     convolution,
+    decompositions,
+    distances,
     elementwise,
     exponential,
     interpolation,
+    inverses,
     linear,
     loss,
     norm,
@@ -29,7 +32,8 @@ from tinygrad_llm.ops import (
 from tinygrad_llm.ops.op import REGISTRY, Array, Op, op
 
 __all__ = [
-    "REGISTRY", "Array", "Op", "activation", "attention", "convolution", "elementwise", "exponential", "interpolation",
+    "REGISTRY", "Array", "Op", "activation", "attention", "convolution",
+    "decompositions", "distances", "elementwise", "exponential", "interpolation", "inverses",
     "linear", "loss", "norm", "op", "piecewise", "pooling", "reduce", "resampling", "rounding", "scan", "shape",
     "special_functions", "trigonometry", "views",
 ]  # fmt: skip

@@ -185,7 +185,8 @@ def zeros(g: Any) -> Any:
 @op("y = sign(x)", x=lambda g: zeros(g))
 def sign(x: Array) -> Any:
     """``y = sign(x)``；处处导数为 0，NaN 的符号是 0。"""
-    return np.subtract(np.greater(x, 0), np.less(x, 0), dtype=np.asarray(x).dtype)
+    dtype = np.asarray(x).dtype
+    return np.array(x) if dtype.kind == "b" else np.subtract(np.greater(x, 0), np.less(x, 0), dtype=dtype)
 
 
 @op(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.elementwise import exp, log, masked_fill, where
+from tinygrad_llm.ops.elementwise import abs, exp, log, masked_fill, where
 from tinygrad_llm.ops.op import Array, op
 
 _quiet = np.errstate(all="ignore")
@@ -93,8 +93,8 @@ def xlog1py(a: Array, b: Array) -> Any:
 def _logit_slope(x: Any, eps: float | None) -> Any:
     """``1/(x(1 - x))``；被截断的地方为 0，没有截断而越出 ``[0, 1]`` 的地方为 NaN。"""
     low = 0.0 if eps is None else eps
-    inside = (x >= low) & (x <= 1 - low)
-    return where(inside, 1 / (x * (1 - x)), math.nan if eps is None else 0.0)
+    outside = (x < low) | (x > 1 - low)
+    return where(outside, math.nan if eps is None else 0.0, 1 / abs(x * (1 - x)))
 
 
 @op("y = ln(x / (1 - x))", x=lambda g, x, eps: g * _logit_slope(x, eps))

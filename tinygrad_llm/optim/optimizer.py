@@ -35,11 +35,12 @@ required: Any = object()
 
 
 def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
-    """``step`` 的装饰器：前后各叫一遍钩子。"""
+    """``step`` 的装饰器：前后各叫一遍钩子，并记下叫过了，供学习率调度检查次序。"""
 
     @functools.wraps(step)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         given = (self, *args)
+        self._opt_called = None if self._opt_called is None else True
         for hook in [*STEP_PRE.values(), *self._optimizer_step_pre_hooks.values()]:
             changed = hook(self, given, kwargs)
             if changed is not None:
@@ -53,6 +54,7 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
             hook(self, given, kwargs)
         return result
 
+    run._marks_calls = True  # type: ignore[attr-defined]
     return run
 
 
@@ -72,6 +74,7 @@ class Optimizer:
         TypeError: 参数不是 Tensor。
     """
 
+    _opt_called: bool | None = None  # 有调度器在留意时，记 ``step`` 有没有被叫过
     _optimizer_step_pre_hooks: HookTable
     _optimizer_step_post_hooks: HookTable
     _optimizer_state_dict_pre_hooks: HookTable

@@ -1,0 +1,78 @@
+"""取整的除法、余数与截断：Tensor、数组与 Python 数混着来。
+
+流入：两个操作数；流出：Tensor。运算符 ``//``、``%`` 与同名方法、函数都落到这里。
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_llm import dtypes
+from tinygrad_llm.autograd import graph
+from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.methods.arithmetic import match
+from tinygrad_llm.methods.operands import constant, no_derivative, refuse, together, unified
+from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops import rounding as ro
+
+_NO_ATTRS: dict[str, Any] = {}
+_ROUNDED = {"floor": ro.div_floor, "trunc": ro.div_trunc}
+
+
+def divide(a: Any, b: Any, rounding_mode: str | None) -> Any:
+    """``a / b``，再按 ``rounding_mode`` 取整。
+
+    Raises:
+        RuntimeError: ``rounding_mode`` 不是 ``None``、``"trunc"`` 或 ``"floor"``；或整数除以 0。
+    """
+    if rounding_mode is None:
+        return a / b
+    if rounding_mode not in _ROUNDED:
+        raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor', got {rounding_mode!r}")
+    pair = together("div", a, b)
+    refuse("div", pair[0], "b")
+    return apply(_ROUNDED[rounding_mode], pair, _NO_ATTRS)
+
+
+def floor_divide(a: Any, b: Any) -> Any:
+    """商向下取整；torch 没有给它导数，反传到这里就报错。"""
+    pair = together("floor_divide", a, b)
+    refuse("floor_divide", pair[0], "b")
+    result = graph.tensor_type.wrap(apply(ro.div_floor, pair, _NO_ATTRS).array)
+    return no_derivative(RuntimeError("derivative for floor_divide is not implemented"), result, *pair)
+
+
+def remainder(a: Any, b: Any) -> Any:
+    """余数，符号随除数（与 Python 的 ``%`` 相同）。"""
+    pair = together("remainder", a, b)
+    refuse("remainder", pair[0], "b")
+    return apply(ro.remainder, pair, _NO_ATTRS)
+
+
+def clamp(x: Any, low: Any, high: Any) -> Any:
+    """截断到 ``[low, high]``；两端是数或 Tensor，可以只给一端。
+
+    Raises:
+        RuntimeError: 两端都没给。
+    """
+    bounds = [bound for bound in (low, high) if bound is not None]
+    if not bounds:
+        raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None")
+    given = [bound for bound in bounds if isinstance(bound, graph.tensor_type)]
+    if given:
+        x = unified(x, *given)[0]
+    for bound in bounds:
+        pair = match(x, bound)
+        if pair is None:
+            raise TypeError(f"clamp(): expected a number or a Tensor, got {type(bound).__name__}")
+        x = x if isinstance(bound, graph.tensor_type) else pair[0]
+    refuse("clamp", x, "b")
+    if not given:
+        return apply(ew.clamp, (x,), {"min": low, "max": high})
+    return apply(ew.clamp_between, (x, *[_bound(b, x) for b in (low, high)]), _NO_ATTRS)
+
+
+def _bound(bound: Any, x: Any) -> Any:
+    if isinstance(bound, graph.tensor_type):
+        return bound.to(dtypes.of(x.array))
+    return None if bound is None else constant(bound, x.array.dtype)
