@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -151,11 +152,15 @@ class Arithmetic:
 
     def add(self, other: Any, *, alpha: float = 1) -> Any:
         """``self + alpha · other``。"""
-        return self + (other if alpha == 1 else _scaled(self, other, alpha))
+        return self + other if alpha == 1 else operator.add(*_scaled(self, other, alpha))
 
     def sub(self, other: Any, *, alpha: float = 1) -> Any:
-        """``self - alpha · other``。"""
-        return self - (other if alpha == 1 else _scaled(self, other, alpha))
+        """``self - alpha · other``。
+
+        Raises:
+            RuntimeError: 有一边是布尔类型。
+        """
+        return subtract(self, other, alpha)
 
     def mul(self, other: Any) -> Any:
         """``self ⊙ other``。"""
@@ -256,26 +261,38 @@ class Arithmetic:
         return apply(ew.masked_fill, (self, mask), {"value": value.item() if hasattr(value, "item") else value})
 
 
-def _scaled(a: Any, b: Any, alpha: float) -> Any:
-    """``alpha · b``；``alpha`` 不许把整数的结果变成浮点。"""
-    if isinstance(alpha, float) and not any(_is_floating(x) for x in (a, b)):
+def subtract(a: Any, b: Any, alpha: float) -> Any:
+    """``a - alpha · b``；torch 不许减布尔。
+
+    Raises:
+        RuntimeError: 有一边是布尔类型。
+    """
+    if any(isinstance(x, bool) or (isinstance(x, graph.tensor_type) and x.array.dtype.kind == "b") for x in (a, b)):
+        raise RuntimeError("Subtraction with a bool tensor is not supported: use `^`, `~` or logical_not() instead.")
+    return a - b if alpha == 1 else operator.sub(*_scaled(a, b, alpha))
+
+
+def _scaled(a: Any, b: Any, alpha: float) -> tuple[Any, Any]:
+    """统一 dtype 之后的 ``a`` 与 ``alpha · b``；``alpha`` 不改变结果的类型。"""
+    pair = match(a, b)
+    if pair is None:
+        raise TypeError(f"expected Tensors or numbers, got {type(a).__name__} and {type(b).__name__}")
+    a, b = pair
+    kind = next(x.array.dtype.kind for x in pair if isinstance(x, graph.tensor_type))
+    if isinstance(alpha, float) and kind != "f":
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-    return b * alpha
-
-
-def _is_floating(x: Any) -> bool:
-    return bool(x.array.dtype.kind == "f") if isinstance(x, graph.tensor_type) else isinstance(x, float)
+    return a, b & bool(alpha) if kind == "b" else b * alpha
 
 
 def _divide(a: Any, b: Any) -> Any:
     pair = match(a, b)
     if pair is None:
         return NotImplemented
-    a, b = pair
-    tensor = a if isinstance(a, graph.tensor_type) else b
-    if tensor.array.dtype.kind != "f":
-        a, b = (as_float(x) if isinstance(x, graph.tensor_type) else x for x in (a, b))
-    return apply(ew.div, (a, b), _NO_ATTRS)
+    tensor = next(x for x in pair if isinstance(x, graph.tensor_type))
+    if tensor.array.dtype.kind != "f":  # 各自直接变成浮点：先统一成 uint8 会把 -1 变成 255
+        kept = [x if isinstance(x, graph.tensor_type) else y for x, y in zip((a, b), pair, strict=True)]
+        pair = tuple(as_float(x) if isinstance(x, graph.tensor_type) else x for x in kept)
+    return apply(ew.div, pair, _NO_ATTRS)
 
 
 def power(base: Any, exponent: Any) -> Any:
@@ -294,7 +311,7 @@ def power(base: Any, exponent: Any) -> Any:
     if right.array.dtype.kind == "b":
         raise NotImplementedError("pow: not implemented for bool")
     if not isinstance(left, graph.tensor_type):
-        left = graph.tensor_type.wrap(np.asarray(left, right.array.dtype))
+        left = graph.tensor_type.wrap(np.asarray(left).astype(right.array.dtype))
     return apply(ew.pow, (left, right), _NO_ATTRS)
 
 
@@ -304,6 +321,8 @@ def _scalar_power(base: Any, exponent: float) -> Any:
         kind = base.array.dtype.kind
         if kind != "f" and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
+        if kind in "iu" and exponent > np.iinfo(base.array.dtype).max:
+            raise RuntimeError(f"pow: exponent {exponent} cannot be converted to {base.dtype} without overflow")
         if kind == "b":  # 布尔的布尔次幂
             return base.clone() if exponent else ~(base & False)
     return apply(ew.pow_scalar, (base,), {"exponent": exponent})

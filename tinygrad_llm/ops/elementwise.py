@@ -68,7 +68,7 @@ def _scalar_power(x: Array, exponent: float) -> Any:
         return x * x
     if exponent == 3:
         return x * x * x
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         return np.power(x, exponent)
 
 
@@ -297,7 +297,8 @@ def clone(x: Array) -> Any:
 @op("y = x（换 dtype）", x=lambda g: g)
 def cast(x: Array, *, dtype: Any) -> Any:
     """换一种 dtype；反向由引擎把梯度换回输入的 dtype。"""
-    return np.asarray(x).astype(dtype)
+    with np.errstate(all="ignore"):
+        return np.asarray(x).astype(dtype)
 
 
 for _op, _ufunc in ((add, np.add), (sub, np.subtract), (mul, np.multiply), (neg, np.negative), (tanh, np.tanh)):
