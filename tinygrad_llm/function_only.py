@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.methods.arithmetic import subtract
 from tinygrad_llm.methods.operands import constant, tensors
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.tensor import Tensor
@@ -27,7 +28,7 @@ IN_PLACE = (
 def rsub(input: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     """``other - alpha · input``。"""
     tensors("rsub", input)
-    return other - (input if alpha == 1 else input * alpha)  # type: ignore[no-any-return]
+    return subtract(other, input, alpha)  # type: ignore[no-any-return]
 
 
 def fill(input: Tensor, value: Any) -> Tensor:

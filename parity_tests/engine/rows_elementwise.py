@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 
 from parity_tests.engine.op_cases import Case, Row, binary, size, unary
-from parity_tests.strategies import Draw, array, broadcastable
+from parity_tests.strategies import Draw, array, broadcastable, integers
 
 Drawer = Callable[[Draw, bool], Case]
 
@@ -53,6 +53,11 @@ def _quotient(draw: Draw, small: bool) -> Case:
 def _zeta(draw: Draw, small: bool) -> Case:
     (s, q), attrs = binary(("positive", "positive"))(draw, small)
     return [np.asarray(s + 1.1), q], attrs
+
+
+def _ldexp(draw: Draw, small: bool) -> Case:
+    first, second = draw(broadcastable(2, 2 if small else 4, 1 if small else 0))
+    return [array(draw, first), integers(draw, second, -3, 4)], {}
 
 
 def _lerp(draw: Draw, small: bool) -> Case:
@@ -121,6 +126,7 @@ EXPONENTIAL: dict[str, Row] = {
     "expm1": Row(unary("any", "large"), torch.expm1),
     "log2": Row(unary("positive", "ties"), torch.log2),
     "log10": Row(unary("positive", "ties"), torch.log10),
+    "ldexp": Row(_ldexp, lambda a, b: a * torch.exp2(b.to(a.dtype))),
     "logaddexp": Row(binary(("any", "any"), "large", "ties"), torch.logaddexp),
     "logaddexp2": Row(binary(("any", "any"), "large", "ties"), torch.logaddexp2),
     "xlogy": Row(binary(("any", "positive"), "ties"), torch.xlogy),

@@ -224,6 +224,7 @@ class Comparing:
 
     def allclose(self, other: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
         """是否处处接近。"""
+        tensors("allclose", self, other)
         return bool(self.isclose(other, rtol, atol, equal_nan).array.all())
 
     def equal(self, other: Any) -> bool:

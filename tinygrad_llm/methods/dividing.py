@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import match
-from tinygrad_llm.methods.operands import constant, no_derivative, refuse, together, unified
+from tinygrad_llm.methods.operands import constant, no_derivative, number, refuse, together, unified
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import rounding as ro
 
@@ -55,6 +57,7 @@ def clamp(x: Any, low: Any, high: Any) -> Any:
     Raises:
         RuntimeError: 两端都没给。
     """
+    low, high = (bound.item() if isinstance(bound, np.generic) else bound for bound in (low, high))
     bounds = [bound for bound in (low, high) if bound is not None]
     if not bounds:
         raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None")
@@ -66,9 +69,12 @@ def clamp(x: Any, low: Any, high: Any) -> Any:
         if pair is None:
             raise TypeError(f"clamp(): expected a number or a Tensor, got {type(bound).__name__}")
         x = x if isinstance(bound, graph.tensor_type) else pair[0]
-    refuse("clamp", x, "b")
     if not given:
+        refuse("clamp", x, "b")
+        low, high = (bound if bound is None else number("clamp", bound, x.array.dtype) for bound in (low, high))
         return apply(ew.clamp, (x,), {"min": low, "max": high})
+    if len(bounds) == 2:
+        refuse("clamp", x, "b")
     return apply(ew.clamp_between, (x, *[_bound(b, x) for b in (low, high)]), _NO_ATTRS)
 
 

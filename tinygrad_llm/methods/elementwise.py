@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm import dtypes
+from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import as_float, unary
 from tinygrad_llm.methods.operands import refuse, tensors
@@ -136,7 +137,7 @@ class Elementwise:
         if self.array.dtype.kind != "f":
             raise RuntimeError(f"frexp() only supports floating-point dtypes, got {dtypes.of(self.array)}")
         exponent = np.asarray(np.frexp(self.array)[1], np.int32)
-        return _FREXP((apply(ro.mantissa, (self,), _NO_ATTRS), type(self).wrap(exponent)))
+        return _FREXP((apply(ro.mantissa, (self,), _NO_ATTRS), graph.tensor_type.wrap(exponent)))
 
     def nan_to_num(self, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Any:
         """NaN 换成 ``nan``（缺省 0），正负无穷大换成 ``posinf``、``neginf``（缺省为该类型的最大、最小值）。"""

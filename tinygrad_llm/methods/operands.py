@@ -41,6 +41,21 @@ def constant(value: Any, dtype: Any) -> Any:
         return graph.tensor_type.wrap(np.asarray(value).astype(dtype))
 
 
+def number(name: str, value: Any, dtype: Any) -> Any:
+    """放得进 ``dtype`` 的 Python 数；无符号类型的负数按位截断。
+
+    Raises:
+        RuntimeError: 整数超出 ``dtype`` 的范围。
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if dtype.kind not in "iu" or isinstance(value, float):
+        return value
+    limits = np.iinfo(dtype)
+    if value > limits.max or value < -limits.max - 1:
+        raise RuntimeError(f"{name}: value {value} cannot be converted to {dtype} without overflow")
+    return int(np.asarray(value).astype(dtype))
+
+
 def together(name: str, a: Any, b: Any) -> tuple[Any, Any]:
     """两个操作数（至多一个是数）统一成同一种 dtype 的两个 Tensor。
 
@@ -57,9 +72,13 @@ def together(name: str, a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def floats(name: str, a: Any, b: Any) -> tuple[Any, Any]:
-    """同 ``together``，整数再变成缺省浮点类型。"""
-    a, b = together(name, a, b)
-    return as_float(a), as_float(b)
+    """同 ``together``，结果总是浮点；整数各自直接变成缺省浮点类型，不先统一成整数。"""
+    common, _ = pair = together(name, a, b)
+    if common.array.dtype.kind == "f":
+        return pair
+    wide = dtypes.get_default_dtype().numpy
+    kept = [x if isinstance(x, graph.tensor_type) else constant(x, wide) for x in (a, b)]
+    return as_float(kept[0]), as_float(kept[1])
 
 
 def unified(*values: Any) -> list[Any]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods import dividing
-from tinygrad_llm.methods.arithmetic import Arithmetic
+from tinygrad_llm.methods.arithmetic import Arithmetic, as_float
 from tinygrad_llm.methods.operands import (
     constant,
     floats,
@@ -134,15 +132,13 @@ class Pairwise:
     def ldexp(self, other: Any) -> Any:
         """``self · 2 ** other``。"""
         tensors("ldexp", self, other)
-        a, b = floats("ldexp", self, other)
-        return a * b.exp2()
+        if other.array.dtype.kind == "f":
+            return self * other.exp2()
+        return apply(ex.ldexp, (as_float(self), other.array), _NO_ATTRS)
 
     def float_power(self, exponent: Any) -> Any:
         """以 float64 计算的幂。"""
-        base, exponent = (
-            x.to(dtypes.float64) if isinstance(x, graph.tensor_type) else float(x) for x in (self, exponent)
-        )
-        return Arithmetic.pow(base, exponent)
+        return _double(self) ** _double(exponent)
 
     def heaviside(self, values: Any) -> Any:
         """阶跃函数：负数为 0，正数为 1，0 处取 ``values``；不可导。
@@ -154,7 +150,7 @@ class Pairwise:
         x, at_zero = self.array, values.array
         if x.dtype != at_zero.dtype:
             raise RuntimeError(f"heaviside: dtypes must be the same, got {dtypes.of(x)} and {dtypes.of(at_zero)}")
-        result = graph.tensor_type.wrap(np.where(x == 0, at_zero, (x > 0).astype(x.dtype)))
+        result = apply(ew.where, (x == 0, at_zero, (x > 0).astype(x.dtype)), _NO_ATTRS)
         return no_derivative(_missing("heaviside"), result, self, values)
 
     def lerp(self, end: Any, weight: Any) -> Any:
@@ -193,11 +189,11 @@ class Pairwise:
 
     def clamp_min(self, min: Any) -> Any:
         """小于 ``min`` 的换成 ``min``。"""
-        return self.clamp(min=min)
+        return _one_bound(self, min, {"min": min})
 
     def clamp_max(self, max: Any) -> Any:
         """大于 ``max`` 的换成 ``max``。"""
-        return self.clamp(max=max)
+        return _one_bound(self, max, {"max": max})
 
     def igamma(self, other: Any) -> Any:
         """正则化的下不完全 Γ 函数 ``P(self, other)``；只对 ``other`` 可导。"""
@@ -208,12 +204,27 @@ class Pairwise:
         return _one_sided(sf.igammac, "igammac: input", self, other)
 
 
+def _double(x: Any) -> Any:
+    if not is_operand(x):
+        raise TypeError(f"float_power(): expected a Tensor or a number, got {type(x).__name__}")
+    return x.to(dtypes.float64) if isinstance(x, graph.tensor_type) else float(x)
+
+
+def _one_bound(x: Any, bound: Any, bounds: dict[str, Any]) -> Any:
+    tensors("clamp", x)
+    if bound is None:
+        raise TypeError("clamp_min() and clamp_max() expect a number or a Tensor, got None")
+    return x.clamp(**bounds)
+
+
 def _missing(name: str) -> RuntimeError:
     return RuntimeError(f"derivative for {name} is not implemented")
 
 
 def _one_sided(op: Op, name: str, a: Any, b: Any) -> Any:
     """只对第二个操作数可导的函数；第一个需要梯度时，反传到它就报错。"""
-    a, b = floats(op.name, a, b)
+    tensors(op.name, a, b)
+    a, b = together(op.name, a, b)
+    refuse(op.name, a, "biu")
     error = NotImplementedError(f"the derivative for '{name}' is not implemented.")
     return no_derivative(error, apply(op, (a, b), _NO_ATTRS), a)

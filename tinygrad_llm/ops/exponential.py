@@ -46,6 +46,13 @@ def log10(x: Array) -> Any:
     return np.log10(x)
 
 
+@op("y = a · 2ᵇ", a=lambda g, b: ldexp(g, b))
+@_quiet
+def ldexp(a: Array, b: Array) -> Any:
+    """``y = a · 2ᵇ``，``b`` 是整数；中途不会溢出。"""
+    return np.ldexp(a, np.clip(b, -5000, 5000).astype(np.int32))
+
+
 @op(
     "y = ln(eᵃ + eᵇ)",
     a=lambda g, a, b: g / (exp(b - a) + 1),

@@ -47,8 +47,8 @@ def angle(x: Array) -> Any:
     return np.where(np.isnan(x), x, np.where(np.asarray(x) < 0, np.pi, 0)).astype(np.asarray(x).dtype)
 
 
-def _refuse_zero(b: Array) -> None:
-    if np.asarray(b).dtype.kind in "iu" and not np.all(b):
+def _refuse_zero(a: Array, b: Array) -> None:
+    if np.asarray(b).dtype.kind in "iu" and not np.all(b) and np.broadcast(a, b).size:
         raise RuntimeError("ZeroDivisionError: integer division or modulo by zero")
 
 
@@ -56,7 +56,7 @@ def _refuse_zero(b: Array) -> None:
 @_quiet
 def div_floor(a: Array, b: Array) -> Any:
     """商向下取整。"""
-    _refuse_zero(b)
+    _refuse_zero(a, b)
     return np.floor_divide(a, b)
 
 
@@ -64,7 +64,7 @@ def div_floor(a: Array, b: Array) -> Any:
 @_quiet
 def div_trunc(a: Array, b: Array) -> Any:
     """商向 0 取整；整数不经过浮点，多大都准。"""
-    _refuse_zero(b)
+    _refuse_zero(a, b)
     if np.asarray(b).dtype.kind in "iu":
         return np.floor_divide(a - np.fmod(a, b), b)
     return np.trunc(np.true_divide(a, b))
@@ -73,16 +73,17 @@ def div_trunc(a: Array, b: Array) -> Any:
 @op("y = a - b ⌊a/b⌋", a=lambda g: g, b=lambda g, a, b: -g * div_floor(a, b))
 @_quiet
 def remainder(a: Array, b: Array) -> Any:
-    """余数，符号随除数（与 Python 的 ``%`` 相同）。"""
-    _refuse_zero(b)
-    return np.remainder(a, b)
+    """余数，符号随除数（与 Python 的 ``%`` 相同）；恰好除尽时 0 的符号随被除数，与 torch 一致。"""
+    _refuse_zero(a, b)
+    rest = np.fmod(a, b)
+    return np.where((rest != 0) & ((np.asarray(b) < 0) != (rest < 0)), rest + b, rest)
 
 
 @op("y = a - b trunc(a/b)", a=lambda g: g, b=lambda g, a, b: -g * div_trunc(a, b))
 @_quiet
 def fmod(a: Array, b: Array) -> Any:
     """余数，符号随被除数（与 C 的 ``fmod`` 相同）。"""
-    _refuse_zero(b)
+    _refuse_zero(a, b)
     return np.fmod(a, b)
 
 
