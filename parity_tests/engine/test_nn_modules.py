@@ -1,9 +1,8 @@
-"""``nn`` 的层与 Module 树：同样的权重给出同样的输出与梯度；名字、次序、装载、钩子、初始化都与 torch 相同。"""
+"""Module 树：名字、次序、装载、钩子、初始化与裁剪都与 torch 相同。层与容器另有文件。"""
 
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -14,76 +13,6 @@ import torch
 import tinygrad_llm as tg
 from parity_tests.engine.twins import ENGINES, same, same_error, table, values
 from parity_tests.tolerances import assert_close
-
-LAYERS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
-    "Linear": (lambda nn: nn.Linear(5, 3), (2, 4, 5)),
-    "Linear without bias": (lambda nn: nn.Linear(5, 3, bias=False), (5,)),
-    "LayerNorm": (lambda nn: nn.LayerNorm(5), (2, 4, 5)),
-    "LayerNorm over two": (lambda nn: nn.LayerNorm((4, 5), eps=1e-3), (2, 4, 5)),
-    "LayerNorm without bias": (lambda nn: nn.LayerNorm(5, bias=False), (2, 5)),
-    "LayerNorm without affine": (lambda nn: nn.LayerNorm([5], elementwise_affine=False), (2, 5)),
-    "RMSNorm": (lambda nn: nn.RMSNorm(5), (2, 4, 5)),
-    "RMSNorm over two": (lambda nn: nn.RMSNorm((4, 5), eps=1e-3), (2, 4, 5)),
-    "RMSNorm without affine": (lambda nn: nn.RMSNorm(5, elementwise_affine=False), (3, 5)),
-    "activations": (
-        lambda nn: nn.Sequential(nn.GELU("tanh"), nn.SiLU(), nn.Tanh(), nn.ReLU(), nn.Sigmoid(), nn.Softmax(-1)),
-        (2, 5),
-    ),
-    "Identity": (lambda nn: nn.Identity(3, anything=4), (2, 5)),
-    "Dropout of zero": (lambda nn: nn.Dropout(0.0), (2, 5)),
-    "nested": (lambda nn: nn.Sequential(nn.Linear(5, 4), nn.Sequential(nn.GELU(), nn.LayerNorm(4)), nn.Linear(4, 2)),
-        (3, 5)),
-}  # fmt: skip
-
-
-def _seeded(m: Any, build: Callable[[Any], Any]) -> Any:
-    """造一层，参数换成固定的 float64 数。"""
-    layer = build(m.nn).to(m.float64)
-    with m.no_grad():
-        for i, p in enumerate(layer.parameters()):
-            p.copy_(m.tensor(values(i + 1, *p.shape)))
-    return layer
-
-
-@pytest.mark.parametrize("name", sorted(LAYERS))
-def test_layers_equal_torch(name: str) -> None:
-    """同样的权重，输出、输入的梯度或参数的梯度与 torch 不同。"""
-    build, shape = LAYERS[name]
-
-    def run(m: Any) -> Any:
-        layer, x = _seeded(m, build), m.tensor(values(0, *shape), requires_grad=True)
-        y = layer(x)
-        (y * y.cos()).sum().backward()
-        return y, x.grad, *(p.grad for p in layer.parameters())
-
-    same(run)
-
-
-@pytest.mark.parametrize("name", sorted(LAYERS))
-def test_initial_weights_equal_torchs_under_one_seed(name: str) -> None:
-    """同一种子之下，参数的名字、次序、dtype 或初值与 torch 不同。"""
-
-    def run(m: Any) -> Any:
-        m.manual_seed(11)
-        layer = LAYERS[name][0](m.nn)
-        return list(layer.state_dict()), list(layer.state_dict().values()), [n for n, _ in layer.named_parameters()]
-
-    same(run, "random normal")
-
-
-def test_embedding_layer_equals_torch() -> None:
-    """Embedding 的初值、padding 行、输出或梯度与 torch 不同。"""
-
-    def run(m: Any) -> Any:
-        m.manual_seed(1)
-        layer = m.nn.Embedding(6, 4, padding_idx=2)
-        first = layer.weight.detach().clone()
-        y = layer(m.tensor([[0, 2], [5, 5]]))
-        y.sum().backward()
-        return first, y, layer.weight.grad, m.nn.Embedding(3, 2, dtype=m.float64).weight.dtype
-
-    same(run, "random normal")
-
 
 INITIALISERS: dict[str, Callable[[Any, Any], Any]] = {
     "normal_": lambda init, t: init.normal_(t, 1.0, 0.02),
@@ -337,31 +266,6 @@ def test_module_hooks_observe_and_replace() -> None:
     same(run)
 
 
-def test_containers_behave_as_in_torch() -> None:
-    """Sequential、ModuleList、ModuleDict 的下标、切片、追加、遍历与 torch 不同。"""
-
-    def run(m: Any) -> Any:
-        nn = m.nn
-        seq = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
-        tail, named = seq[1:], nn.Sequential(OrderedDict(x=nn.Identity(), y=nn.ReLU()))
-        listed = nn.ModuleList(nn.Linear(1, 1) for _ in range(3))
-        listed[1] = nn.ReLU()
-        listed.extend([nn.Identity()])
-        mapped = nn.ModuleDict({"a": nn.Linear(1, 1)})
-        mapped["b"] = nn.ReLU()
-        assert list(dict(named.named_children())) == ["x", "y"]
-        return [
-            list(tail.state_dict()), len(tail), type(seq[-1]).__name__, [type(x).__name__ for x in seq],
-            len(listed), [type(x).__name__ for x in listed], list(listed[1:].state_dict()), type(listed[-1]).__name__,
-            list(mapped), list(mapped.keys()), "a" in mapped, len(mapped), [type(x).__name__ for x in mapped.values()],
-            [k for k, _ in mapped.items()], list(seq.append(nn.ReLU()).state_dict()), len(seq),
-        ]  # fmt: skip
-
-    same(run)
-    same_error(lambda m: m.nn.ModuleList([m.nn.ReLU()])[3])
-    same_error(lambda m: m.nn.ModuleDict()["a"])
-
-
 def test_whole_tree_changes_dtype_gradients_included() -> None:
     """``double()`` 漏了缓冲区或 ``.grad``，或换掉了参数对象。"""
 
@@ -411,26 +315,6 @@ def test_deepcopy_is_independent() -> None:
         with m.no_grad():
             tree.tied.zero_()
         return tied, bool((twin(x) == before).all()), len(list(twin.parameters()))
-
-    same(run)
-
-
-def test_losses_as_modules_equal_torch() -> None:
-    """损失模块没有把参数传给函数。"""
-
-    def run(m: Any) -> Any:
-        x, target = m.tensor(values(0, 4, 3)), m.tensor([0, 1, 2, 0])
-        weight = m.tensor([1.0, 2.0, 3.0], dtype=m.float64)
-        losses = [
-            m.nn.CrossEntropyLoss(),
-            m.nn.CrossEntropyLoss(weight, ignore_index=0, reduction="sum", label_smoothing=0.1),
-            m.nn.CrossEntropyLoss(reduction="none"),
-        ]
-        return [
-            *[loss(x, target) for loss in losses],
-            m.nn.MSELoss()(x, x * 2),
-            m.nn.MSELoss(reduction="sum")(x, x * 2),
-        ]
 
     same(run)
 
