@@ -13,19 +13,26 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_llm import autograd, dtypes, linalg, masked, nn, optim, utils
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
-from tinygrad_llm.contraction import cdist, chain_matmul, einsum, lu_unpack, tensordot
+from tinygrad_llm.contraction import cdist, chain_matmul, einsum, tensordot
 from tinygrad_llm.creation import (
     allclose, arange, as_tensor, bernoulli, cat, empty, empty_like, equal, eye, from_numpy, full, full_like, linspace,
     multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor,
     where, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
-    dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
+    bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
 )  # fmt: skip
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
+from tinygrad_llm.linalg.factoring import lu_unpack
+from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 from tinygrad_llm.methods.shaping import Size
+from tinygrad_llm.nn.functional import (
+    adaptive_avg_pool1d, avg_pool1d, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
+    max_pool1d, max_pool2d, max_pool3d,
+)  # fmt: skip
+from tinygrad_llm.nn.padding import constant_pad_nd
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
 from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
@@ -52,10 +59,13 @@ def is_tensor(obj: Any) -> Any:
 
 # 少有人用的名字用到才加载：``import`` 不为它们付时间
 _NAMESPACES = (
-    "__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "special",
+    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "special",
     "version", "xpu",
 )  # fmt: skip
 _LAZY = {
+    "autocast": "amp",
+    "get_autocast_dtype": "amp",
+    "is_autocast_enabled": "amp",
     "are_deterministic_algorithms_enabled": "settings",
     "compile": "compiler",
     "get_float32_matmul_precision": "settings",
@@ -76,14 +86,15 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "autograd",
-    "bernoulli", "cat", "cdist", "chain_matmul", "device", "dtype", "dtypes", "e", "einsum", "empty", "empty_like",
+    "bernoulli", "bfloat16", "cat", "cdist", "chain_matmul", "device", "dtype", "dtypes", "e", "einsum", "empty", "empty_like",
     "enable_grad", "equal", "eye",
     "finfo", "float16", "float32", "float64", "from_numpy", "full", "full_like", "get_default_device",
     "get_default_dtype", "get_rng_state", "gradcheck", "gradgradcheck", "inf", "inference_mode", "initial_seed",
     "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linalg", "linspace",
     "lu_unpack", "manual_seed", "masked",
     "multinomial",
-    "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pi", "rand", "rand_like", "randint", "randn",
+    "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "rand",
+    "rand_like", "randint", "randn",
     "randn_like", "randperm", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
-    "set_rng_state", "stack", "tensor", "tensordot", "uint8", "utils", "where", "zeros", "zeros_like",
+    "set_rng_state", "stack", "svd_lowrank", "tensor", "tensordot", "uint8", "utils", "where", "zeros", "zeros_like",
 ]  # fmt: skip

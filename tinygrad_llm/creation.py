@@ -17,6 +17,7 @@ from tinygrad_llm.methods.arithmetic import match
 from tinygrad_llm.methods.shaping import axis, sizes
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
+from tinygrad_llm.ops.bfloat16 import is_bfloat16, rounded
 from tinygrad_llm.random import Generator, default_generator
 from tinygrad_llm.tensor import Tensor
 
@@ -24,7 +25,8 @@ from tinygrad_llm.tensor import Tensor
 def _finish(array: Any, requires_grad: bool, where: Any) -> Tensor:
     if where is not None:
         device(where)
-    result = Tensor.wrap(np.asarray(array))
+    array = np.asarray(array)
+    result = Tensor.wrap(rounded(array) if is_bfloat16(array.dtype) else array)
     return result.requires_grad_() if requires_grad else result
 
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.bfloat16 import BFLOAT16, FLOAT32, extras, is_bfloat16, same_dtype
+
 
 class dtype:  # noqa: N801  与 torch 同名
     """一种元素类型；每种只有一个实例，可用 ``is`` 或 ``==`` 比较。
 
     Attributes:
         name: 名字，如 ``"float32"``。
-        numpy: 对应的 NumPy dtype。
         itemsize: 每个元素的字节数。
         is_floating_point: 是否浮点。
         is_complex: 总是 ``False``。
@@ -24,11 +25,18 @@ class dtype:  # noqa: N801  与 torch 同名
     """
 
     def __init__(self, name: str) -> None:
-        self.name, self.numpy = name, np.dtype(name)
-        self.itemsize = self.numpy.itemsize
-        self.is_floating_point = self.numpy.kind == "f"
+        self.name, self._numpy = name, BFLOAT16 if name == "bfloat16" else np.dtype(name)
+        self.itemsize = 2 if name == "bfloat16" else self._numpy.itemsize
+        self.is_floating_point = self._numpy.kind == "f"
         self.is_complex = False
-        self.is_signed = self.numpy.kind in "fi"
+        self.is_signed = self._numpy.kind in "fi"
+
+    @property
+    def numpy(self) -> Any:
+        """对应的 NumPy dtype；取用 16 位浮点，引擎从此就要留意它。"""
+        if self.itemsize == 2 and self.is_floating_point:
+            extras.expect_low_precision()
+        return self._numpy
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"  # 与书上印的一样
@@ -38,11 +46,12 @@ class dtype:  # noqa: N801  与 torch 同名
 
 
 float16, float32, float64 = dtype("float16"), dtype("float32"), dtype("float64")
+bfloat16 = dtype("bfloat16")
 int8, int16, int32, int64 = dtype("int8"), dtype("int16"), dtype("int32"), dtype("int64")
 uint8, bool = dtype("uint8"), dtype("bool")
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 
-_BY_NUMPY = {d.numpy: d for d in (float16, float32, float64, int8, int16, int32, int64, uint8, bool)}
+_BY_NUMPY = {d._numpy: d for d in (float16, float32, float64, int8, int16, int32, int64, uint8, bool)}
 _BY_PYTHON: dict[type, dtype] = {builtins.float: float64, builtins.int: int64, builtins.bool: bool}
 _default = [float32]
 
@@ -54,7 +63,12 @@ def of(array: Any) -> dtype:
         TypeError: 不支持的 NumPy dtype（例如复数、字符串）。
     """
     try:
-        return _BY_NUMPY[array.dtype]
+        found = _BY_NUMPY[array.dtype]
+        if found is float32 and array.dtype.metadata is not None and is_bfloat16(array.dtype):
+            found = bfloat16
+        if found.itemsize == 2 and found.is_floating_point:
+            extras.expect_low_precision()
+        return found
     except KeyError:
         raise TypeError(
             f"unsupported NumPy dtype {array.dtype}; supported: {[d.name for d in _BY_NUMPY.values()]}"
@@ -104,11 +118,13 @@ def promote(a: Any, b: Any) -> Any:
     Returns:
         NumPy dtype。
     """
-    if a.dtype == b.dtype:
+    if same_dtype(a.dtype, b.dtype):
         return a.dtype
     rank_a, rank_b = _RANK[a.dtype.kind], _RANK[b.dtype.kind]
     if rank_a != rank_b:
         return a.dtype if rank_a > rank_b else b.dtype
     if (a.ndim == 0) != (b.ndim == 0):
         return b.dtype if a.ndim == 0 else a.dtype
+    if is_bfloat16(a.dtype) or is_bfloat16(b.dtype):  # 与另一种 16 位浮点相遇也变成 float32
+        return np.promote_types(FLOAT32, np.promote_types(a.dtype, b.dtype))
     return np.promote_types(a.dtype, b.dtype)

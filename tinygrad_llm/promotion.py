@@ -83,8 +83,12 @@ class finfo:  # noqa: N801  与 torch 同名
         found = dtypes.get_default_dtype() if type is None else type
         if not dtypes.as_numpy(found).kind == "f":
             raise TypeError(f"torch.finfo() requires a floating point input type, got {found}; use torch.iinfo")
+        self.dtype, self.bits = found.name, 8 * found.itemsize
+        if found is dtypes.bfloat16:  # 8 位指数、7 位尾数
+            self.eps, self.max, self.resolution = 2.0**-7, 2.0**127 * (2 - 2.0**-7), 0.01
+            self.min, self.tiny, self.smallest_normal = -self.max, 2.0**-126, 2.0**-126
+            return
         info: Any = np.finfo(found.numpy)
-        self.bits, self.dtype = int(info.bits), found.name
         self.eps, self.max, self.min = info.eps.item(), info.max.item(), info.min.item()
         self.tiny = self.smallest_normal = info.tiny.item()
         self.resolution = float(f"1e-{info.precision}")

@@ -34,6 +34,7 @@ from tinygrad_llm.methods.shaping import Shaping, Size
 from tinygrad_llm.methods.sorting import Sorting
 from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
+from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, rounded
 from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.printing import tensor_text
 
@@ -106,7 +107,9 @@ class Tensor(
         return count(self.array)
 
     def touch(self) -> None:
-        """记下：自己的内存刚被写过。"""
+        """自己的内存刚被写过：记下来；是 bfloat16 则舍入。"""
+        if extras.low_precision and is_bfloat16(self.array.dtype):
+            self.array[...] = rounded(self.array)
         if not self.untracked:
             record(self.array)
 
@@ -235,7 +238,7 @@ class Tensor(
     @property
     def itemsize(self) -> int:
         """每个元素的字节数。"""
-        return self.array.itemsize
+        return self.dtype.itemsize
 
     @property
     def data(self) -> Tensor:
@@ -264,7 +267,7 @@ class Tensor(
 
     def element_size(self) -> int:
         """每个元素的字节数。"""
-        return self.array.itemsize
+        return self.dtype.itemsize
 
     def is_floating_point(self) -> bool:
         """是否浮点。"""

@@ -16,9 +16,10 @@ import numpy as np
 
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import Node
-from tinygrad_llm.autograd.mode import extras, switch
+from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.autograd.writes import clock, record
 from tinygrad_llm.ops import elementwise, reduce, shape
+from tinygrad_llm.ops.bfloat16 import extras, is_low, narrowed, same_dtype, widened
 
 
 def unbroadcast(g: Any, shape_: tuple[int, ...]) -> Any:
@@ -143,7 +144,9 @@ class _Pass:
     def deliver(self, edge: Any, g: Any, source: Any) -> None:
         """把一份梯度（数组）还原成输入的形状与 dtype，交给一条边；已经有了就相加。"""
         like = edge if edge.is_node else edge.array
-        g = np.asarray(unbroadcast(g, like.shape), dtype=like.dtype)
+        g = unbroadcast(g, like.shape)
+        if g.dtype is not like.dtype:
+            g = narrowed(g, like.dtype)
         if edge.is_node and edge not in self.pending:
             self.pending[edge] = g
             heapq.heappush(self.heap, (edge.order, edge))
@@ -160,6 +163,9 @@ class _Pass:
             g: 这份梯度；不是 ``source`` 也不是谁的视图时，内存归我们，可以就地累加。
             source: 产生它的节点收到的梯度，可能还有别人在用。
         """
+        if extras.low_precision and is_low(g.dtype):
+            self.accumulate_low(edge, g)
+            return
         if edge.is_node:
             have = self.pending[edge]
             if edge in self.owned:
@@ -175,12 +181,20 @@ class _Pass:
         else:
             slot[1], slot[2] = _sum(slot[1], g, source), True
 
+    def accumulate_low(self, edge: Any, g: Any) -> None:
+        """同 ``accumulate``，16 位浮点：在 float32 里相加，舍入一次。"""
+        if edge.is_node:
+            self.pending[edge] = narrowed(widened(self.pending[edge]) + widened(g), g.dtype)
+        else:
+            slot = self.leaves[id(edge)]
+            slot[1], slot[2] = narrowed(widened(slot[1]) + widened(g), g.dtype), True
+
     def deliver_tensor(self, edge: Any, g: Any, source: Any) -> None:
         """同 ``deliver``，但梯度是 Tensor，相加也记在图上。"""
         like = edge if isinstance(edge, Node) else edge.array
         if g.array.shape != like.shape:
             g = unbroadcast(g, like.shape)
-        if g.array.dtype != like.dtype:
+        if not same_dtype(g.array.dtype, like.dtype):
             g = elementwise.cast(g, dtype=like.dtype)
         if isinstance(edge, Node):
             if edge not in self.pending:
@@ -324,7 +338,10 @@ def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
     elif have is None:
         leaf.grad = graph.tensor_type.wrap(g if owned and type(g) is np.ndarray else np.array(g))
     else:
-        np.add(have.array, g, out=have.array)
+        if extras.low_precision:
+            have.array[...] = narrowed(widened(have.array) + widened(g), have.array.dtype)
+        else:
+            np.add(have.array, g, out=have.array)
         record(have.array)
     if leaf.accumulate_hooks:
         for hook in leaf.accumulate_hooks:

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.autograd.mode import extras, switch
+from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.autograd.precision import autocast_args, working_forward
 from tinygrad_llm.autograd.writes import clock, written_since
+from tinygrad_llm.ops.bfloat16 import extras, widened
+from tinygrad_llm.ops.elementwise import cast
 from tinygrad_llm.ops.op import Op, Plan
 
 next_order = itertools.count(0, -1).__next__
@@ -84,6 +87,8 @@ class Node:
     def vjp(self, g: Any) -> Iterable[tuple[int, Any]]:
         """数组上的反向：输出的梯度 → 各输入的（位置，梯度）。"""
         saved = self.checked_saved()
+        if extras.low_precision:  # 与前向一样，在 float32 里算；舍入由引擎在交给输入时做
+            g, saved = widened(g), [widened(value) for value in saved]
         for position, vjp, _, slots in self.plan.rules:
             found = vjp(g, *[saved[slot] for slot in slots])
             yield from enumerate(found) if self.plan.is_joint else ((position, found),)
@@ -163,6 +168,10 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """
     if len(attrs) < len(op.attrs):
         attrs = {**op.defaults, **attrs}
+    forward = op.forward
+    if extras.users:
+        args = autocast_args(op, args, tensor_type, _cast)
+        forward = working_forward(op, args, tensor_type)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None
@@ -177,7 +186,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         edges.append(edge)
         bit += bit
     try:
-        y = op.forward(*pool, **attrs)
+        y = forward(*pool, **attrs)
     except ValueError as error:
         raise RuntimeError(_shape_message(op, pool, error)) from None
     except TypeError as error:
@@ -299,6 +308,10 @@ def _record(
     y = output.array
     node.shape, node.dtype = y.shape, y.dtype
     output.node, output.needs_grad = node, True
+
+
+def _cast(x: Any, dtype: Any) -> Any:
+    return apply(cast, (x,), {"dtype": dtype})
 
 
 def _shape_message(op: Op, data: Sequence[Any], error: ValueError) -> str:

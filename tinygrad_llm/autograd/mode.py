@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ContextDecorator, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from tinygrad_llm.ops.bfloat16 import extras
+
 if TYPE_CHECKING:
     from tinygrad_llm.autograd.graph import Node
     from tinygrad_llm.ops.op import Op
@@ -23,29 +25,15 @@ class Switch(threading.local):
     Attributes:
         grad_enabled: 是否记图。
         tracer: 旁观者；不追踪时为 ``None``。
+        autocast: 最里层的 ``amp.autocast``；没有则为 ``None``。
     """
 
     grad_enabled = True
     tracer: Tracer | None = None
+    autocast: Any = None
 
 
 switch = Switch()
-
-
-class Extras:
-    """有几处正用着平时不用的功能（追踪等）：为 0 时引擎一概不查。
-
-    Attributes:
-        users: 几处。
-    """
-
-    __slots__ = ("users",)
-
-    def __init__(self) -> None:
-        self.users = 0
-
-
-extras = Extras()
 
 
 class Tracer(Protocol):

@@ -13,8 +13,10 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply, binary_method, unary_method
+from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import linear
+from tinygrad_llm.ops.bfloat16 import same_dtype
 from tinygrad_llm.ops.op import Op
 
 _NO_ATTRS: dict[str, Any] = {}
@@ -44,7 +46,7 @@ def match(a: Any, b: Any) -> tuple[Any, Any] | None:
     cls = graph.tensor_type
     if isinstance(a, cls) and isinstance(b, cls):
         x, y = a.array, b.array
-        if x.dtype == y.dtype:
+        if same_dtype(x.dtype, y.dtype):
             return a, b
         common = dtypes.promote(x, y)
         return _as_dtype(a, common), _as_dtype(b, common)
@@ -63,7 +65,7 @@ def match(a: Any, b: Any) -> tuple[Any, Any] | None:
 
 
 def _as_dtype(t: Any, numpy_dtype: Any) -> Any:
-    return t if t.array.dtype == numpy_dtype else apply(ew.cast, (t,), {"dtype": numpy_dtype})
+    return t if same_dtype(t.array.dtype, numpy_dtype) else apply(ew.cast, (t,), {"dtype": numpy_dtype})
 
 
 def matmul(a: Any, b: Any) -> Any:
@@ -77,7 +79,7 @@ def matmul(a: Any, b: Any) -> Any:
     x, y = a.array, b.array
     if x.ndim == 2 and 0 < y.ndim < 3 and x.shape[1] == len(y):
         return (_matmul if y.ndim == 2 else _mv)(a, b)
-    if x.dtype != y.dtype:
+    if not same_dtype(x.dtype, y.dtype) and switch.autocast is None:
         raise RuntimeError(f"matmul: expected both to have the same dtype, got {dtypes.of(x)} and {dtypes.of(y)}")
     if x.ndim == 0 or y.ndim == 0:
         raise RuntimeError(f"matmul: both arguments need to be at least 1D, got {x.ndim}D and {y.ndim}D")
@@ -97,7 +99,7 @@ def matmul(a: Any, b: Any) -> Any:
 
 def _product(op: Op, a: Any, b: Any) -> Any:
     """矩阵乘法不替两边统一 dtype，与 torch 一致。"""
-    if a.array.dtype != b.array.dtype:
+    if not same_dtype(a.array.dtype, b.array.dtype) and switch.autocast is None:
         raise RuntimeError(f"{op.name}: expected both to have the same dtype, got {a.dtype} and {b.dtype}")
     return apply(op, (a, b), _NO_ATTRS)
 

@@ -14,6 +14,7 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.methods.arithmetic import match
 from tinygrad_llm.methods.operands import constant, is_operand, refuse, tensors, together
+from tinygrad_llm.ops.bfloat16 import same_dtype
 
 _QUIET = np.errstate(all="ignore")
 
@@ -21,7 +22,7 @@ _QUIET = np.errstate(all="ignore")
 def _arrays(a: Any, b: Any) -> Any:
     """统一 dtype 的两个数组；不认识的操作数返回 ``None``。"""
     cls = graph.tensor_type
-    if isinstance(a, cls) and isinstance(b, cls) and a.array.dtype == b.array.dtype:
+    if isinstance(a, cls) and isinstance(b, cls) and same_dtype(a.array.dtype, b.array.dtype):
         return a.array, b.array
     pair = match(a, b)
     if pair is None:

@@ -12,6 +12,7 @@ from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.cpu import require_cpu
 from tinygrad_llm.layout import contiguous_format
 from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops.bfloat16 import is_bfloat16, same_dtype
 from tinygrad_llm.ops.op import Array
 
 _bool = bool
@@ -51,6 +52,8 @@ class Converting:
         """
         if self.needs_grad:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        if is_bfloat16(self.array.dtype):
+            raise TypeError("NumPy has no bfloat16; use tensor.float().numpy()")
         return self.array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -99,7 +102,7 @@ class Converting:
                 require_cpu(arg)
         require_cpu(device)
         wanted = dtypes.as_numpy(dtype)
-        if wanted is None or wanted == self.array.dtype:
+        if wanted is None or same_dtype(wanted, self.array.dtype):
             return self.clone() if copy else self
         return apply(ew.cast, (self,), {"dtype": wanted})
 
@@ -118,6 +121,10 @@ class Converting:
     def half(self) -> Any:
         """换成 float16。"""
         return self.to(dtypes.float16)
+
+    def bfloat16(self) -> Any:
+        """换成 bfloat16。"""
+        return self.to(dtypes.bfloat16)
 
     def long(self) -> Any:
         """换成 int64。"""

@@ -15,6 +15,7 @@ from tinygrad_llm.autograd.function import Function
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import as_float, match
 from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops.bfloat16 import same_dtype
 
 
 def is_operand(value: Any) -> bool:
@@ -86,7 +87,7 @@ def unified(*values: Any) -> list[Any]:
     groups = [[v.array for v in values if (v.array.ndim == 0) == zero] for zero in (False, True)]
     kinds = [np.empty((0,) * (i == 0), _widest(group)) for i, group in enumerate(groups) if group]
     dtype = kinds[0].dtype if len(kinds) == 1 else dtypes.promote(*kinds)
-    return [v if v.array.dtype == dtype else apply(ew.cast, (v,), {"dtype": dtype}) for v in values]
+    return [v if same_dtype(v.array.dtype, dtype) else apply(ew.cast, (v,), {"dtype": dtype}) for v in values]
 
 
 def _widest(arrays: list[Any]) -> Any:

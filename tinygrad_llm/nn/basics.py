@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.ops import linear as linear_ops
+from tinygrad_llm.ops.bfloat16 import same_dtype
 from tinygrad_llm.tensor import Tensor
 
 
@@ -25,7 +27,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         RuntimeError: 内侧长度或 dtype 不符。
     """
     x, w = input.array, weight.array
-    if x.dtype != w.dtype:
+    if not same_dtype(x.dtype, w.dtype) and switch.autocast is None:
         raise RuntimeError(f"linear: input is {input.dtype}, weight is {weight.dtype}; they must have the same dtype")
     if x.ndim == 0 or x.shape[-1] != w.shape[-1]:
         raise RuntimeError(f"linear: input {x.shape} does not fit weight {w.shape}: last dimensions must be equal")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.bfloat16 import is_bfloat16, narrowed
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.special import erf as _erf
 
@@ -297,8 +298,11 @@ def clone(x: Array) -> Any:
 @op("y = x（换 dtype）", x=lambda g: g)
 def cast(x: Array, *, dtype: Any) -> Any:
     """换一种 dtype；反向由引擎把梯度换回输入的 dtype。"""
+    x = np.asarray(x)
+    if is_bfloat16(dtype) or is_bfloat16(x.dtype):
+        return np.array(narrowed(x, dtype))
     with np.errstate(all="ignore"):
-        return np.asarray(x).astype(dtype)
+        return x.astype(dtype)
 
 
 for _op, _ufunc in ((add, np.add), (sub, np.subtract), (mul, np.multiply), (neg, np.negative), (tanh, np.tanh)):
