@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_llm import autograd, dtypes, linalg, masked, nn, optim, utils
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
-from tinygrad_llm.contraction import cdist, chain_matmul, einsum, lu_unpack, tensordot
+from tinygrad_llm.contraction import cdist, chain_matmul, einsum, tensordot
 from tinygrad_llm.creation import (
     allclose, arange, as_tensor, bernoulli, cat, empty, empty_like, equal, eye, from_numpy, full, full_like, linspace,
     multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor,
@@ -25,6 +25,8 @@ from tinygrad_llm.dtypes import (
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
+from tinygrad_llm.linalg.factoring import lu_unpack
+from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
@@ -83,7 +85,8 @@ __all__ = [
     "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linalg", "linspace",
     "lu_unpack", "manual_seed", "masked",
     "multinomial",
-    "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pi", "rand", "rand_like", "randint", "randn",
+    "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "rand",
+    "rand_like", "randint", "randn",
     "randn_like", "randperm", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
-    "set_rng_state", "stack", "tensor", "tensordot", "uint8", "utils", "where", "zeros", "zeros_like",
+    "set_rng_state", "stack", "svd_lowrank", "tensor", "tensordot", "uint8", "utils", "where", "zeros", "zeros_like",
 ]  # fmt: skip
