@@ -60,7 +60,6 @@ SHUFFLES: dict[str, Callable[[Any, Any], Any]] = {
     "pixel_shuffle": lambda F, x: (F.pixel_shuffle(x, 2), F.pixel_shuffle(x[0], 1), F.pixel_shuffle(x[None], 2)),
     "pixel_unshuffle": lambda F, x: (F.pixel_unshuffle(x, 2), F.pixel_unshuffle(x[0], 3), F.pixel_unshuffle(x, 1)),
     "channel_shuffle": lambda F, x: (F.channel_shuffle(x, 2), F.channel_shuffle(x, 4), F.channel_shuffle(x[..., 0], 8)),
-    "nothing": lambda F, x: (x * 1, F.pixel_shuffle(x[:0].detach(), 2), F.pixel_unshuffle(x[:, :0].detach(), 2)),
 }  # fmt: skip
 
 
