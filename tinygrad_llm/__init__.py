@@ -28,6 +28,11 @@ from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.linalg.factoring import lu_unpack
 from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 from tinygrad_llm.methods.shaping import Size
+from tinygrad_llm.nn.functional import (
+    adaptive_avg_pool1d, avg_pool1d, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
+    max_pool1d, max_pool2d, max_pool3d,
+)  # fmt: skip
+from tinygrad_llm.nn.padding import constant_pad_nd
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
 from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
