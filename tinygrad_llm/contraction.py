@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tinygrad_llm.linalg.factoring import lu_unpack
 from tinygrad_llm.linalg.products import multi_dot
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops.distances import chebyshev, euclidean
@@ -241,5 +240,3 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = _MO
     apart = x1.unsqueeze(-2) - x2.unsqueeze(-3)
     return chebyshev(apart) if p == math.inf else vector_norm(apart, p=float(p), dim=(apart.ndim - 1,))
 
-
-__all__ = ["cdist", "chain_matmul", "einsum", "lu_unpack", "tensordot"]

@@ -68,3 +68,10 @@ def zeta(input: Any, other: Any) -> Tensor:
     s, q = floats("zeta", input, other)
     error = NotImplementedError("the derivative for 'zeta' is not implemented.")
     return no_derivative(error, apply(sf.zeta, (s, q), {}), s)  # type: ignore[no-any-return]
+
+
+__all__ = [
+    "digamma", "entr", "erf", "erfc", "erfcx", "erfinv", "exp2", "expit", "expm1", "gammainc", "gammaincc", "gammaln",
+    "i0", "i0e", "i1", "i1e", "log1p", "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr",
+    "ndtri", "polygamma", "psi", "round", "sinc", "softmax", "xlog1py", "xlogy", "zeta",
+]  # fmt: skip

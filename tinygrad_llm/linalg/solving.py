@@ -141,11 +141,12 @@ def det(A: Any) -> Any:
 
 
 def slogdet(A: Any) -> Any:
-    """行列式的符号与绝对值的对数；奇异时为 0 与 -inf。"""
+    """行列式的符号与绝对值的对数；奇异时为 0 与 -inf，行列式是 NaN 时为 0 与 NaN。"""
     require_square("linalg.slogdet", A)
     with np.errstate(all="ignore"):
-        sign = np.linalg.slogdet(A.array)[0]
-    constant = where(True, wrap(sign), A.sum((-2, -1)))  # 符号处处不变：连在图上，梯度是 0
+        sign, size = np.linalg.slogdet(A.array)
+    plain = wrap(np.where(np.isnan(size), 0, sign).astype(A.array.dtype))
+    constant = where(True, plain, A.sum((-2, -1)))  # 符号处处不变：连在图上，梯度是 0
     return SlogDet((constant, inverses.logabsdet(A)))
 
 
@@ -199,10 +200,13 @@ def matrix_power(input: Any, n: int) -> Any:
 
     Raises:
         TypeError: ``n`` 不是整数。
+        RuntimeError: 不是方阵，或是布尔。
     """
     if not isinstance(n, int) or isinstance(n, bool):
         raise TypeError(f"linalg.matrix_power: n must be int, not {type(n).__name__}")
     require_matrix("linalg.matrix_power", input, square=True)
+    if input.array.dtype.kind == "b":
+        raise RuntimeError(f"linalg.matrix_power: not implemented for bool tensors (shape {input.array.shape})")
     if n == 0:
         return where(True, identity_like(input), input)  # 值与 input 无关，梯度是 0
     base, n = (inv(input), -n) if n < 0 else (input, n)

@@ -180,6 +180,12 @@ class _CholeskyInverse(Function):
 
 
 def cholesky_inverse(input: Any, upper: bool = False) -> Any:
-    """由 Cholesky 因子求逆矩阵。"""
+    """由 Cholesky 因子求逆矩阵。
+
+    Raises:
+        LinAlgError: 对角线上有 0。
+    """
     require_square("cholesky_inverse", input)
+    if (np.diagonal(input.array, axis1=-2, axis2=-1) == 0).any():
+        raise LinAlgError(f"cholesky_inverse: the factor of shape {input.array.shape} has a zero on its diagonal")
     return _CholeskyInverse.apply(input.mT if upper else input)

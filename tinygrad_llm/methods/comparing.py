@@ -60,9 +60,9 @@ def _comparison(function: Any, symbol: str) -> Callable[[Any, Any], Any]:
 def _logical(function: Any, meaning: str) -> Callable[[Any, Any], Any]:
     def method(self: Any, other: Any) -> Any:
         tensors(function.__name__, self, other)
-        return _result(function.__name__, function, self.array, other.array)
+        return _compare(function, self, other)
 
-    method.__doc__ = f"逐元素逻辑{meaning}；非 0 即真，两边的 dtype 可以不同。"
+    method.__doc__ = f"逐元素逻辑{meaning}；统一 dtype 之后，非 0 即真。"
     return method
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import match
-from tinygrad_llm.methods.operands import constant, no_derivative, number, refuse, together, unified
+from tinygrad_llm.methods.operands import no_derivative, number, refuse, together, unified
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import rounding as ro
 
@@ -52,33 +51,37 @@ def remainder(a: Any, b: Any) -> Any:
 
 
 def clamp(x: Any, low: Any, high: Any) -> Any:
-    """截断到 ``[low, high]``；两端是数或 Tensor，可以只给一端。
+    """截断到 ``[low, high]``；两端都是数，或都是 Tensor，可以只给一端。
 
     Raises:
         RuntimeError: 两端都没给。
+        TypeError: 一端是数，另一端是有维的 Tensor。
     """
-    low, high = (bound.item() if isinstance(bound, np.generic) else bound for bound in (low, high))
-    bounds = [bound for bound in (low, high) if bound is not None]
-    if not bounds:
-        raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None")
-    given = [bound for bound in bounds if isinstance(bound, graph.tensor_type)]
-    if given:
-        x = unified(x, *given)[0]
-    for bound in bounds:
-        pair = match(x, bound)
-        if pair is None:
-            raise TypeError(f"clamp(): expected a number or a Tensor, got {type(bound).__name__}")
-        x = x if isinstance(bound, graph.tensor_type) else pair[0]
+    given = [bound for bound in (low, high) if bound is not None]
     if not given:
-        refuse("clamp", x, "b")
-        low, high = (bound if bound is None else number("clamp", bound, x.array.dtype) for bound in (low, high))
-        return apply(ew.clamp, (x,), {"min": low, "max": high})
+        raise RuntimeError("clamp: at least one of 'min' or 'max' must not be None")
+    if all(isinstance(bound, graph.tensor_type) for bound in given):
+        return _clamp_between(x, low, high, given)
+    low, high = _number(low), _number(high)
+    for bound in (low, high):
+        x = x if bound is None else match(x, bound)[0]  # type: ignore[index]  # 数总能与 Tensor 相遇
+    refuse("clamp", x, "b")
+    low, high = (bound if bound is None else number("clamp", bound, x.array.dtype) for bound in (low, high))
+    return apply(ew.clamp, (x,), {"min": low, "max": high})
+
+
+def _number(bound: Any) -> Any:
+    """数；不需要梯度的 0 维 Tensor 也算数。"""
+    if isinstance(bound, np.generic) or (isinstance(bound, graph.tensor_type) and not (bound.ndim or bound.needs_grad)):
+        return bound.item()
+    if bound is not None and not isinstance(bound, (bool, int, float)):
+        raise TypeError(f"clamp(): expected both bounds to be numbers or both to be Tensors, got {bound!r}")
+    return bound
+
+
+def _clamp_between(x: Any, low: Any, high: Any, given: list[Any]) -> Any:
+    x, *bounds = unified(x, *given)
     if len(bounds) == 2:
         refuse("clamp", x, "b")
-    return apply(ew.clamp_between, (x, *[_bound(b, x) for b in (low, high)]), _NO_ATTRS)
-
-
-def _bound(bound: Any, x: Any) -> Any:
-    if isinstance(bound, graph.tensor_type):
-        return bound.to(dtypes.of(x.array))
-    return None if bound is None else constant(bound, x.array.dtype)
+        return apply(ew.clamp_between, (x, *bounds), _NO_ATTRS)
+    return apply(ew.clamp_between, (x, *bounds, None) if high is None else (x, None, *bounds), _NO_ATTRS)

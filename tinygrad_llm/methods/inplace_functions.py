@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_llm import dtypes
+from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.ops import elementwise as ew
 
 NAMES = (
     "abs", "absolute", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
@@ -36,11 +38,13 @@ OPERATORS = {
 
 
 def _write(tensor: Any, result: Any) -> Any:
-    """写回；布尔放不下整数，整数放不下浮点。"""
+    """写回；布尔放不下整数，整数放不下浮点。比较一类的结果不可导，但自己仍在图上，梯度是 0。"""
     found, wanted = result.array.dtype.kind, tensor.array.dtype.kind
     if _ORDER.index(found.replace("u", "i")) > _ORDER.index(wanted.replace("u", "i")):
         have, want = dtypes.of(result.array), dtypes.of(tensor.array)
         raise RuntimeError(f"result type {have} can't be cast to the desired output type {want}")
+    if tensor.needs_grad and not result.needs_grad:
+        result = apply(ew.where, (False, tensor.clone(), result.to(dtypes.of(tensor.array))), {})
     return tensor._put(result)
 
 

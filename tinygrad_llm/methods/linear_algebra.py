@@ -11,6 +11,9 @@ from tinygrad_llm.linalg import factoring, products, solving, spectrum, symmetri
 from tinygrad_llm.linalg.checks import require_same
 from tinygrad_llm.methods.arithmetic import match
 from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.return_types import named
+
+_QR, _SlogDet = named("qr", "Q", "R"), named("slogdet", "sign", "logabsdet")
 
 
 def _require(name: str, tensors: tuple[Any, ...], dims: tuple[int, ...], *, any_dtype: bool = False) -> None:
@@ -237,7 +240,7 @@ class LinearAlgebra(_InPlaceProducts):
 
     def slogdet(self) -> Any:
         """行列式的符号与绝对值的对数。"""
-        return solving.slogdet(self)
+        return _SlogDet(solving.slogdet(self))
 
     def matrix_power(self, n: int) -> Any:
         """矩阵的整数次幂。"""
@@ -265,7 +268,7 @@ class LinearAlgebra(_InPlaceProducts):
 
     def qr(self, some: bool = True) -> Any:
         """QR 分解；``some`` 为假时 ``Q`` 是方阵。"""
-        return factoring.qr(self, "reduced" if some else "complete")
+        return _QR(factoring.qr(self, "reduced" if some else "complete"))
 
     def geqrf(self) -> Any:
         """QR 的紧凑形式。"""
