@@ -86,7 +86,8 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "autograd",
-    "bernoulli", "bfloat16", "cat", "cdist", "chain_matmul", "device", "dtype", "dtypes", "e", "einsum", "empty", "empty_like",
+    "bernoulli", "bfloat16", "cat", "cdist", "chain_matmul", "device", "dtype", "dtypes", "e", "einsum", "empty",
+    "empty_like",
     "enable_grad", "equal", "eye",
     "finfo", "float16", "float32", "float64", "from_numpy", "full", "full_like", "get_default_device",
     "get_default_dtype", "get_rng_state", "gradcheck", "gradgradcheck", "inf", "inference_mode", "initial_seed",

@@ -2,7 +2,8 @@
 
 流入：前向代码与优化器；流出：同样的代码，但矩阵乘法一类的输入先舍入到 bfloat16 或 float16，结果也舍入一次。
 
-本引擎在 CPU 上用 float32 模拟 16 位的舍入：数值与 torch 的 CPU autocast 相同，但不会更快。哪些算子换精度见 ``autograd/precision.py``。
+本引擎在 CPU 上用 float32 模拟 16 位的舍入：数值与 torch 的 CPU autocast 相同，但不会更快。
+哪些算子换精度见 ``autograd/precision.py``。
 """
 
 from __future__ import annotations
@@ -151,7 +152,6 @@ class GradScaler:
             return type(outputs)([self.scale(each) for each in outputs])  # type: ignore[call-arg]
         raise ValueError("outputs must be a Tensor or an iterable of Tensors")
 
-    @no_grad()
     def unscale_(self, optimizer: Any) -> None:
         """把这个优化器的梯度除以倍数，并记下有没有 inf 或 NaN；要裁剪梯度就在裁剪之前调用。
 
@@ -171,7 +171,8 @@ class GradScaler:
                     continue
                 if p.grad.dtype is dtypes.float16:
                     raise ValueError("Attempting to unscale FP16 gradients.")
-                p.grad.mul_(1 / self._scale)
+                with no_grad():
+                    p.grad.mul_(1 / self._scale)
                 found = found or not np.isfinite(p.grad.array).all()
         self._found_inf[id(optimizer)] = found
 

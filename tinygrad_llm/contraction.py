@@ -239,4 +239,3 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = _MO
         return euclidean(x1, x2)
     apart = x1.unsqueeze(-2) - x2.unsqueeze(-3)
     return chebyshev(apart) if p == math.inf else vector_norm(apart, p=float(p), dim=(apart.ndim - 1,))
-

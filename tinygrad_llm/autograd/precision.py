@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,6 +56,26 @@ class Autocast:
 
     def __init__(self, dtype: Any, cached: dict[int, tuple[Any, Any]] | None) -> None:
         self.dtype, self.cached = dtype, cached
+
+
+def full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+    """装饰器：autocast 之下，把 16 位浮点的参数换成 float32 再算（损失函数之类）。"""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if switch.autocast is None:
+            return function(*args, **kwargs)
+        outer, switch.autocast = switch.autocast, None
+        try:
+            return function(*[_wide(a) for a in args], **{name: _wide(a) for name, a in kwargs.items()})
+        finally:
+            switch.autocast = outer
+
+    return wrapped
+
+
+def _wide(a: Any) -> Any:
+    return a.float() if hasattr(a, "array") and is_low(a.array.dtype) else a
 
 
 LOWERED = frozenset(["matmul", "mv", "dot", "linear", "attention", "conv"])

@@ -151,4 +151,4 @@ def set_rng_state(new_state: Any, device: Any = "cuda") -> NoReturn:
     raise _no_gpu("set_rng_state")
 
 
-__getattr__ = attributes(__name__)
+__getattr__ = attributes(__name__, ("amp",))

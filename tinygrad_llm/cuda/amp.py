@@ -8,9 +8,7 @@ from tinygrad_llm import amp, dtypes
 class autocast(amp.autocast):  # noqa: N801  与 torch 同名
     """``amp.autocast("cuda", …)``。"""
 
-    def __init__(
-        self, enabled: bool = True, dtype: dtypes.dtype = dtypes.float16, cache_enabled: bool = True
-    ) -> None:
+    def __init__(self, enabled: bool = True, dtype: dtypes.dtype = dtypes.float16, cache_enabled: bool = True) -> None:
         super().__init__("cuda", dtype, enabled, cache_enabled)
 
 

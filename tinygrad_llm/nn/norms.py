@@ -46,10 +46,11 @@ def layer_norm(
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """沿最后几轴除以均方根；``eps`` 缺省为该 dtype 的机器精度。"""
+    """沿最后几轴除以均方根；``eps`` 缺省为计算精度的机器精度。"""
     rows, flat = _over_last(input, normalized_shape, "rms_norm")
     w = None if weight is None else weight.reshape(-1) if flat else weight
-    small = float(np.finfo(input.array.dtype).eps) if eps is None else eps
+    wide = np.float64 if input.array.dtype == np.float64 else np.float32  # 16 位的输入在 float32 里算
+    small = float(np.finfo(wide).eps) if eps is None else eps
     y = apply(norm.rms_norm, (rows, w), {"eps": small})
     return y.reshape(input.shape) if flat else y  # type: ignore[no-any-return]
 

@@ -44,7 +44,8 @@ extras = Extras()
 
 def is_bfloat16(dtype: Any) -> bool:
     """是不是带着 bfloat16 标记的 dtype。"""
-    return dtype.metadata is not None and dtype.metadata.get("name") == "bfloat16"
+    metadata = getattr(dtype, "metadata", None)  # 也可能是 np.float32 这样的类型
+    return metadata is not None and metadata.get("name") == "bfloat16"
 
 
 def is_low(dtype: Any) -> bool:
