@@ -59,7 +59,7 @@ def is_tensor(obj: Any) -> Any:
 
 # 少有人用的名字用到才加载：``import`` 不为它们付时间
 _NAMESPACES = (
-    "__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "special",
+    "__config__", "accelerator", "backends", "compiler", "cpu", "cuda", "distributed", "func", "jit", "mps", "special",
     "version", "xpu",
 )  # fmt: skip
 _LAZY = {
