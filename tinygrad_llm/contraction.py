@@ -163,7 +163,7 @@ def _summed(operands: Sequence[Any], terms: Sequence[Labels], output: Labels) ->
     if gone:
         x = x.sum(gone)
         labels = [label for label in labels if label in output]
-    return x.permute([labels.index(label) for label in output]) if labels != output else x
+    return x.permute([labels.index(label) for label in output])
 
 
 def _distinct(x: Any, labels: Labels) -> tuple[Any, Labels]:
@@ -239,4 +239,3 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = _MO
         return euclidean(x1, x2)
     apart = x1.unsqueeze(-2) - x2.unsqueeze(-3)
     return chebyshev(apart) if p == math.inf else vector_norm(apart, p=float(p), dim=(apart.ndim - 1,))
-
