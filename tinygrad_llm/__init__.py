@@ -29,8 +29,10 @@ from tinygrad_llm.linalg.factoring import lu_unpack
 from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.nn.functional import (
-    adaptive_avg_pool1d, avg_pool1d, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
-    max_pool1d, max_pool2d, max_pool3d,
+    adaptive_avg_pool1d, avg_pool1d, bilinear, celu, celu_, channel_shuffle, conv1d, conv2d, conv3d, conv_transpose1d,
+    conv_transpose2d, conv_transpose3d, cosine_similarity, hardshrink, layer_norm, max_pool1d, max_pool2d, max_pool3d,
+    pairwise_distance, pdist, pixel_shuffle, pixel_unshuffle, prelu, rms_norm, rrelu, rrelu_, selu, selu_, threshold,
+    threshold_,
 )  # fmt: skip
 from tinygrad_llm.nn.padding import constant_pad_nd
 from tinygrad_llm.printing import set_printoptions
