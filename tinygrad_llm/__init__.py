@@ -23,6 +23,7 @@ from tinygrad_llm.dtypes import (
     dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
 )  # fmt: skip
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
+from tinygrad_llm.foreach import FOREACH
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.linalg.factoring import lu_unpack
@@ -51,6 +52,7 @@ inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 strided = "strided"
 
 globals().update(FUNCTIONS)
+globals().update(FOREACH)
 globals().update(IN_PLACE_FUNCTIONS)
 
 
