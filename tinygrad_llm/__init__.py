@@ -23,14 +23,17 @@ from tinygrad_llm.dtypes import (
     bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
 )  # fmt: skip
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
+from tinygrad_llm.foreach import FOREACH
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.linalg.factoring import lu_unpack
 from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.nn.functional import (
-    adaptive_avg_pool1d, avg_pool1d, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d,
-    max_pool1d, max_pool2d, max_pool3d,
+    adaptive_avg_pool1d, avg_pool1d, bilinear, celu, celu_, channel_shuffle, conv1d, conv2d, conv3d, conv_transpose1d,
+    conv_transpose2d, conv_transpose3d, cosine_similarity, hardshrink, layer_norm, max_pool1d, max_pool2d, max_pool3d,
+    pairwise_distance, pdist, pixel_shuffle, pixel_unshuffle, prelu, rms_norm, rrelu, rrelu_, selu, selu_, threshold,
+    threshold_,
 )  # fmt: skip
 from tinygrad_llm.nn.padding import constant_pad_nd
 from tinygrad_llm.printing import set_printoptions
@@ -49,6 +52,7 @@ inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 strided = "strided"
 
 globals().update(FUNCTIONS)
+globals().update(FOREACH)
 globals().update(IN_PLACE_FUNCTIONS)
 
 
@@ -59,8 +63,8 @@ def is_tensor(obj: Any) -> Any:
 
 # 少有人用的名字用到才加载：``import`` 不为它们付时间
 _NAMESPACES = (
-    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "jit", "mps", "special",
-    "version", "xpu",
+    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "func", "jit", "mps",
+    "special", "version", "xpu",
 )  # fmt: skip
 _LAZY = {
     "autocast": "amp",

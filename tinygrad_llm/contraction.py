@@ -163,7 +163,7 @@ def _summed(operands: Sequence[Any], terms: Sequence[Labels], output: Labels) ->
     if gone:
         x = x.sum(gone)
         labels = [label for label in labels if label in output]
-    return x.permute([labels.index(label) for label in output]) if labels != output else x
+    return x.permute([labels.index(label) for label in output])
 
 
 def _distinct(x: Any, labels: Labels) -> tuple[Any, Labels]:

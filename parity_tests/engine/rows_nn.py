@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import strategies as st
 
 from parity_tests.engine.op_cases import Case, Row, size, unary
-from parity_tests.strategies import Draw, array, broadcastable
+from parity_tests.strategies import Draw, array, broadcastable, integers
 
 
 def _with_attributes(*choices: dict[str, Any]) -> Any:
@@ -34,6 +34,18 @@ def _probabilities(draw: Draw, small: bool) -> Case:
     if not small and draw(st.booleans()):
         x = np.asarray(x.round())  # 恰为 0 或 1：对数截断在 -100
     return [x, target], {}
+
+
+def _linear_cross_entropy(draw: Draw, small: bool) -> Case:
+    rows, classes, width = (draw(st.integers(1, 2 if small else 5)) for _ in range(3))
+    target, share = integers(draw, (rows,), 0, classes), np.asarray(array(draw, (rows,), "ties"), dtype=np.int64)
+    bias = array(draw, (classes,)) if draw(st.booleans()) else None
+    inputs = [array(draw, (rows, width)), array(draw, (classes, width)), bias, target, share]
+    return inputs, {"chunk": draw(st.integers(1, rows))}
+
+
+def _linear_cross_entropy_twin(x: Any, weight: Any, bias: Any, target: Any, share: Any, chunk: int) -> Any:
+    return F.cross_entropy(F.linear(x, weight, bias), target, reduction="none") * share
 
 
 def _elu(x: Any, alpha: float, scale: float, input_scale: float) -> Any:
@@ -69,6 +81,7 @@ ROWS: dict[str, Row] = {
     ),
     "logsigmoid": Row(unary("any", "ties", "large"), F.logsigmoid),
     "mish": Row(unary("any", "ties", "large"), F.mish),
+    "linear_cross_entropy": Row(_linear_cross_entropy, _linear_cross_entropy_twin),
     "binary_cross_entropy": Row(
         _probabilities, lambda x, target: F.binary_cross_entropy(x, target, reduction="none")
     ),

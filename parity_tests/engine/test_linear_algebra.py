@@ -290,6 +290,11 @@ PLAIN: dict[str, Callable[[Any], Any]] = {
         m.linalg.vector_norm(m.ones(3).half() * 300), m.linalg.norm(m.ones(2, 2).half()),
     ),
     "geqrf": lambda m: m.geqrf(m.tensor(T3)),
+    "ldl": lambda m: [
+        (m.linalg.ldl_factor_ex(m.tensor(x)), m.linalg.ldl_solve(*m.linalg.ldl_factor(m.tensor(x)), m.tensor(B)))
+        for x in (A, A.T, S, SB, A - 3 * np.eye(3), np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]]))
+    ],
+    "ldl of zero": lambda m: m.linalg.ldl_factor_ex(m.zeros(2, 2)),
     "only the triangle": lambda m: m.linalg.qr(m.tensor(WIDE), mode="r"),
     "svd without vectors": lambda m: m.svd(m.tensor(TALL), compute_uv=False),
     "permutation without factors": lambda m: m.lu_unpack(*m.lu(m.tensor(TALL)), unpack_data=False),
@@ -381,6 +386,8 @@ MISTAKES: dict[str, Callable[[Any], Any]] = {
     "qr of an unknown mode": lambda m: m.linalg.qr(m.eye(2), mode="x"),
     "gradient of a complete qr": lambda m: _backward(m, m.linalg.qr(m.ones(3, 2, requires_grad=True), "complete").Q),
     "gradient of an incomplete qr": lambda m: _backward(m, m.linalg.qr(m.ones(2, 2, requires_grad=True), "r").R),
+    "gradient of ldl": lambda m: _backward(m, m.linalg.ldl_factor(m.ones(1, 1, requires_grad=True)).LD),
+    "ldl_solve of unequal sizes": lambda m: m.linalg.ldl_solve(m.eye(2), m.tensor([1, 2]).int(), m.ones(3, 1)),
     "lu_factor of a singular matrix": lambda m: m.linalg.lu_factor(m.zeros(2, 2)),
     "lu without pivots": lambda m: m.linalg.lu(m.eye(2), pivot=False),
     "lu_solve with long pivots": lambda m: m.linalg.lu_solve(m.eye(2), m.tensor([1, 2]), m.ones(2, 1)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parity_tests.engine.twins import both, same_error, same_gradient, table, values
+from parity_tests.engine.twins import ENGINES, both, same_error, same_gradient, table, values
 
 UNKNOWN = (
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "soft_margin_loss", "kl_div",
@@ -71,6 +71,11 @@ MISTAKES: dict[str, Callable[[Any], Any]] = {
         m.ones(2, 3), m.ones(4, 3), _ids(m, 0, 1), linear_bias=m.ones(3)),
     "linear probabilities and ignore_index": lambda m: m.nn.functional.linear_cross_entropy(
         m.ones(2, 3), m.ones(4, 3), m.ones(2, 4), ignore_index=0),
+    "chunk of zero rows": lambda m: m.nn.LinearCrossEntropyOptions(batch_chunk_size=0),
+    "unknown way to chunk": lambda m: m.nn.LinearCrossEntropyOptions(chunking_method="aspect_ratio:0"),
+    "two sizes of chunks": lambda m: m.nn.functional.linear_cross_entropy(
+        m.ones(8, 2), m.ones(2, 2), m.zeros(8, dtype=m.int64),
+        options=m.nn.LinearCrossEntropyOptions(batch_chunk_size=3, chunking_method="aspect_ratio")),
     "linear layer smoothing": lambda m: m.nn.LinearCrossEntropyLoss(3, 4, label_smoothing=2.0),
     "linear layer weight": lambda m: m.nn.LinearCrossEntropyLoss(3, 4, weight=m.ones(3)),
     "ctc length beyond": lambda m: m.nn.functional.ctc_loss(m.zeros(3, 1, 4), m.tensor([[1]]), _ids(m, 4), _ids(m, 1)),
@@ -135,12 +140,24 @@ def test_layers_pass_their_parameters_on(case: Callable[[Any, Any, Any], Any]) -
     same_gradient(lambda m, x: case(m, x, m.tensor(values(1, 4, 3))), values(0, 4, 3))
 
 
+def test_options_that_cannot_be_used_warn() -> None:
+    """分块不适用时没有像 torch 那样警告。"""
+    for m in ENGINES:
+        options = m.nn.LinearCrossEntropyOptions(batch_chunk_size=1)
+        with pytest.warns(UserWarning, match="options"):
+            m.nn.functional.linear_cross_entropy(
+                m.ones(2, 3), m.ones(4, 3), _ids(m, 0, 1), label_smoothing=0.1, options=options
+            )
+
+
 def test_layers_print_and_register_as_in_torch() -> None:
     """损失的层打印的样子，或登记的权重与 torch 不同。"""
 
     def run(m: Any) -> Any:
         nn, w = m.nn, m.ones(3)
-        plain = [getattr(nn, name)() for name in sorted(LAYERS) if name != "LinearCrossEntropyLoss"]
+        plain = [getattr(nn, name)() for name in sorted(LAYERS) if name != "LinearCrossEntropyLoss"] + [
+            nn.LinearCrossEntropyLoss(3, 2)
+        ]
         weighted = [nn.CrossEntropyLoss(w), nn.BCEWithLogitsLoss(w, pos_weight=w), nn.MultiMarginLoss(weight=w)]
         return [repr(layer) for layer in plain], [list(layer.state_dict()) for layer in weighted]
 

@@ -173,6 +173,30 @@ def test_linear_cross_entropy_equals_torch(case: Callable[[Any, Any, Any], Any])
 
 
 @given(data=st.data())
+def test_chunks_change_nothing(data: st.DataObject) -> None:
+    """分块的全连接交叉熵与 torch（也与不分块时）不同。"""
+    draw = data.draw
+    rows, classes, width = (draw(st.integers(1, 6)) for _ in range(3))
+    target = np.where(booleans(draw, (rows,)), integers(draw, (rows,), 0, classes), -100)
+    x, w, b = (array(draw, shape, layout=False) for shape in ((rows, width), (classes, width), (classes,)))
+    method = draw(st.sampled_from([None, "auto", "aspect_ratio", "aspect_ratio:3"]))
+    size = draw(st.integers(1, 8)) if method is None else None
+    class_weight = abs(array(draw, (classes,), layout=False)) if draw(st.booleans()) else None
+    reduction = draw(st.sampled_from(REDUCTIONS))
+
+    def run(m: Any, leaf: Any) -> Any:
+        given = None if class_weight is None else m.tensor(class_weight)
+        options = m.nn.LinearCrossEntropyOptions(batch_chunk_size=size, chunking_method=method)
+        loss = m.nn.functional.linear_cross_entropy
+        arguments = {"linear_bias": m.tensor(b) * leaf[0, 0], "weight": given, "reduction": reduction}
+        split = loss(leaf, m.tensor(w) * leaf.sum(), m.tensor(target), **arguments, options=options)
+        return split, loss(leaf, m.tensor(w) * leaf.sum(), m.tensor(target), **arguments)
+
+    with np.errstate(all="ignore"):
+        same_gradient(run, x, what=repr((size, method, reduction, class_weight is None, target)))
+
+
+@given(data=st.data())
 def test_margins_between_classes_equal_torch(data: st.DataObject) -> None:
     """多分类、多标签的间隔损失与 torch 不同。"""
     draw = data.draw

@@ -35,6 +35,7 @@ _LAYERS = (
     "sampling",
     "function_only",
     "functions",
+    "foreach",
     "special",
     "searching",
     "statistics",

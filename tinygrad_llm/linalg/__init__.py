@@ -8,6 +8,7 @@
 
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.linalg.factoring import householder_product, lu, lu_factor, lu_factor_ex, lu_solve, qr
+from tinygrad_llm.linalg.ldl import ldl_factor, ldl_factor_ex, ldl_solve
 from tinygrad_llm.linalg.norms import cond, matrix_norm, norm, vector_norm
 from tinygrad_llm.linalg.products import cross, diagonal, matmul, multi_dot, vander, vecdot
 from tinygrad_llm.linalg.solving import (
@@ -21,7 +22,8 @@ __getattr__ = attributes(__name__)
 
 __all__ = [
     "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh",
-    "householder_product", "inv", "inv_ex", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul",
+    "householder_product", "inv", "inv_ex", "ldl_factor",
+    "ldl_factor_ex", "ldl_solve", "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul",
     "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve",
     "solve_ex", "solve_triangular", "svd", "svdvals", "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip

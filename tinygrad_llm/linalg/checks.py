@@ -11,11 +11,36 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
+from tinygrad_llm.autograd.function import Function
 
 
 def wrap(array: Any) -> Any:
     """数组或 NumPy 标量 → Tensor。"""
     return graph.tensor_type.wrap(np.asarray(array))
+
+
+class _WithoutDerivative(Function):
+    """前向给出算好的值，反向报错。"""
+
+    @staticmethod
+    def forward(ctx: Any, why: str, array: Any, *inputs: Any) -> Any:
+        """``array``。"""
+        ctx.why = why
+        return wrap(array)
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        """不可导。
+
+        Raises:
+            RuntimeError: 总是。
+        """
+        raise RuntimeError(f"{ctx.why} is not differentiable")
+
+
+def undifferentiable(why: str, array: Any, *inputs: Any) -> Any:
+    """由 ``inputs`` 算出、但没有导数的值：仍连在图上，反传到这里才报错。"""
+    return _WithoutDerivative.apply(why, array, *inputs)
 
 
 def identity_like(x: Any) -> Any:

@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.autograd.function import Function
-from tinygrad_llm.linalg.checks import require_float, require_matrix, require_same, require_square, wrap
+from tinygrad_llm.autograd import is_grad_enabled
+from tinygrad_llm.linalg.checks import (
+    require_float,
+    require_matrix,
+    require_same,
+    require_square,
+    undifferentiable,
+    wrap,
+)
 from tinygrad_llm.linalg.solving import solve_triangular
 from tinygrad_llm.ops import decompositions
 from tinygrad_llm.ops.decompositions import eliminate, row_order, unpack
@@ -27,25 +34,6 @@ LUFactor = named("linalg_lu_factor", "LU", "pivots")
 LUFactorEx = named("linalg_lu_factor_ex", "LU", "pivots", "info")
 LUWithInfo = named("_lu_with_info", "LU", "pivots", "info")
 LUUnpack = named("lu_unpack", "P", "L", "U")
-
-
-class _WithoutDerivative(Function):
-    """前向给出算好的值，反向报错。"""
-
-    @staticmethod
-    def forward(ctx: Any, x: Any, array: Any, why: str) -> Any:
-        """``array``。"""
-        ctx.why = why
-        return wrap(array)
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        """不可导。
-
-        Raises:
-            RuntimeError: 总是。
-        """
-        raise RuntimeError(f"linalg.qr: {ctx.why}")
 
 
 def qr(A: Any, mode: str = "reduced") -> Any:
@@ -67,13 +55,13 @@ def qr(A: Any, mode: str = "reduced") -> Any:
         raise RuntimeError(f"linalg.qr: mode must be 'reduced', 'complete' or 'r', got {mode!r}")
     *lead, m, n = A.array.shape
     if mode == "r":
-        why = "the derivative depends on Q, which is not computed when mode='r'; use mode='reduced'"
-        r = _WithoutDerivative.apply(A, lapack("qr", lambda a: np.linalg.qr(a, mode="r"), A.array), why)
-        return QR((wrap(np.zeros(0, A.array.dtype)), r))
+        r = lapack("qr", lambda a: np.linalg.qr(a, mode="r"), A.array)
+        why = "linalg.qr with mode='r', which does not compute Q,"
+        return QR([undifferentiable(why, factor, A) for factor in (np.zeros(0, A.array.dtype), r)])
     if mode == "complete" and m > n:
-        why = "the decomposition is not differentiable when mode='complete' and nrows > ncols"
-        q, r = lapack("qr", lambda a: np.linalg.qr(a, mode="complete"), A.array)
-        return QR((_WithoutDerivative.apply(A, q, why), _WithoutDerivative.apply(A, r, why)))
+        factors = lapack("qr", lambda a: np.linalg.qr(a, mode="complete"), A.array)
+        why = "linalg.qr with mode='complete' and more rows than columns"
+        return QR([undifferentiable(why, factor, A) for factor in factors])
     if m >= n:
         return QR(unpack(decompositions.qr(A), (m, n), (n, n)))
     q, r = unpack(decompositions.qr(A[..., :m]), (m, m), (m, m))
@@ -150,7 +138,9 @@ def _eliminated(name: str, A: Any, pivot: bool) -> tuple[Any, Any]:
         raise RuntimeError(f"{name}: LU without pivoting is not implemented on the CPU (shape {A.array.shape})")
     *lead, m, n = A.array.shape
     k = min(m, n)
-    swaps = eliminate(A.array, pivot=True)[1]
+    factor, swaps = eliminate(A.array, pivot=True)
+    if not (A.requires_grad and is_grad_enabled()):
+        return wrap(factor), swaps
     ordered = gather(A, np.broadcast_to(row_order(swaps, m)[..., None], A.array.shape), dim=len(lead))
     packed = decompositions.lu(ordered[..., :k, :k])
     if m > n:

@@ -171,21 +171,21 @@ def tensorinv(input: Any, ind: int = 2) -> Any:
     return inv(input.reshape(rows, columns)).reshape(*shape[ind:], *shape[:ind])
 
 
-def tensorsolve(input: Any, B: Any, dims: Any = None) -> Any:
-    """解 ``tensordot(A, X, X.ndim) = B``；``dims`` 是先移到最后的轴。
+def tensorsolve(input: Any, other: Any, dims: Any = None) -> Any:
+    """解 ``tensordot(input, X, X.ndim) = other``；``dims`` 是先移到最后的轴。
 
     Raises:
         RuntimeError: 行列数不等。
     """
-    a, n = input, B.array.ndim
+    a, n = input, other.array.ndim
     if dims is not None:
         moved = [d % a.array.ndim for d in dims]
         a = a.permute([d for d in range(a.array.ndim) if d not in moved] + moved)
     shape = a.array.shape
     rows, columns = math.prod(shape[:n]), math.prod(shape[n:])
     if rows != columns:
-        raise RuntimeError(f"linalg.tensorsolve: shapes {shape} and {B.array.shape} do not form a square system")
-    return solve(a.reshape(rows, columns), B.reshape(-1)).reshape(shape[n:])
+        raise RuntimeError(f"linalg.tensorsolve: shapes {shape} and {other.array.shape} do not form a square system")
+    return solve(a.reshape(rows, columns), other.reshape(-1)).reshape(shape[n:])
 
 
 def matrix_exp(input: Any) -> Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tinygrad_llm.linalg import factoring, products, solving, spectrum, symmetric
@@ -152,10 +153,9 @@ class LinearAlgebra(_InPlaceProducts):
         require_same("inner", x, other)
         if x.array.shape[-1] != other.array.shape[-1]:
             raise RuntimeError(f"inner: last dimensions differ, got shapes {x.array.shape} and {other.array.shape}")
-        rows = other.reshape(-1, other.array.shape[-1]) if other.array.size else other
-        if other.array.ndim <= 2:
-            return x @ (other.t() if other.array.ndim == 2 else other)
-        return (x @ rows.t()).reshape(*x.array.shape[:-1], *other.array.shape[:-1])
+        *lead, width = other.array.shape
+        rows = other.reshape(math.prod(lead), width)
+        return (x @ rows.t()).reshape(*x.array.shape[:-1], *lead)
 
     def outer(self, vec2: Any) -> Any:
         """外积。

@@ -10,6 +10,7 @@ from typing import Any
 
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.nn.layers import Linear
+from tinygrad_llm.nn.linear_cross_entropy import LinearCrossEntropyOptions
 from tinygrad_llm.nn.loss_layers import Loss, WeightedLoss
 from tinygrad_llm.tensor import Tensor
 
@@ -79,6 +80,7 @@ class LinearCrossEntropyLoss(WeightedLoss):
         weight: ``(C,)``，各类别的权重。
         ignore_index: 忽略的类别号。
         label_smoothing: 匀给所有类别的比例。
+        options: 怎样分块；缺省不分块。
 
     Attributes:
         linear: 全连接层，输出宽度是 ``C · ∏ out_features``。
@@ -100,6 +102,7 @@ class LinearCrossEntropyLoss(WeightedLoss):
         weight: Tensor | None = None,
         ignore_index: int | None = None,
         label_smoothing: float = 0.0,
+        options: LinearCrossEntropyOptions | None = None,
     ) -> None:
         super().__init__(weight, reduction=reduction)
         if weight is not None and weight.array.shape != (num_classes,):
@@ -107,7 +110,7 @@ class LinearCrossEntropyLoss(WeightedLoss):
         if not 0 <= label_smoothing <= 1:
             raise RuntimeError(f"expected label_smoothing to be in range [0, 1], got {label_smoothing}")
         self.num_classes, self.out_features = num_classes, out_features
-        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        self.ignore_index, self.label_smoothing, self.options = ignore_index, label_smoothing, options
         wide = math.prod(out_features, start=num_classes)
         self.linear = Linear(in_features, wide, bias=bias, device=device, dtype=dtype)
 
@@ -123,6 +126,7 @@ class LinearCrossEntropyLoss(WeightedLoss):
             reduction=self.reduction,
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,
+            options=self.options,
         )
 
     def extra_repr(self) -> str:
@@ -130,7 +134,8 @@ class LinearCrossEntropyLoss(WeightedLoss):
         return (
             f"in_features={self.linear.in_features}, num_classes={self.num_classes}, "
             f"out_features={self.out_features}, bias={self.linear.bias is not None}, reduction={self.reduction}, "
-            f"ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
+            f"ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}, "
+            f"options={self.options}"
         )
 
 

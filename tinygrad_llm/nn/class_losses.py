@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
-from tinygrad_llm.nn.basics import linear
 from tinygrad_llm.nn.losses import reduced
 from tinygrad_llm.ops import loss
 from tinygrad_llm.ops.op import Array
@@ -59,7 +58,7 @@ def cross_entropy(
         return hard
     evened = -(log_p if weight is None else log_p * weight).sum(1).masked_fill(Tensor.wrap(labels == ignore_index), 0.0)
     share = label_smoothing / rows.array.shape[1]
-    return (1 - label_smoothing) * hard + _settle(evened, labels, weight, ignore_index, reduction, shape) * share  # type: ignore[no-any-return]
+    return (1 - label_smoothing) * hard + settled(evened, labels, weight, ignore_index, reduction, shape) * share  # type: ignore[no-any-return]
 
 
 def _soft_cross_entropy(
@@ -73,7 +72,7 @@ def _soft_cross_entropy(
             f"cross_entropy: class probabilities must be floating point, without ignore_index; got {target.dtype}, "
             f"ignore_index={ignore_index}"
         )
-    _check_weight("cross_entropy", weight, classes)
+    check_weight("cross_entropy", weight, classes)
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / classes
     value = input.log_softmax(axis) * target
@@ -114,53 +113,6 @@ def nll_loss(
     return _picked(rows, labels, weight, ignore_index, reduction, shape)
 
 
-def linear_cross_entropy(
-    input: Tensor,
-    linear_weight: Tensor,
-    target: Tensor,
-    *,
-    linear_bias: Tensor | None = None,
-    weight: Tensor | None = None,
-    reduction: str = "mean",
-    ignore_index: int | None = None,
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """全连接接交叉熵：``cross_entropy(x Wᵀ + b, target)``。
-
-    Args:
-        input: ``(N, in)`` 或 ``(in,)``。
-        linear_weight: ``(C, in)``，或 ``(C, d₁, …, in)``：每个样本在 ``d₁, …`` 的每处各分一次类。
-        target: 同 ``cross_entropy``。
-        linear_bias: ``linear_weight`` 去掉最后一轴的形状。
-        weight: ``(C,)``，各类别的权重。
-        reduction: ``"mean"``、``"sum"`` 或 ``"none"``。
-        ignore_index: 忽略的类别号，缺省 -100；目标是概率时不能给。
-        label_smoothing: 匀给所有类别的比例。
-
-    Returns:
-        标量；``"none"`` 时是去掉类别轴之后的形状。
-
-    Raises:
-        RuntimeError: 形状不合，或目标是概率却给了 ``ignore_index``。
-        ValueError: 未知的 ``reduction``，或批大小不等。
-        IndexError: 类别号越界。
-    """
-    x, w = input.array.shape, linear_weight.array.shape
-    if len(x) not in (1, 2) or len(w) < 2 or x[-1] != w[-1] or (len(w) > 2 and len(x) == 1):
-        raise RuntimeError(f"linear_cross_entropy: input {x} does not fit linear_weight {w}")
-    if linear_bias is not None and linear_bias.array.shape != w[:-1]:
-        raise RuntimeError(f"linear_cross_entropy: expected linear_bias shape {w[:-1]}, got {linear_bias.array.shape}")
-    wanted = (*x[:-1], *w[:-1])
-    if target.array.shape == wanted and ignore_index is not None:
-        raise RuntimeError("linear_cross_entropy: ignore_index cannot be specified when target contains probabilities")
-    bias = None if linear_bias is None else linear_bias.reshape(-1)
-    logits = linear(input, linear_weight.reshape(-1, w[-1]), bias).reshape(wanted)
-    skip = -100 if ignore_index is None else ignore_index
-    return cross_entropy(
-        logits, target, weight, ignore_index=skip, reduction=reduction, label_smoothing=label_smoothing
-    )
-
-
 def _by_rows(
     name: str, input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> tuple[Tensor, Array, tuple[int, ...]]:
@@ -177,20 +129,35 @@ def _by_rows(
         raise (ValueError if other_batch else RuntimeError)(
             f"{name}: input {input.array.shape} needs target of shape {expected}, got {target.array.shape}"
         )
-    _check_weight(name, weight, classes)
+    check_weight(name, weight, classes)
     rows = input.unsqueeze(0) if input.ndim == 1 else input
     if input.ndim > 2:
         rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes)
+    return rows, class_rows(name, target, classes, ignore_index), expected
+
+
+def class_rows(name: str, target: Tensor, classes: int, ignore_index: int) -> Array:
+    """检查类别号，摊成一维。
+
+    Raises:
+        RuntimeError: 不是整数。
+        IndexError: 越界。
+    """
     labels: Array = target.array.reshape(-1)
     if labels.dtype.kind not in "iu":
         raise RuntimeError(f"{name}: target must hold integer class ids, got {target.dtype}")
     bad = labels[(labels != ignore_index) & ((labels < 0) | (labels >= classes))]
     if bad.size:
         raise IndexError(f"Target {int(bad[0])} is out of bounds: there are {classes} classes")
-    return rows, labels, expected
+    return labels
 
 
-def _check_weight(name: str, weight: Tensor | None, classes: int) -> None:
+def check_weight(name: str, weight: Tensor | None, classes: int) -> None:
+    """各类别的权重须是 ``(C,)``。
+
+    Raises:
+        RuntimeError: 不是。
+    """
     if weight is not None and weight.array.shape != (classes,):
         raise RuntimeError(
             f"{name}: weight tensor should be defined for all {classes} classes, got {weight.array.shape}"
@@ -209,13 +176,17 @@ def _picked(
         each = -log_p.gather(1, Tensor.wrap(safe[:, None])).squeeze(1)
     if weight is not None:
         each = each * weight.array[safe]
-    return _settle(each.masked_fill(Tensor.wrap(skipped), 0.0), labels, weight, ignore_index, reduction, shape)
+    return settled(each.masked_fill(Tensor.wrap(skipped), 0.0), labels, weight, ignore_index, reduction, shape)
 
 
-def _settle(
+def settled(
     each: Tensor, labels: Array, weight: Tensor | None, ignore_index: int, reduction: str, shape: tuple[int, ...]
 ) -> Tensor:
-    """归约；均值除以没被忽略的各行的权重之和。"""
+    """归约；均值除以没被忽略的各行的权重之和。
+
+    Raises:
+        ValueError: 未知的 ``reduction``。
+    """
     if reduction != "mean":
         return reduced(each.reshape(shape), reduction)
     counted = labels[labels != ignore_index]

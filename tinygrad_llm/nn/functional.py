@@ -19,7 +19,7 @@ from tinygrad_llm.nn.adaptive import (
 )  # fmt: skip
 from tinygrad_llm.nn.attention import rotary, scaled_dot_product_attention
 from tinygrad_llm.nn.basics import bilinear, linear
-from tinygrad_llm.nn.class_losses import cross_entropy, linear_cross_entropy, nll_loss
+from tinygrad_llm.nn.class_losses import cross_entropy, nll_loss
 from tinygrad_llm.nn.convolution import (
     conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, fold, unfold,
 )  # fmt: skip
@@ -32,6 +32,7 @@ from tinygrad_llm.nn.likelihood_losses import (
     binary_cross_entropy, binary_cross_entropy_with_logits, gaussian_nll_loss, kl_div, poisson_nll_loss,
     soft_margin_loss,
 )  # fmt: skip
+from tinygrad_llm.nn.linear_cross_entropy import linear_cross_entropy
 from tinygrad_llm.nn.lookups import embedding, one_hot
 from tinygrad_llm.nn.losses import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from tinygrad_llm.nn.margin_losses import (

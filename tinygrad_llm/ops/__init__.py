@@ -16,6 +16,7 @@ from tinygrad_llm.ops import (
     interpolation,
     inverses,
     linear,
+    linear_loss,
     loss,
     norm,
     piecewise,
@@ -34,6 +35,6 @@ from tinygrad_llm.ops.op import REGISTRY, Array, Op, op
 __all__ = [
     "REGISTRY", "Array", "Op", "activation", "attention", "convolution",
     "decompositions", "distances", "elementwise", "exponential", "interpolation", "inverses",
-    "linear", "loss", "norm", "op", "piecewise", "pooling", "reduce", "resampling", "rounding", "scan", "shape",
-    "special_functions", "trigonometry", "views",
+    "linear", "linear_loss", "loss", "norm", "op", "piecewise", "pooling", "reduce", "resampling", "rounding", "scan",
+    "shape", "special_functions", "trigonometry", "views",
 ]  # fmt: skip

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -242,7 +241,6 @@ class _LoaderIterator:
 
 def _check_workers(workers: int, timeout: float, prefetch: int | None, persistent: bool, context: Any) -> None:
     """加载方式的参数要合法。"""
-    methods = multiprocessing.get_all_start_methods()
     problems = {
         "num_workers option should be non-negative": workers < 0,
         "timeout option should be non-negative": timeout < 0,
@@ -250,14 +248,21 @@ def _check_workers(workers: int, timeout: float, prefetch: int | None, persisten
         "prefetch_factor option should be non-negative": prefetch is not None and prefetch < 0,
         "persistent_workers option needs num_workers > 0": persistent and not workers,
         "multiprocessing_context can only be used with num_workers > 0": context is not None and not workers,
-        f"multiprocessing_context should be one of {methods}, got {context!r}": (
-            isinstance(context, str) and context not in methods
-        ),
     }
     for message, is_wrong in problems.items():
         if is_wrong:
             raise ValueError(message)
-    if not (context is None or isinstance(context, (str, multiprocessing.context.BaseContext))):
+    if context is not None:
+        _check_context(context)
+
+
+def _check_context(context: Any) -> None:
+    import multiprocessing  # 只有给了它才用得着，不为它拖慢 import
+
+    methods = multiprocessing.get_all_start_methods()
+    if isinstance(context, str) and context not in methods:
+        raise ValueError(f"multiprocessing_context should be one of {methods}, got {context!r}")
+    if not isinstance(context, (str, multiprocessing.context.BaseContext)):
         raise TypeError(f"multiprocessing_context should be a context or the name of a start method, got {context!r}")
 
 
