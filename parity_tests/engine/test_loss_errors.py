@@ -78,6 +78,11 @@ MISTAKES: dict[str, Callable[[Any], Any]] = {
         options=m.nn.LinearCrossEntropyOptions(batch_chunk_size=3, chunking_method="aspect_ratio")),
     "linear layer smoothing": lambda m: m.nn.LinearCrossEntropyLoss(3, 4, label_smoothing=2.0),
     "linear layer weight": lambda m: m.nn.LinearCrossEntropyLoss(3, 4, weight=m.ones(3)),
+    "adaptive without cutoffs": lambda m: m.nn.AdaptiveLogSoftmaxWithLoss(4, 5, []),
+    "adaptive cutoffs beyond": lambda m: m.nn.AdaptiveLogSoftmaxWithLoss(4, 5, [2, 5]),
+    "adaptive cutoffs in the wrong order": lambda m: m.nn.AdaptiveLogSoftmaxWithLoss(4, 5, [3, 2]),
+    "adaptive class beyond": lambda m: m.nn.AdaptiveLogSoftmaxWithLoss(4, 5, [2])(m.ones(1, 4), _ids(m, 5)),
+    "adaptive other batch": lambda m: m.nn.AdaptiveLogSoftmaxWithLoss(4, 5, [2])(m.ones(2, 4), _ids(m, 1)),
     "ctc length beyond": lambda m: m.nn.functional.ctc_loss(m.zeros(3, 1, 4), m.tensor([[1]]), _ids(m, 4), _ids(m, 1)),
     "ctc blank beyond": lambda m: m.nn.functional.ctc_loss(
         m.zeros(3, 1, 4), m.tensor([[1]]), _ids(m, 3), _ids(m, 1), 4),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity_tests.engine.twins import ENGINES, same, same_gradient, table, values
+from parity_tests.engine.twins import ENGINES, both, same, same_gradient, table, values
 from parity_tests.strategies import array, booleans, integers
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -270,3 +270,22 @@ def test_the_mean_of_kl_warns() -> None:
     for m in ENGINES:
         with pytest.warns(UserWarning, match="batchmean"):
             m.nn.functional.kl_div(m.zeros(2, 2), m.ones(2, 2))
+
+
+@pytest.mark.parametrize("cutoffs", [[3], [2, 5], [1, 2, 9]], ids=repr)
+@pytest.mark.parametrize("bias", [False, True])
+def test_adaptive_softmax_equals_torch(cutoffs: list[int], bias: bool) -> None:
+    """自适应 softmax 的初值、打印、对数概率、损失、梯度或预测与 torch 不同。"""
+
+    def run(m: Any, x: Any) -> Any:
+        m.manual_seed(9)
+        layer = m.nn.AdaptiveLogSoftmaxWithLoss(8, 10, cutoffs, div_value=2.0, head_bias=bias, dtype=m.float64)
+        output, loss = layer(x, m.tensor([0, 9, 4, 2, 1, 9]))
+        few = layer(x[:2], m.tensor([0, 0])), layer(x[0], m.tensor(9))
+        (loss * 2).backward(retain_graph=True)
+        grads = [p.grad.clone() for p in layer.parameters()]
+        return [output, loss, *few[0], *few[1], layer.log_prob(x), layer.predict(x), layer.predict(x[:1]), *grads]
+
+    same_gradient(run, values(0, 6, 8))
+    ours, theirs = both(lambda m: repr(m.nn.AdaptiveLogSoftmaxWithLoss(8, 10, cutoffs)))
+    assert ours == theirs
