@@ -1,7 +1,7 @@
 """NumPy 没有的误差函数一族：erf、erfc、erfcx 与它们的反函数。
 
-流入与流出都是数组，一律以 float64 计算。做法：在间隔 1/64 的网格上用标准库 ``math.erf`` 取值，再在最近的格点处做
-泰勒展开；erf 的各阶导数是 Hermite 多项式乘以高斯函数，可以递推。|h| ≤ 1/128 时 7 阶余项小于 float64 的舍入误差。
+流入与流出都是数组，一律以 float64 计算。做法：在间隔 1/512 的网格上用标准库 ``math.erf`` 取值，再在最近的格点处做
+泰勒展开；erf 的各阶导数是 Hermite 多项式乘以高斯函数，可以递推，事先列成表。|h| ≤ 1/1024 时六阶的余项小于舍入误差。
 """
 
 from __future__ import annotations
@@ -15,13 +15,28 @@ import numpy as np
 
 from tinygrad_llm.ops.op import Array
 
-_STEP = 1 / 64
+_STEP = 1 / 512
 _LIMIT = 6.0  # erf(6) 与 1 之差约 2e-17，float64 已分辨不出
-_GRID = np.arange(int(_LIMIT / _STEP) + 2) * _STEP
+_SQRT_PI = math.sqrt(math.pi)
+_GRID = np.arange(int(_LIMIT / _STEP) + 1) * _STEP
 _VALUE = np.array([math.erf(x) for x in _GRID])
 _COMPLEMENT = np.array([math.erfc(x) for x in _GRID])
-_SLOPE = 2 / math.sqrt(math.pi) * np.exp(-_GRID * _GRID)
-_SQRT_PI = math.sqrt(math.pi)
+
+
+def _derivatives(order: int) -> list[Array]:
+    """各格点上的 ``erf⁽ⁿ⁾ / n!``，``n`` 从 1 到 ``order``。
+
+    ``erf⁽ⁿ⁺¹⁾(p) = (-1)ⁿ Hₙ(p) · 2/√π · exp(-p²)``，``Hₙ₊₁ = 2p Hₙ - 2n Hₙ₋₁``。
+    """
+    hermite, previous = 2 / _SQRT_PI * np.exp(-_GRID * _GRID), np.zeros_like(_GRID)
+    rows = []
+    for n in range(order):
+        rows.append((-1) ** n * hermite / math.factorial(n + 1))
+        hermite, previous = 2 * _GRID * hermite - 2 * n * previous, hermite
+    return rows
+
+
+_TAYLOR = _derivatives(6)
 
 
 def in_double(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,15 +54,12 @@ def in_double(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _taylor(size: Array) -> tuple[Array, Array]:
     """最近的格点号，以及 ``erf(size) - erf(格点)``；``size`` 非负，NaN 原样传过。"""
-    near = np.nan_to_num(np.rint(size / _STEP)).astype(np.int64)
-    point, h = _GRID[near], size - _GRID[near]
-    # erf⁽ⁿ⁺¹⁾(p) = (-1)ⁿ Hₙ(p) · 2/√π · exp(-p²)；Hₙ₊₁ = 2p Hₙ - 2n Hₙ₋₁
-    hermite, previous, term, series = np.ones_like(h), np.zeros_like(h), h.copy(), np.zeros_like(h)
-    for n in range(8):
-        series += hermite * term
-        hermite, previous = 2 * point * hermite - 2 * n * previous, hermite
-        term *= -h / (n + 2)
-    return near, _SLOPE[near] * series
+    near = np.rint(np.fmin(size, _LIMIT) / _STEP).astype(np.intp)
+    h = size - near * _STEP
+    total = _TAYLOR[-1][near]
+    for row in _TAYLOR[-2::-1]:
+        total = total * h + row[near]
+    return near, total * h
 
 
 @in_double

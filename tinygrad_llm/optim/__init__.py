@@ -1,7 +1,7 @@
 """优化器与学习率调度：名字与 ``torch.optim`` 相同。"""
 
 from tinygrad_llm.absent import attributes
-from tinygrad_llm.optim import lr_scheduler
+from tinygrad_llm.optim import lr_scheduler, swa_utils
 from tinygrad_llm.optim.adadelta import Adadelta
 from tinygrad_llm.optim.adafactor import Adafactor
 from tinygrad_llm.optim.adagrad import Adagrad
@@ -21,5 +21,5 @@ __getattr__ = attributes(__name__)
 
 __all__ = [
     "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "Optimizer",
-    "RAdam", "RMSprop", "Rprop", "lr_scheduler",
+    "RAdam", "RMSprop", "Rprop", "lr_scheduler", "swa_utils",
 ]  # fmt: skip
