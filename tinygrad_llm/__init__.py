@@ -15,9 +15,8 @@ from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_llm.contraction import cdist, chain_matmul, einsum, tensordot
 from tinygrad_llm.creation import (
-    allclose, arange, as_tensor, bernoulli, cat, empty, empty_like, equal, eye, from_numpy, full, full_like, linspace,
-    multinomial, ones, ones_like, outer, rand, rand_like, randint, randn, randn_like, randperm, stack, tensor,
-    where, zeros, zeros_like,
+    as_tensor, asarray, empty, empty_like, empty_permuted, empty_strided, from_numpy, full, full_like, ones, ones_like,
+    scalar_tensor, tensor, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
     bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
@@ -26,6 +25,14 @@ from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.foreach import FOREACH
 from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
+from tinygrad_llm.joining import (
+    atleast_1d, atleast_2d, atleast_3d, block_diag, broadcast_shapes, broadcast_tensors, cartesian_prod, cat,
+    column_stack, combinations, concat, concatenate, dstack, hstack, meshgrid, row_stack, stack, unravel_index, vstack,
+    where,
+)  # fmt: skip
+from tinygrad_llm.layout import (
+    channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
+)  # fmt: skip
 from tinygrad_llm.linalg.factoring import lu_unpack
 from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 from tinygrad_llm.methods.shaping import Size
@@ -38,7 +45,13 @@ from tinygrad_llm.nn.functional import (
 from tinygrad_llm.nn.padding import constant_pad_nd
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
-from tinygrad_llm.random import Generator, get_rng_state, initial_seed, manual_seed, set_rng_state
+from tinygrad_llm.random import (
+    Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
+)  # fmt: skip
+from tinygrad_llm.ranges import arange, eye, linspace, logspace, range, tril_indices, triu_indices
+from tinygrad_llm.sampling import (
+    bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
+)  # fmt: skip
 from tinygrad_llm.cpu import device, get_default_device, set_default_device
 from tinygrad_llm.searching import bucketize, isin, searchsorted
 from tinygrad_llm.statistics import cumulative_trapezoid, histogramdd, std_mean, trapezoid, trapz, var_mean
@@ -49,7 +62,6 @@ if not TYPE_CHECKING:  # 类型名会遮住内建名，只在运行时放进门�
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short
 
 inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
-strided = "strided"
 
 globals().update(FUNCTIONS)
 globals().update(FOREACH)

@@ -1,40 +1,66 @@
-"""工厂函数与拼接函数：从数、列表、数组或随机数造出 Tensor。
+"""工厂函数：从数、列表或数组造出 Tensor，或造出同一个数填满的 Tensor。
 
-流入：形状、数值；流出：Tensor。名字、参数与缺省值同 torch。
+流入：形状、数值；流出：Tensor（都是叶子）。名字、参数与缺省值同 torch。等差数列在 ``ranges.py``，随机数在
+``sampling.py``。
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
 from typing import Any
 
 import numpy as np
 
 from tinygrad_llm import dtypes
-from tinygrad_llm.autograd.graph import apply
-from tinygrad_llm.cpu import device
-from tinygrad_llm.methods.arithmetic import match
-from tinygrad_llm.methods.shaping import axis, sizes
-from tinygrad_llm.ops import elementwise as ew
-from tinygrad_llm.ops import shape as sh
+from tinygrad_llm.cpu import require_cpu
+from tinygrad_llm.layout import copy_order, empty_in_order, require_strided, strided
+from tinygrad_llm.literals import supported, to_array
+from tinygrad_llm.methods.scalars import NUMBERS, as_element
+from tinygrad_llm.methods.shaping import axes, sizes
 from tinygrad_llm.ops.bfloat16 import is_bfloat16, rounded
-from tinygrad_llm.random import Generator, default_generator
+from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
 
-def _finish(array: Any, requires_grad: bool, where: Any) -> Tensor:
-    if where is not None:
-        device(where)
+def finish(array: Any, requires_grad: bool, device: Any, layout_: Any = strided, pin_memory: bool = False) -> Tensor:
+    """数组变成叶子，并核对各工厂函数共有的参数。
+
+    Raises:
+        RuntimeError: 不是 CPU、要锁页内存，或整数却要梯度。
+        TypeError: ``layout`` 不是 ``strided``。
+    """
+    require_cpu(device)
+    require_strided(layout_)
+    if pin_memory:
+        raise RuntimeError("pin_memory=True requires an accelerator; there is none")
     array = np.asarray(array)
     result = Tensor.wrap(rounded(array) if is_bfloat16(array.dtype) else array)
     return result.requires_grad_() if requires_grad else result
 
 
-def _float(dtype: dtypes.dtype | None) -> Any:
-    return (dtype or dtypes.get_default_dtype()).numpy
+def float_type(dtype: Any) -> Any:
+    """NumPy dtype；没写就是缺省浮点类型。"""
+    return dtypes.get_default_dtype().numpy if dtype is None else dtypes.as_numpy(dtype)
 
 
-def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def shape_of(name: str, args: tuple[Any, ...], size: Any) -> tuple[int, ...]:
+    """工厂函数的形状：``f(2, 3)``、``f((2, 3))`` 与 ``f(size=(2, 3))``。
+
+    Raises:
+        RuntimeError: 有负数。
+        TypeError: 没有给，或不是整数。
+    """
+    if not args and size is None:
+        raise TypeError(f"{name}() missing 1 required positional arguments: size")
+    found = sizes(args if size is None else (size,))
+    if min(found, default=0) < 0:
+        raise RuntimeError(f"{name}: Dimension size must be non-negative, got {list(found)}")
+    return found
+
+
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
     """从数、嵌套列表或数组造一个新 Tensor（总是复制）。
 
     Args:
@@ -42,29 +68,15 @@ def tensor(data: Any, *, dtype: dtypes.dtype | None = None, device: Any = None, 
         dtype: 元素类型；缺省时 Python 浮点取缺省浮点类型，数组保留自己的类型。
         device: 只能是 CPU。
         requires_grad: 是否需要梯度。
+        pin_memory: 只能为假。
 
     Returns:
         新的叶子。
     """
-    if isinstance(data, Tensor):
-        data = data.array
-    elif isinstance(data, (list, tuple)):
-        data = _without_tensors(data)
-    array = np.array(data, dtype=dtypes.as_numpy(dtype))
-    if dtype is None and array.dtype == np.float64 and not isinstance(data, (np.ndarray, np.generic)):
-        array = array.astype(dtypes.get_default_dtype().numpy)
-    result = _finish(array, requires_grad, device)
-    dtypes.of(result.array)  # 不支持的类型在这里就报错
-    return result
+    return finish(to_array(data, dtypes.as_numpy(dtype)), requires_grad, device, pin_memory=pin_memory)
 
 
-def _without_tensors(data: Any) -> Any:
-    if isinstance(data, (list, tuple)):
-        return [_without_tensors(part) for part in data]
-    return data.tolist() if isinstance(data, Tensor) else data
-
-
-def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """能不复制就不复制的 ``tensor``。"""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=device)  # type: ignore[no-any-return]
@@ -73,209 +85,217 @@ def as_tensor(data: Any, dtype: dtypes.dtype | None = None, device: Any = None) 
     return tensor(data, dtype=dtype, device=device)
 
 
-def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
-    """与数组共享内存的 Tensor。"""
-    result = Tensor.wrap(array)
-    dtypes.of(array)
-    return result
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """数、序列、数组或 Tensor 变成 Tensor；``copy=False`` 要求共享内存。
+
+    Raises:
+        ValueError: ``copy=False`` 而做不到。
+    """
+    if not isinstance(obj, (Tensor, np.ndarray)):
+        if copy is False:
+            raise ValueError("asarray(): can't alias an arbitrary sequence into a tensor")
+        return tensor(obj, dtype=dtype, device=device, requires_grad=requires_grad)
+    source = obj if isinstance(obj, Tensor) else from_numpy(obj)
+    found = as_tensor(source, dtype, device)
+    if copy is False and found.array is not source.array:
+        raise ValueError(f"asarray(): can't alias tensor with dtype {source.dtype} into dtype {found.dtype}")
+    if copy and found.array is source.array:
+        found = found.clone()
+    if requires_grad and not found.requires_grad:
+        return found.detach().requires_grad_()
+    return found if requires_grad or not found.requires_grad else found.detach()
 
 
-def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def from_numpy(ndarray: Any) -> Tensor:
+    """与数组共享内存的 Tensor。
+
+    Raises:
+        TypeError: 不是数组，或 dtype 不支持。
+        ValueError: 步长为负，或字节序不同。
+    """
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    if not ndarray.flags.writeable:
+        warnings.warn("from_numpy: the given NumPy array is not writable", UserWarning, stacklevel=2)
+    return Tensor.wrap(supported(ndarray))
+
+
+def scalar_tensor(
+    s: Any, *, dtype: Any = None, device: Any = None, layout: Any = strided, requires_grad: bool = False
+) -> Tensor:
+    """0 维 Tensor；没写 ``dtype`` 就是缺省浮点类型。
+
+    Raises:
+        TypeError: 不是数。
+    """
+    if not isinstance(s, NUMBERS):
+        raise TypeError(f"scalar_tensor(): argument 's' must be Number, not {type(s).__name__}")
+    return finish(as_element(s, float_type(dtype)), requires_grad, device, layout)
+
+
+def zeros(
+    *args: Any,
+    size: Any = None,
+    dtype: Any = None,
+    layout: Any = strided,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """全 0。"""
-    return _finish(np.zeros(sizes(size), _float(dtype)), requires_grad, device)
+    return finish(np.zeros(shape_of("zeros", args, size), float_type(dtype)), requires_grad, device, layout, pin_memory)
 
 
-def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def ones(
+    *args: Any,
+    size: Any = None,
+    dtype: Any = None,
+    layout: Any = strided,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
     """全 1。"""
-    return _finish(np.ones(sizes(size), _float(dtype)), requires_grad, device)
+    return finish(np.ones(shape_of("ones", args, size), float_type(dtype)), requires_grad, device, layout, pin_memory)
 
 
-def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def empty(
+    *args: Any,
+    size: Any = None,
+    dtype: Any = None,
+    layout: Any = strided,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """未初始化。"""
-    return _finish(np.empty(sizes(size), _float(dtype)), requires_grad, device)
+    shape = shape_of("empty", args, size)
+    array = _laid_out(np.empty(shape, float_type(dtype)), None, memory_format)
+    return finish(array, requires_grad, device, layout, pin_memory)
 
 
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """全部是同一个数。"""
-    like = tensor(fill_value, dtype=dtype)
-    return _finish(np.full(sizes((size,)), fill_value, like.array.dtype), requires_grad, device)
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = strided,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """全部是同一个数；没写 ``dtype`` 就取这个数的类型。
+
+    Raises:
+        TypeError: ``size`` 不是一串整数，或 ``fill_value`` 不是数。
+    """
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"full(): argument 'size' must be tuple of ints, not {type(size).__name__}")
+    value = _number(fill_value, "full")
+    wanted = to_array(value).dtype if dtype is None else dtypes.as_numpy(dtype)
+    array = np.full(shape_of("full", (), size), as_element(value, wanted))
+    return finish(array, requires_grad, device, layout, pin_memory)
 
 
-def zeros_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """同形状的全 0。"""
-    return _finish(np.zeros_like(x.array, dtype=dtypes.as_numpy(dtype)), requires_grad, device)
+def _number(value: Any, name: str) -> Any:
+    if isinstance(value, Tensor) and not value.array.ndim and not value.requires_grad:
+        value = value.item()
+    if not isinstance(value, NUMBERS):
+        raise TypeError(f"{name}(): argument 'fill_value' must be Number, not {type(value).__name__}")
+    return value
 
 
-def ones_like(x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """同形状的全 1。"""
-    return _finish(np.ones_like(x.array, dtype=dtypes.as_numpy(dtype)), requires_grad, device)
+def _laid_out(array: Array, dtype: Any, memory_format: Any) -> Array:
+    """形状同 ``array`` 的未初始化数组，内存次序按 ``memory_format``（缺省照 ``array`` 的样子）。"""
+    order = copy_order(array, memory_format)
+    return empty_in_order(array.shape, array.dtype if dtype is None else dtypes.as_numpy(dtype), order)
 
 
-def empty_like(x: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+def empty_like(
+    input: Tensor,
+    *,
+    dtype: Any = None,
+    layout: Any = strided,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """同形状的未初始化 Tensor。"""
-    return _finish(np.empty_like(x.array, dtype=dtypes.as_numpy(dtype)), False, device)
+    return finish(_laid_out(input.array, dtype, memory_format), requires_grad, device, layout, pin_memory)
 
 
-def full_like(x: Tensor, fill_value: Any, *, dtype: Any = None) -> Tensor:
+def full_like(
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = strided,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
     """同形状、全部是同一个数。"""
-    return _finish(np.full_like(x.array, fill_value, dtype=dtypes.as_numpy(dtype)), False, None)
+    array = _laid_out(input.array, dtype, memory_format)
+    array[...] = as_element(_number(fill_value, "full_like"), array.dtype)
+    return finish(array, requires_grad, device, layout, pin_memory)
 
 
-def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """等差数列 ``[start, end)``；全是整数时为 int64，否则为缺省浮点类型。"""
-    low, high = (0, start) if end is None else (start, end)
-    integral = all(isinstance(v, (int, np.integer)) for v in (low, high, step))
-    wanted = dtypes.as_numpy(dtype) or (np.int64 if integral else dtypes.get_default_dtype().numpy)
-    return _finish(np.arange(low, high, step).astype(wanted), False, device)
+def zeros_like(input: Tensor, **options: Any) -> Tensor:
+    """同形状的全 0；其余参数同 ``empty_like``。"""
+    return full_like(input, 0, **options)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """首尾在内的等分点。"""
-    return _finish(np.linspace(start, end, steps).astype(_float(dtype)), False, device)
+def ones_like(input: Tensor, **options: Any) -> Tensor:
+    """同形状的全 1；其余参数同 ``empty_like``。"""
+    return full_like(input, 1, **options)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None) -> Tensor:
-    """单位阵。"""
-    return _finish(np.eye(n, m, dtype=_float(dtype)), False, None)
-
-
-def rand(*size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None) -> Tensor:
-    """``[0, 1)`` 上的均匀随机数。"""
-    source = generator or default_generator
-    return _finish(source.uniform(sizes(size), _float(dtype)), False, device)
-
-
-def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+def empty_strided(
+    size: Any,
+    stride: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = strided,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
-    """标准正态随机数。"""
-    source = generator or default_generator
-    return _finish(source.normal(sizes(size), _float(dtype)), requires_grad, device)
-
-
-def rand_like(x: Tensor) -> Tensor:
-    """同形状、同类型的均匀随机数。"""
-    return rand(*x.shape, dtype=x.dtype)
-
-
-def randn_like(x: Tensor) -> Tensor:
-    """同形状、同类型的标准正态随机数。"""
-    return randn(*x.shape, dtype=x.dtype)
-
-
-def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None) -> Tensor:
-    """``[low, high)`` 上的随机整数；两个参数的写法 ``randint(high, size)`` 也行。
+    """未初始化，步长由调用者给定。
 
     Raises:
-        RuntimeError: 区间为空。
+        RuntimeError: 形状与步长的个数不同，或有负数。
     """
-    if size is None:
-        low, high, size = 0, low, high
-    if low >= high:
-        raise RuntimeError(f"randint expects low < high, got low={low}, high={high}")
-    source = generator or default_generator
-    return _finish(source.integers(low, high, sizes((size,))).astype((dtype or dtypes.int64).numpy), False, None)
+    shape, steps = sizes((size,)), sizes((stride,))
+    if len(shape) != len(steps) or min((*shape, *steps), default=0) < 0:
+        raise RuntimeError(f"empty_strided: sizes {shape} need as many non-negative strides, got {steps}")
+    count = 1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=True)) if 0 not in shape else 0
+    memory = np.empty(count, float_type(dtype))
+    array: Array = np.ndarray(shape, memory.dtype, memory, 0, [step * memory.itemsize for step in steps])
+    return finish(array, requires_grad, device, layout, pin_memory)
 
 
-def randperm(n: int, *, generator: Generator | None = None) -> Tensor:
-    """``0 … n-1`` 的随机排列。"""
-    return _finish((generator or default_generator).permutation(n), False, None)
-
-
-def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """以概率 ``p`` 取 1。"""
-    draws = (generator or default_generator).uniform(p.array.shape, np.float64)
-    return Tensor.wrap((draws < p.array).astype(p.array.dtype))
-
-
-def multinomial(
-    x: Tensor, num_samples: int, replacement: bool = False, *, generator: Generator | None = None
+def empty_permuted(
+    size: Any,
+    physical_layout: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = strided,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
 ) -> Tensor:
-    """按各行的非负权重抽 ``num_samples`` 个下标。
-
-    不放回时用「指数竞赛」：每个候选抽一个速率为权重的指数时刻，最早的几个就是样本。
+    """未初始化，内存里各轴由外到内依次是 ``physical_layout``。
 
     Raises:
-        RuntimeError: 权重有负数、NaN、inf，某一行的和为 0，或不放回时候选不够。
+        RuntimeError: ``physical_layout`` 不是各轴的一个排列。
     """
-    weights = x.array.astype(np.float64)
-    if not np.isfinite(weights).all() or (weights < 0).any() or (weights.sum(-1) <= 0).any():
-        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0, or a row sums to zero")
-    if not replacement and num_samples > weights.shape[-1]:
-        raise RuntimeError(f"cannot draw {num_samples} samples from {weights.shape[-1]} without replacement")
-    source = generator or default_generator
-    if replacement:
-        edges = np.cumsum(weights / weights.sum(-1, keepdims=True), axis=-1)
-        draws = source.uniform((*weights.shape[:-1], num_samples), np.float64)
-        found = (draws[..., None] >= edges[..., None, :]).sum(-1)
-        return Tensor.wrap(np.minimum(found, weights.shape[-1] - 1))
-    with np.errstate(divide="ignore"):
-        race = weights / source.exponential(weights.shape)
-    return Tensor.wrap(np.argsort(-race, axis=-1, kind="stable")[..., :num_samples])
-
-
-def _together(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """统一 dtype。"""
-    common = tensors[0]
-    for other in tensors[1:]:
-        pair = match(common, other)
-        common = pair[0] if pair else common
-    return [t.to(common.dtype) for t in tensors]
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """沿 ``dim`` 首尾相接。
-
-    Raises:
-        ValueError: 一个也没给。
-    """
-    if not tensors:
-        raise ValueError("cat: expected a non-empty list of Tensors")
-    kept = [t for t in tensors if t.array.shape != (0,)] or list(tensors)  # torch 忽略一维的空张量
-    same = _together(kept)
-    return apply(sh.cat, same, {"dim": axis(dim, same[0].ndim)})  # type: ignore[no-any-return]
-
-
-def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """沿一根新轴叠起来。
-
-    Raises:
-        RuntimeError: 一个也没给，或形状不同。
-    """
-    if not tensors:
-        raise RuntimeError("stack expects a non-empty list of Tensors")
-    if any(t.array.shape != tensors[0].array.shape for t in tensors):
-        raise RuntimeError(f"stack expects tensors of equal size, got {[tuple(t.shape) for t in tensors]}")
-    return cat([t.unsqueeze(dim) for t in tensors], axis(dim, tensors[0].ndim + 1))
-
-
-def where(condition: Tensor, a: Any, b: Any) -> Tensor:
-    """``condition ? a : b``。
-
-    Raises:
-        TypeError: ``a`` 与 ``b`` 都不是 Tensor 或数。
-        RuntimeError: ``condition`` 不是布尔类型。
-    """
-    if condition.array.dtype.kind != "b":
-        raise RuntimeError(f"where expected condition to be a boolean tensor, got {condition.dtype}")
-    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-        a = tensor(a)
-    pair = match(a, b)
-    if pair is None:
-        raise TypeError(f"where: expected tensors or numbers, got {type(a).__name__} and {type(b).__name__}")
-    return apply(ew.where, (condition, *pair), {})  # type: ignore[no-any-return]
-
-
-def outer(a: Tensor, b: Tensor) -> Tensor:
-    """外积。"""
-    return a.unsqueeze(1) * b.unsqueeze(0)  # type: ignore[no-any-return]
-
-
-def allclose(a: Tensor, b: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
-    """是否处处接近。"""
-    return bool(np.allclose(a.array, b.array, rtol, atol, equal_nan))
-
-
-def equal(a: Tensor, b: Tensor) -> bool:
-    """形状与值是否完全相同。"""
-    return bool(np.array_equal(a.array, b.array))
+    shape, order = sizes((size,)), tuple(physical_layout)
+    if len(order) != len(shape):
+        raise RuntimeError(f"empty_permuted: physical_layout {order} must name each dimension of {shape} once")
+    array = empty_in_order(shape, float_type(dtype), axes(order, len(shape), "empty_permuted"))
+    return finish(array, requires_grad, device, layout, pin_memory)

@@ -6,11 +6,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import secrets
+from collections.abc import Iterator
+from operator import index as as_int
 from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.cpu import CPU, device, require_cpu
 from tinygrad_llm.ops.op import Array
 
 DEFAULT_SEED = 67280421310721  # torch 的缺省种子
@@ -21,16 +26,32 @@ class Generator:
 
     Args:
         device: 只有 ``"cpu"``。
+
+    Raises:
+        RuntimeError: 别的设备。
     """
 
     def __init__(self, device: Any = "cpu") -> None:
-        if str(device) != "cpu":
-            raise RuntimeError(f"tinygrad_llm runs on the CPU only, cannot create a generator on {device!r}")
+        require_cpu(device)
         self.manual_seed(DEFAULT_SEED)
 
+    @property
+    def device(self) -> device:
+        """总是 CPU。"""
+        return CPU
+
     def manual_seed(self, seed: int) -> Generator:
-        """从种子重新开始。"""
-        self._seed = int(seed)
+        """从种子重新开始；负数回绕成 64 位无符号数。
+
+        Raises:
+            RuntimeError: 不是整数。
+            ValueError: 超出 64 位。
+        """
+        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+            raise RuntimeError(f"manual_seed expected an int, but got {type(seed).__name__}")
+        if not -(1 << 63) <= as_int(seed) < 1 << 64:
+            raise ValueError(f"manual_seed: {seed} does not fit in 64 bits")
+        self._seed = as_int(seed) % (1 << 64)
         self._bits = np.random.RandomState(self._seed & 0xFFFFFFFF)._bit_generator
         self._spare: float | None = None
         return self
@@ -38,6 +59,17 @@ class Generator:
     def initial_seed(self) -> int:
         """最近一次设定的种子。"""
         return self._seed
+
+    def seed(self) -> int:
+        """换一个取自操作系统的种子，并返回它。"""
+        self.manual_seed(secrets.randbits(64))
+        return self._seed
+
+    def clone_state(self) -> Generator:
+        """状态相同的另一个生成器。"""
+        twin = Generator()
+        twin.set_state(self.get_state())
+        return twin
 
     def get_state(self) -> dict[str, Any]:
         """当前状态；可存成 JSON。"""
@@ -70,17 +102,20 @@ class Generator:
             values = (self.words32(n) & np.uint64((1 << 24) - 1)).astype(np.float32) * np.float32(2.0**-24)
         return values.astype(dtype).reshape(shape)
 
-    def normal(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
-        """标准正态数（Box–Muller）；16 个以上按 16 个一组成批计算，与 torch 的次序相同。"""
+    def normal(
+        self, shape: tuple[int, ...], dtype: Any = np.float32, mean: float = 0.0, std: float = 1.0, serial: bool = False
+    ) -> Array:
+        """正态数（Box–Muller）；16 个以上按 16 个一组成批计算，``serial`` 则总是逐个计算，与 torch 的次序相同。"""
         n = math.prod(shape)
-        if n < 16:
-            return np.array([self._one_normal() for _ in range(n)], dtype=dtype).reshape(shape)
+        if n < 16 or serial:
+            return np.array([self._one_normal() * std + mean for _ in range(n)]).astype(dtype).reshape(shape)
         values = self.uniform((n,), dtype)
         whole = n - n % 16
         values[:whole] = _box_muller(values[:whole].reshape(-1, 16)).reshape(-1)
         if n % 16:  # 尾巴不足一组：把最后 16 个重抽一遍
             values[-16:] = _box_muller(self.uniform((1, 16), dtype))[0]
-        return values.reshape(shape)
+        scaled: Array = values * values.dtype.type(std) + values.dtype.type(mean)
+        return scaled.reshape(shape)
 
     def _one_normal(self) -> float:
         if self._spare is not None:
@@ -120,9 +155,14 @@ def _box_muller(u: Array) -> Array:
 default_generator = Generator()
 
 
-def manual_seed(seed: int) -> Generator:
+def manual_seed(seed: Any) -> Generator:
     """设定全局生成器的种子。"""
-    return default_generator.manual_seed(seed)
+    return default_generator.manual_seed(int(seed))
+
+
+def seed() -> int:
+    """全局生成器换一个取自操作系统的种子，并返回它。"""
+    return default_generator.seed()
 
 
 def initial_seed() -> int:
@@ -138,3 +178,21 @@ def get_rng_state() -> dict[str, Any]:
 def set_rng_state(state: dict[str, Any]) -> None:
     """恢复全局生成器的状态。"""
     default_generator.set_state(state)
+
+
+@contextlib.contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
+    """``with`` 之内随意抽数，出来时全局生成器回到进去时的状态。
+
+    Args:
+        devices: 与 torch 同名；只有 CPU 一个生成器，给别的设备会报错。
+        enabled: 为假时不恢复。
+    """
+    for name in devices or ():
+        require_cpu(name)
+    state = default_generator.get_state()
+    try:
+        yield
+    finally:
+        if enabled:
+            default_generator.set_state(state)

@@ -14,7 +14,6 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import engine, graph
 from tinygrad_llm.autograd.graph import Node, apply
-from tinygrad_llm.autograd.mode import no_grad
 from tinygrad_llm.autograd.writes import count, record
 from tinygrad_llm.cpu import CPU, device
 from tinygrad_llm.methods.arithmetic import Arithmetic
@@ -29,6 +28,7 @@ from tinygrad_llm.methods.linear_algebra import LinearAlgebra
 from tinygrad_llm.methods.pairwise import Pairwise
 from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
+from tinygrad_llm.methods.sampling import Sampling
 from tinygrad_llm.methods.scattering import Scattering
 from tinygrad_llm.methods.shaping import Shaping, Size
 from tinygrad_llm.methods.sorting import Sorting
@@ -42,7 +42,7 @@ from tinygrad_llm.printing import tensor_text
 @graph.register_tensor_type
 class Tensor(
     Arithmetic, Elementwise, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing,
-    Statistics, Sorting, LinearAlgebra, Converting, InPlace, InPlaceIndexing, InPlaceFunctions,
+    Statistics, Sorting, LinearAlgebra, Converting, Sampling, InPlace, InPlaceIndexing, InPlaceFunctions,
 ):  # fmt: skip
     """张量。
 
@@ -296,13 +296,6 @@ class Tensor(
         copy.array, copy.needs_grad = np.array(self.array), self.needs_grad
         copy.grad = None if self.grad is None else self.grad.detach().clone()
         return copy
-
-    def multinomial(self, num_samples: Any, replacement: Any = False, *, generator: Any = None) -> Tensor:
-        """按各行的权重抽样。"""
-        from tinygrad_llm.creation import multinomial
-
-        with no_grad():
-            return multinomial(self, num_samples, replacement, generator=generator)
 
 
 class RemovableHandle:

@@ -24,6 +24,7 @@ _LAYERS = (
     "return_types",
     "linalg",
     "methods",
+    "literals",
     "printing",
     "printing_html",
     "tensor",

@@ -129,7 +129,7 @@ def check_sample(info: Any, ours: Any, sample: Any) -> str:
     if not theirs and expected != found:
         return f"forward: {found!r} instead of {expected!r}"
     for i, (e, f) in enumerate(zip(theirs, mine, strict=True)):
-        problem = _differ(e.detach().numpy(), f.array)
+        problem = _differ(e.numpy(force=True), f.array)
         if problem:
             return f"forward output {i}: {problem}"
     inputs = [t for t in leaves((args, kwargs)) if t.requires_grad]
@@ -161,7 +161,7 @@ def _check_gradients(outs: list[Any], inputs: list[Any], mine_inputs: list[Any])
     except Exception as error:
         return f"backward: {type(error).__name__}: {str(error)[:120]}"
     for i, (e, f) in enumerate(zip(theirs, mine, strict=True)):
-        e_array = None if e is None else e.numpy()
+        e_array = None if e is None else e.numpy(force=True)
         f_array = None if f is None else f.array
         if e_array is None or f_array is None:
             other = f_array if e_array is None else e_array

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_llm.creation import cat, zeros
+from tinygrad_llm.creation import zeros
+from tinygrad_llm.joining import cat
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.nn.containers import ModuleList, Sequential
 from tinygrad_llm.nn.layers import Linear

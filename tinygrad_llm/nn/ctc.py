@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.creation import cat, stack, where
+from tinygrad_llm.joining import cat, stack, where
 from tinygrad_llm.nn.losses import reduced
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd import no_grad
-from tinygrad_llm.creation import randperm
 from tinygrad_llm.ops.op import Array
+from tinygrad_llm.sampling import randperm
 from tinygrad_llm.tensor import Tensor
 
 _LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 
-from tinygrad_llm.creation import where
+from tinygrad_llm.joining import where
 from tinygrad_llm.tensor import Tensor
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tinygrad_llm.creation import where
+from tinygrad_llm.joining import where
 from tinygrad_llm.nn.activations import logsigmoid
 from tinygrad_llm.nn.distances import pairwise_distance
 from tinygrad_llm.nn.losses import reduced

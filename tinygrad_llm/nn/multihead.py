@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm import dtypes
-from tinygrad_llm.creation import cat
+from tinygrad_llm.joining import cat
 from tinygrad_llm.nn.attention import scaled_dot_product_attention
 from tinygrad_llm.nn.basics import linear
 from tinygrad_llm.nn.dropouts import dropout

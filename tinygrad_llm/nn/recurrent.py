@@ -8,7 +8,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tinygrad_llm.creation import cat, empty, stack, zeros
+from tinygrad_llm.creation import empty, zeros
+from tinygrad_llm.joining import cat, stack
 from tinygrad_llm.nn.basics import linear
 from tinygrad_llm.nn.dropouts import dropout as drop
 from tinygrad_llm.nn.module import Module, Parameter

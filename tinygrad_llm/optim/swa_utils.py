@@ -64,7 +64,7 @@ def get_swa_multi_avg_fn() -> Callable[..., None]:
     """等权的平均，一次更新一列。"""
 
     def swa_update(averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Any) -> None:
-        _lerp_all(averaged, current, 1 / (scalar(num_averaged) + 1))
+        _lerp_all(averaged, current, scalar(1 / (num_averaged + 1)))  # 份数是整数张量，商就是缺省浮点类型
 
     return swa_update
 

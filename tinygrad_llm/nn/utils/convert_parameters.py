@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tinygrad_llm.creation import cat
+from tinygrad_llm.joining import cat
 from tinygrad_llm.tensor import Tensor
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_llm.creation import as_tensor, cat, full, stack
+from tinygrad_llm.creation import as_tensor, full
+from tinygrad_llm.joining import cat, stack
 from tinygrad_llm.tensor import Tensor
 
 

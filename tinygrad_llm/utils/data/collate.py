@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm import dtypes
-from tinygrad_llm.creation import as_tensor, stack, tensor
+from tinygrad_llm.creation import as_tensor, tensor
+from tinygrad_llm.joining import stack
 from tinygrad_llm.tensor import Tensor
 
 _REFUSED = "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"

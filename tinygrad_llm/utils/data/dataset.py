@@ -12,8 +12,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from tinygrad_llm.creation import randperm
 from tinygrad_llm.random import Generator
+from tinygrad_llm.sampling import randperm
 from tinygrad_llm.tensor import Tensor
 
 Sample = TypeVar("Sample", covariant=True)

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from tinygrad_llm.creation import randperm
 from tinygrad_llm.random import Generator
+from tinygrad_llm.sampling import randperm
 from tinygrad_llm.utils.data.sampler import Sampler
 
 

@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from tinygrad_llm import dtypes
-from tinygrad_llm.creation import as_tensor, multinomial, randint, randperm
+from tinygrad_llm.creation import as_tensor
 from tinygrad_llm.random import Generator, default_generator
+from tinygrad_llm.sampling import multinomial, randint, randperm
 
 Index = TypeVar("Index", covariant=True)
 

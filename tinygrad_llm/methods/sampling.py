@@ -1,0 +1,231 @@
+"""Tensor 的随机写入（名字以 ``_`` 结尾）与抽样。
+
+流入：分布的参数与生成器；流出：自己，或样本。数列与 torch 的 CPU 生成器逐个相同；不连续的张量按内存的次序写。
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm import dtypes, layout
+from tinygrad_llm.autograd import graph
+from tinygrad_llm.ops.op import Array
+from tinygrad_llm.random import default_generator
+
+_DIGITS = {"float16": 11, "float32": 24, "float64": 53}
+
+
+class Sampling:
+    """随机写入与抽样的方法。"""
+
+    array: Any
+    needs_grad: Any
+    reshape: Any
+    expand: Any
+    write: Any
+
+    def _fill_in_memory_order(self, draw: Callable[[tuple[int, ...]], Array]) -> Any:
+        """``draw(形状)`` 给出的数，按自己在内存里的次序写入。"""
+        order = layout.copy_order(self.array, None)
+        if order is None:
+            drawn = draw(self.array.shape)
+        else:
+            drawn = draw(tuple([self.array.shape[i] for i in order])).transpose(np.argsort(order))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.write(graph.tensor_type.wrap(np.asarray(drawn).astype(self.array.dtype)))
+
+    def _require_float(self, name: str) -> Any:
+        if self.array.dtype.kind != "f":
+            raise RuntimeError(f"{name} is not implemented for {dtypes.of(self.array)}; dtype must be floating point")
+        return self.array.dtype
+
+    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
+        """写成正态随机数。
+
+        Raises:
+            RuntimeError: 标准差为负，或不是浮点类型。
+        """
+        dtype = self._require_float("normal_")
+        if not std >= 0:
+            raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+        source, serial = generator or default_generator, not self.array.flags.c_contiguous
+        return self._fill_in_memory_order(lambda shape: source.normal(shape, dtype, mean, std, serial))
+
+    def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **bounds: float) -> Any:
+        """写成 ``[from, to)`` 上的均匀随机数。
+
+        Raises:
+            RuntimeError: 下界大于上界，或不是浮点类型。
+        """
+        dtype, low = self._require_float("uniform_"), bounds.pop("from", from_)
+        if bounds:
+            raise TypeError(f"uniform_() got an unexpected keyword argument {next(iter(bounds))!r}")
+        if low > to:
+            raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}")
+        source, step = generator or default_generator, dtype.type(to) - dtype.type(low)
+        return self._fill_in_memory_order(lambda shape: source.uniform(shape, dtype) * step + dtype.type(low))
+
+    def log_normal_(self, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
+        """写成对数正态随机数：``exp`` 之前的均值与标准差是 ``mean``、``std``。
+
+        Raises:
+            RuntimeError: 标准差不是正数，或不是浮点类型。
+        """
+        self._require_float("log_normal_")
+        if not std > 0:
+            raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
+        source = generator or default_generator
+        return self._fill_in_memory_order(lambda shape: np.exp(source.normal(shape, np.float64, mean, std, True)))
+
+    def exponential_(self, lambd: float = 1.0, *, generator: Any = None) -> Any:
+        """写成指数分布的随机数，速率 ``lambd``。
+
+        Raises:
+            RuntimeError: 速率不是正数，或不是浮点类型。
+        """
+        self._require_float("exponential_")
+        if not lambd > 0:
+            raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
+        source = generator or default_generator
+        return self._fill_in_memory_order(lambda shape: source.exponential(shape) / lambd)
+
+    def cauchy_(self, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
+        """写成柯西分布的随机数。
+
+        Raises:
+            RuntimeError: ``sigma`` 不是正数，或不是浮点类型。
+        """
+        self._require_float("cauchy_")
+        if not sigma > 0:
+            raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
+        source = generator or default_generator
+        return self._fill_in_memory_order(
+            lambda shape: median + sigma * np.tan(math.pi * (source.uniform(shape, np.float64) - 0.5))
+        )
+
+    def geometric_(self, p: float, *, generator: Any = None) -> Any:
+        """写成几何分布的随机数：首次成功要试几次。
+
+        Raises:
+            RuntimeError: ``p`` 不在 ``(0, 1)``。
+        """
+        if not 0 < p < 1:
+            raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+        source = generator or default_generator
+
+        def draw(shape: tuple[int, ...]) -> Array:
+            with np.errstate(divide="ignore"):
+                return np.ceil(np.log(source.uniform(shape, np.float64)) / math.log1p(-p))
+
+        return self._fill_in_memory_order(draw)
+
+    def bernoulli_(self, p: Any = 0.5, *, generator: Any = None) -> Any:
+        """以概率 ``p``（数或可广播的 Tensor）写成 1，否则 0。
+
+        Raises:
+            RuntimeError: 概率不在 ``[0, 1]``，或 Tensor 不是浮点类型。
+        """
+        source = generator or default_generator
+        if isinstance(p, graph.tensor_type):
+            return self.write(_coins(p.expand(self.array.shape), source).to(dtypes.of(self.array)))
+        if not 0 <= p <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+        return self._fill_in_memory_order(lambda shape: source.uniform(shape, np.float64) < p)
+
+    def bernoulli(self, p: Any = None, *, generator: Any = None) -> Any:
+        """以自己的元素（或 ``p``）为概率抽 0 与 1；梯度处处为 0。
+
+        Raises:
+            RuntimeError: 概率不在 ``[0, 1]``，或不是浮点类型。
+        """
+        source = generator or default_generator
+        if p is not None:
+            return graph.tensor_type.wrap(np.empty_like(self.array, order="C")).bernoulli_(p, generator=source)
+        drawn = _coins(self, source)
+        return drawn + self * 0.0 if self.needs_grad else drawn  # type: ignore[operator]
+
+    def random_(self, from_: int | None = None, to: int | None = None, *, generator: Any = None) -> Any:
+        """写成 ``[from, to)`` 上的随机整数；不给界则取遍这种类型精确表示的非负整数。
+
+        Raises:
+            RuntimeError: 区间为空，或超出这种类型。
+        """
+        source, dtype = generator or default_generator, self.array.dtype
+        if from_ is None and to is None:
+            return self._fill_in_memory_order(lambda shape: _any_integers(source, shape, dtype))
+        low, high = (0, from_) if to is None else (from_ or 0, to)
+        return self._fill_in_memory_order(lambda shape: source.integers(*_bounds(low, high, dtype), shape))
+
+    def multinomial(self, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Any:
+        """按各行的非负权重抽 ``num_samples`` 个下标。
+
+        不放回（或只抽一个）时用「指数竞赛」：每个候选抽一个速率为权重的指数时刻，最早的几个就是样本。
+
+        Raises:
+            RuntimeError: 不是一维或二维的浮点数，权重有负数、NaN、inf，某一行的和为 0，或候选不够。
+        """
+        weights = self._weights(num_samples, replacement)
+        source, dtype = generator or default_generator, weights.dtype
+        if replacement and num_samples > 1:
+            edges = np.cumsum(weights, axis=-1, dtype=dtype)
+            edges /= edges[..., -1:]
+            draws = source.uniform((*weights.shape[:-1], num_samples), np.float64)
+            found = (edges[..., None, :-1] < draws[..., None]).sum(-1)
+            return graph.tensor_type.wrap(found.astype(np.int64))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            race = weights / source.exponential(weights.shape).astype(dtype)
+        return graph.tensor_type.wrap(np.argsort(-race, axis=-1, kind="stable")[..., :num_samples].copy())
+
+    def _weights(self, num_samples: int, replacement: bool) -> Array:
+        weights: Array = self.array
+        self._require_float("multinomial")
+        if weights.ndim not in (1, 2) or num_samples < 1:
+            raise RuntimeError(f"multinomial: need 1 or 2 dim and samples > 0, got {weights.shape} and {num_samples}")
+        if not replacement and num_samples > weights.shape[-1]:
+            raise RuntimeError(f"cannot sample {num_samples} of {weights.shape[-1]} without replacement")
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        if (weights.sum(-1) <= 0).any():
+            raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+        return weights
+
+
+def _coins(p: Any, source: Any) -> Any:
+    """以 ``p`` 的元素为概率抽 0 与 1；均匀数的精度同 ``p``。"""
+    odds = p.array
+    if odds.dtype.kind != "f" or not ((odds >= 0) & (odds <= 1)).all():
+        raise RuntimeError(f"bernoulli: expected floating point probabilities in [0, 1], got {dtypes.of(odds)}")
+    kind = np.float64 if odds.dtype == np.float64 else np.float32
+    return graph.tensor_type.wrap((source.uniform(odds.shape, kind) < odds).astype(odds.dtype))
+
+
+def _any_integers(source: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """从 0 到这种类型能精确表示的最大整数。"""
+    n = math.prod(shape)
+    if dtype.kind == "f":
+        span = (1 << _DIGITS[dtype.name]) + 1
+    else:
+        span = 2 if dtype.kind == "b" else int(np.iinfo(dtype).max) + 1
+    words = source.words64(n) if dtype.itemsize == 8 else source.words32(n)
+    return np.asarray((words % np.uint64(span)).astype(np.int64)).reshape(shape)
+
+
+def _bounds(low: int, high: Any, dtype: Any) -> tuple[int, int]:
+    if low >= high:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    if dtype.kind == "f":
+        widest = 1 << _DIGITS[dtype.name]
+        if low < -widest or high - 1 > widest:
+            warnings.warn(
+                f"random_: [{low}, {high}) exceeds the integers {dtype} holds exactly", UserWarning, stacklevel=4
+            )
+        return low, high
+    least, most = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    if not least <= low or not high - 1 <= most:
+        raise RuntimeError(f"random_: [{low}, {high}) is out of bounds for {dtype}")
+    return low, high
