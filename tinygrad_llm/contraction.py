@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tinygrad_llm.linalg.checks import require_float, require_same
 from tinygrad_llm.linalg.products import multi_dot
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops.distances import chebyshev, euclidean
@@ -33,6 +34,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Any:
         RuntimeError: 轴数或长度不合，或 dtype 不同。
     """
     dims = dims.tolist() if isinstance(dims, Tensor) else dims
+    if not isinstance(dims, int) and (isinstance(dims, str) or len(dims) != 2):
+        raise RuntimeError(f"tensordot: dims must be an int or two lists of ints, got {dims!r}")
     if isinstance(dims, int):
         if not 0 <= dims <= min(a.ndim, b.ndim):
             raise RuntimeError(f"tensordot: dims={dims} does not fit shapes {a.array.shape} and {b.array.shape}")
@@ -43,6 +46,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Any:
     if a.dtype is not b.dtype:
         raise RuntimeError(f"tensordot: both inputs should have same dtype, got {a.dtype} and {b.dtype}")
     left, right = [axis(d, a.ndim) for d in left], [axis(d, b.ndim) for d in right]
+    if len(set(left)) < len(left) or len(set(right)) < len(right):
+        raise RuntimeError(f"tensordot: a dimension appears twice in {left} or {right}")
     letters = list(range(a.ndim + b.ndim))
     names_a, names_b = letters[: a.ndim], letters[a.ndim :]
     for i, j in zip(left, right, strict=True):
@@ -181,15 +186,26 @@ def _distinct(x: Any, labels: Labels) -> tuple[Any, Labels]:
 
 def _pair(a: Any, in_a: Labels, b: Any, in_b: Labels, later: set[int], sizes: dict[int, int]) -> tuple[Any, Labels]:
     """两个张量缩并：``(批, 左, 和) @ (批, 和, 右)``。"""
+    if a.array.dtype.kind == "b" and b.array.dtype.kind == "b" and (set(in_a) | set(in_b)) - later:
+        raise RuntimeError(f"einsum: no sums of bool tensors (shapes {a.array.shape} and {b.array.shape})")
     a, in_a = _alone_summed(a, in_a, later | set(in_b))
     b, in_b = _alone_summed(b, in_b, later | set(in_a))
     shared = [label for label in in_a if label in in_b]
     batch, summed = [s for s in shared if s in later], [s for s in shared if s not in later]
     left, right = ([s for s in labels if s not in shared] for labels in (in_a, in_b))
+    order = [*batch, *left, *right]
+    if not summed:  # 没有求和，只是逐元素相乘
+        return _spread(a, in_a, order) * _spread(b, in_b, order), order
     a = _grouped(a, in_a, (batch, left, summed), sizes)
     b = _grouped(b, in_b, (batch, summed, right), sizes)
-    y = (a @ b).reshape([sizes[s] for s in (*batch, *left, *right)])
-    return y, [*batch, *left, *right]
+    return (a @ b).reshape([sizes[label] for label in order]), order
+
+
+def _spread(x: Any, labels: Labels, order: Labels) -> Any:
+    """各轴按 ``order`` 排好，没有的轴补长度 1。"""
+    sizes = dict(zip(labels, x.array.shape, strict=True))
+    x = x.permute([labels.index(label) for label in order if label in labels])
+    return x.reshape([sizes.get(label, 1) for label in order])
 
 
 def _alone_summed(x: Any, labels: Labels, wanted: set[int]) -> tuple[Any, Labels]:
@@ -210,7 +226,7 @@ def _grouped(x: Any, labels: Labels, groups: Sequence[Labels], sizes: dict[int, 
 _MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
 
 
-def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = _MODES[0]) -> Any:
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = _MODES[0]) -> Any:
     """两组点两两之间的 p-距离。
 
     Args:
@@ -223,19 +239,20 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = _MO
         ``(..., P, R)``。
 
     Raises:
-        RuntimeError: 不到二维、``M`` 不等、不是浮点，或 ``p`` 为负。
+        RuntimeError: 不到二维、``M`` 不等、dtype 不合，或 ``p`` 为负。
         ValueError: 没有这种 ``compute_mode``。
     """
-    mode = _MODES[0] if compute_mode is None else compute_mode
-    if mode not in _MODES:
-        raise ValueError(f"cdist: {mode!r} is not a valid compute_mode, choose from {_MODES}")
+    if compute_mode not in _MODES:
+        raise ValueError(f"cdist: {compute_mode!r} is not a valid compute_mode, choose from {_MODES}")
     shapes = x1.array.shape, x2.array.shape
     if min(x1.ndim, x2.ndim) < 2 or shapes[0][-1] != shapes[1][-1]:
         raise RuntimeError(f"cdist: expected (..., P, M) and (..., R, M), got shapes {shapes}")
-    if x1.array.dtype.kind != "f" or x2.array.dtype.kind != "f" or p < 0:
-        raise RuntimeError(f"cdist: expected floating-point tensors and p >= 0, got {x1.dtype}, {x2.dtype} and p={p}")
+    require_float("cdist", x1, x2)
+    require_same("cdist", x1, x2)
+    if p < 0:
+        raise RuntimeError(f"cdist: expected p >= 0, got {p}")
     many = max(shapes[0][-2], shapes[1][-2]) > 25
-    if p == 2 and (mode == _MODES[1] or (mode == _MODES[0] and many)):
+    if p == 2 and (compute_mode == _MODES[1] or (compute_mode == _MODES[0] and many)):
         return euclidean(x1, x2)
     apart = x1.unsqueeze(-2) - x2.unsqueeze(-3)
     return chebyshev(apart) if p == math.inf else vector_norm(apart, p=float(p), dim=(apart.ndim - 1,))

@@ -153,9 +153,9 @@ class LinearAlgebra(_InPlaceProducts):
         require_same("inner", x, other)
         if x.array.shape[-1] != other.array.shape[-1]:
             raise RuntimeError(f"inner: last dimensions differ, got shapes {x.array.shape} and {other.array.shape}")
-        *lead, width = other.array.shape
-        rows = other.reshape(math.prod(lead), width)
-        return (x @ rows.t()).reshape(*x.array.shape[:-1], *lead)
+        (*left, width), (*right, _) = x.array.shape, other.array.shape
+        rows, columns = x.reshape(math.prod(left), width), other.reshape(math.prod(right), width)
+        return (rows @ columns.t()).reshape(*left, *right)
 
     def outer(self, vec2: Any) -> Any:
         """外积。
