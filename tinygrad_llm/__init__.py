@@ -30,7 +30,7 @@ from tinygrad_llm.joining import (
     column_stack, combinations, concat, concatenate, dstack, hstack, meshgrid, row_stack, stack, unravel_index, vstack,
     where,
 )  # fmt: skip
-from tinygrad_llm.layout import (
+from tinygrad_llm.layouts import (
     channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
 )  # fmt: skip
 from tinygrad_llm.linalg.factoring import lu_unpack

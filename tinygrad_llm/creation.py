@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.cpu import require_cpu
-from tinygrad_llm.layout import copy_order, empty_in_order, require_strided, strided
+from tinygrad_llm.layouts import copy_order, empty_in_order, require_strided, strided
 from tinygrad_llm.literals import supported, to_array
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.methods.shaping import axes, sizes

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.creation import finish, float_type
-from tinygrad_llm.layout import strided
+from tinygrad_llm.layouts import strided
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor

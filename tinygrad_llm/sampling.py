@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.creation import empty_like, finish, float_type, shape_of
-from tinygrad_llm.layout import strided
+from tinygrad_llm.layouts import strided
 from tinygrad_llm.methods.shaping import sizes
 from tinygrad_llm.random import Generator, default_generator
 from tinygrad_llm.tensor import Tensor

@@ -18,7 +18,7 @@ _LAYERS = (
     "absent",
     "dtypes",
     "cpu",
-    "layout",
+    "layouts",
     "random",
     "autograd",
     "return_types",

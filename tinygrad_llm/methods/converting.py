@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm import dtypes, layout
+from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.cpu import require_cpu
-from tinygrad_llm.layout import contiguous_format
+from tinygrad_llm.layouts import contiguous_format
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.bfloat16 import is_bfloat16, same_dtype
 from tinygrad_llm.ops.op import Array
@@ -28,7 +28,7 @@ class Converting:
 
     def is_contiguous(self, memory_format: Any = contiguous_format) -> _bool:
         """内存是否按 ``memory_format`` 排布。"""
-        return layout.is_contiguous(self.array, memory_format)
+        return layouts.is_contiguous(self.array, memory_format)
 
     def item(self) -> Any:
         """唯一的元素，变成 Python 数。

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm import dtypes, layout
+from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.shaping import axes, axis, sizes
@@ -80,7 +80,7 @@ class Rearranging:
     def _own(self, result: Any) -> Any:
         """重复一遍或重复长度为 1 的轴时，换形状得到的还是视图：拷贝一份，与 torch 一致。"""
         shared = np.may_share_memory(result.array, self.array)
-        return result.clone(memory_format=layout.contiguous_format) if shared else result
+        return result.clone(memory_format=layouts.contiguous_format) if shared else result
 
     def flip(self, *args: Any, dims: Any = None) -> Any:
         """沿若干轴反序。
@@ -211,7 +211,7 @@ class Rearranging:
     def as_strided_scatter(self, src: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
         """拷贝一份，``as_strided`` 看到的一块换成 ``src``。"""
         target = strided_layout(self.array, size, stride, storage_offset)
-        source = (self.array.shape, layout.strides_of(self.array), 0)
+        source = (self.array.shape, layouts.strides_of(self.array), 0)
         return self._with_region(src, views.as_strided, {"target": target, "source": source})
 
     def _with_region(self, src: Any, op: Any, attrs: dict[str, Any]) -> Any:

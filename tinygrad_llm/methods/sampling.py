@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm import dtypes, layout
+from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.random import default_generator
@@ -31,7 +31,7 @@ class Sampling:
 
     def _fill_in_memory_order(self, draw: Callable[[tuple[int, ...]], Array]) -> Any:
         """``draw(形状)`` 给出的数，按自己在内存里的次序写入。"""
-        order = layout.copy_order(self.array, None)
+        order = layouts.copy_order(self.array, None)
         if order is None:
             drawn = draw(self.array.shape)
         else:

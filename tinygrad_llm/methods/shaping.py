@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm import dtypes, layout
+from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
-from tinygrad_llm.layout import contiguous_format, preserve_format
+from tinygrad_llm.layouts import contiguous_format, preserve_format
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import reduce
 from tinygrad_llm.ops import shape as sh
@@ -120,7 +120,7 @@ class Shaping:
         if not array.flags.c_contiguous and array.size and not np.may_share_memory(result.array, array):
             raise RuntimeError(
                 f"view size {result.array.shape} is not compatible with input tensor's size {array.shape} and stride "
-                f"{layout.strides_of(array)} (at least one dimension spans across two contiguous subspaces). "
+                f"{layouts.strides_of(array)} (at least one dimension spans across two contiguous subspaces). "
                 "Use .reshape(...) instead."
             )
         return result
@@ -321,14 +321,14 @@ class Shaping:
         """
         if memory_format is preserve_format:
             raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
-        if layout.is_contiguous(self.array, memory_format):
+        if layouts.is_contiguous(self.array, memory_format):
             return self
         return self.clone(memory_format=memory_format)
 
     def clone(self, *, memory_format: Any = None) -> Any:
         """一份拷贝，仍连在图上；缺省保持各轴在内存里的次序。"""
         array = self.array
-        order = layout.copy_order(array, memory_format)
+        order = layouts.copy_order(array, memory_format)
         if order is not None:
             return apply(sh.copied, (self,), {"order": order})
         if array.flags.c_contiguous:

@@ -10,13 +10,14 @@ from itertools import pairwise
 from operator import index as as_int
 from typing import Any
 
-from tinygrad_llm import layout
+from tinygrad_llm import layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.shaping import axes, axis, sizes
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops import views
 from tinygrad_llm.ops.op import Array
+from tinygrad_llm.ops.shape import storage_of
 
 
 def _one_of_many(parts: Iterable[Any]) -> tuple[Any, ...]:
@@ -39,12 +40,12 @@ def strided_layout(array: Array, size: Any, stride: Any, storage_offset: int | N
     Raises:
         RuntimeError: 步长为负、与形状对不上，或超出内存。
     """
-    shape, steps, origin = sizes((size,)), sizes((stride,)), layout.storage_start(array)
+    shape, steps, origin = sizes((size,)), sizes((stride,)), layouts.storage_start(array)
     if len(shape) != len(steps) or min(steps, default=0) < 0 or min(shape, default=0) < 0:
         raise RuntimeError(f"as_strided: sizes {shape} need as many non-negative strides, got {steps}")
     start = origin if storage_offset is None else as_int(storage_offset)
     last = start + sum([(n - 1) * step for n, step in zip(shape, steps, strict=True)])
-    total = layout.storage_of(array).nbytes // array.itemsize
+    total = storage_of(array).nbytes // array.itemsize
     if start < 0 or (0 not in shape and last >= total):
         raise RuntimeError(f"as_strided: sizes {shape}, strides {steps}, offset {start} exceed the {total} elements")
     return shape, steps, start - origin
@@ -242,7 +243,7 @@ class Splitting:
         """
         array = self.array
         target = strided_layout(array, size, stride, storage_offset)
-        source = (array.shape, layout.strides_of(array), 0)
+        source = (array.shape, layouts.strides_of(array), 0)
         if not views.reaches_beyond(target, source):
             return apply(views.as_strided, (self,), {"target": target, "source": source})
         if self.refreshed().needs_grad:

@@ -1,6 +1,7 @@
 """循环网络：沿时间展开的 RNN、LSTM 与 GRU，可以多层、双向。
 
-流入：``(T, N, I)`` 与初始状态；流出：每一步的输出 ``(T, N, …)`` 与最后的状态。一步的公式在 ``recurrent_cells.py``。
+流入：``(T, N, I)`` 或排紧的序列，与初始状态；流出：每一步的输出与最后的状态。
+一步的公式在 ``recurrent_cells.py``，沿时间展开在 ``unrolling.py``。
 """
 
 from __future__ import annotations
@@ -14,15 +15,9 @@ from tinygrad_llm.nn.basics import linear
 from tinygrad_llm.nn.dropouts import dropout as drop
 from tinygrad_llm.nn.module import Module, Parameter
 from tinygrad_llm.nn.recurrent_cells import STEPS, State, reset_uniform
+from tinygrad_llm.nn.unrolling import sweep, sweep_back
+from tinygrad_llm.nn.utils.rnn import PackedSequence
 from tinygrad_llm.tensor import Tensor
-
-
-def _moments(x: Tensor) -> list[Tensor]:
-    """沿时间拆开。一半一半地拆：逐步取下标，反传时每一步都要写一遍整段；对半拆每一层只写两遍。"""
-    length = x.array.shape[0]
-    if length <= 1:
-        return [x[0]] if length else []
-    return _moments(x[: length // 2]) + _moments(x[length // 2 :])
 
 
 class RNNBase(Module):
@@ -97,68 +92,67 @@ class RNNBase(Module):
         """各层、各方向的参数。"""
         return [[getattr(self, name) for name in names] for names in self._all_weights]
 
-    def _run(self, input: Tensor, states: Any) -> tuple[Tensor, State]:
+    def _run(self, input: Any, given: Any) -> tuple[Any, State]:
         """整个网络。
 
         Args:
-            input: ``(T, N, I)``，``batch_first`` 时 ``(N, T, I)``，没有批次轴时 ``(T, I)``。
-            states: 各个初始状态 ``(层数·方向数, N, H)``；``None`` 表示全 0。
+            input: ``(T, N, I)``，``batch_first`` 时 ``(N, T, I)``，没有批次轴时 ``(T, I)``；或排紧的序列。
+            given: 各个初始状态 ``(层数·方向数, N, H)``；``None`` 表示全 0。
 
         Returns:
             各步的输出，以及各个最后的状态。
         """
+        if isinstance(input, PackedSequence):
+            data, counts, order, back = input
+            states = self._initial(data, int(counts.array[0]), _permuted(given, order), False)
+            y, ends = self._stack(data, counts.array.tolist(), states)
+            return PackedSequence(y, counts, order, back), _permuted(ends, back)
         if input.array.ndim not in (2, 3):
             raise ValueError(f"{type(self).__name__}: Expected input to be 2D or 3D, got {input.array.shape}")
         single, swap = input.array.ndim == 2, self.batch_first and input.array.ndim == 3
         x = input.unsqueeze(1) if single else input.transpose(0, 1) if swap else input
-        states = self._initial(x, states, single)
+        length, batch, _ = x.array.shape
+        if not length:
+            raise RuntimeError(f"Expected sequence length to be larger than 0, got {input.array.shape}")
+        states = self._initial(x, batch, given, single)
+        y, ends = self._stack(x.flatten(0, 1), [batch] * length, states)
+        y = y.reshape(length, batch, -1)
+        if single:
+            return y.squeeze(1), tuple(end.squeeze(1) for end in ends)
+        return (y.transpose(0, 1) if swap else y), ends
+
+    def _stack(self, x: Tensor, sizes: list[int], states: State) -> tuple[Tensor, State]:
+        """各层依次走过排紧的输入；双向时两个方向的输出接起来。"""
         last: list[State] = []
         for layer in range(self.num_layers):
             if self.dropout and self.training and layer:
                 x = drop(x, self.dropout)
             sides = []
-            for place in self._places(layer):
-                outputs, state = self._sweep(x, place, tuple(s[place] for s in states))
+            for direction in range(1 + self.bidirectional):
+                place = len(last)
+                weights = dict(zip(self._roles, self.all_weights[place], strict=True))
+                projected = linear(x, weights["weight_ih"], weights.get("bias_ih"))
+                rest = (weights["weight_hh"], weights.get("bias_hh"), weights.get("weight_hr"))
+                walk, start = (sweep_back if direction else sweep), tuple(s[place] for s in states)
+                outputs, state = walk(STEPS[self.mode][0], projected, sizes, start, rest)
                 sides.append(outputs)
                 last.append(state)
             x = sides[0] if len(sides) == 1 else cat(sides, -1)
-        ends = tuple(stack(list(each)) for each in zip(*last, strict=True))
-        if single:
-            return x.squeeze(1), tuple(end.squeeze(1) for end in ends)
-        return (x.transpose(0, 1) if swap else x), ends
+        return x, tuple(stack(list(each)) for each in zip(*last, strict=True))
 
-    def _places(self, layer: int) -> range:
-        """一层的一个或两个方向，各在全部（层，方向）里排第几。"""
-        directions = 1 + self.bidirectional
-        return range(layer * directions, (layer + 1) * directions)
-
-    def _sweep(self, x: Tensor, place: int, state: State) -> tuple[Tensor, State]:
-        """沿一个方向走一遍；输入的投影不依赖状态，一次矩阵乘法算完。"""
-        weights = dict(zip(self._roles, self.all_weights[place], strict=True))
-        moments = _moments(linear(x, weights["weight_ih"], weights.get("bias_ih")))
-        step = 1 - 2 * (place % (1 + self.bidirectional))  # 反方向从末尾走起
-        rest, outputs = (weights["weight_hh"], weights.get("bias_hh"), weights.get("weight_hr")), []
-        for projected in moments[::step]:
-            state = STEPS[self.mode][0](projected, state, rest)
-            outputs.append(state[0])
-        return stack(outputs[::step]), state
-
-    def _initial(self, x: Tensor, given: Any, single: bool) -> State:
+    def _initial(self, x: Tensor, batch: int, given: Any, single: bool) -> State:
         """各个初始状态；没给就是全 0。"""
-        length, batch, width = x.array.shape
         if x.array.dtype != self.weight_ih_l0.array.dtype:
             raise ValueError(f"RNN input dtype {x.dtype} does not match weight dtype {self.weight_ih_l0.dtype}")
-        if width != self.input_size or not length:
-            raise RuntimeError(f"input must have width {self.input_size} and at least one step, got {x.array.shape}")
+        if x.array.shape[-1] != self.input_size:
+            raise RuntimeError(f"input.size(-1) must be equal to input_size {self.input_size}, got {x.array.shape}")
         count, sizes = len(self._all_weights), [self.proj_size or self.hidden_size]
         sizes += [self.hidden_size] if self.mode == "LSTM" else []
         if given is None:
             return tuple(zeros(count, batch, size, dtype=x.dtype) for size in sizes)
         states = tuple(given) if self.mode == "LSTM" else (given,)
         if any(state.array.ndim != 3 - single for state in states):
-            raise RuntimeError(
-                f"the state should have {3 - single} dimensions like the input, got {states[0].array.shape}"
-            )
+            raise RuntimeError(f"the state should have {3 - single} dimensions, got {states[0].array.shape}")
         states = tuple(state.unsqueeze(1) for state in states) if single else states
         for state, size in zip(states, sizes, strict=True):
             if state.array.shape != (count, batch, size):
@@ -167,16 +161,19 @@ class RNNBase(Module):
 
     def extra_repr(self) -> str:
         """打印宽度与非缺省的设定。"""
-        usual = {
-            "proj_size": 0,
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0,
-            "bidirectional": False,
-        }
+        usual = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0}
+        usual["bidirectional"] = False
         changed = [f", {name}={getattr(self, name)}" for name, value in usual.items() if getattr(self, name) != value]
         return f"{self.input_size}, {self.hidden_size}" + "".join(changed)
+
+
+def _permuted(states: Any, order: Tensor | None) -> Any:
+    """各样本的状态按 ``order`` 重排；状态可以是一个、一组或没有。"""
+    if states is None or order is None:
+        return states
+    if isinstance(states, (tuple, list)):
+        return tuple(state.index_select(1, order) for state in states)
+    return states.index_select(1, order)
 
 
 def _check_settings(
@@ -221,8 +218,10 @@ class RNN(RNNBase):
         super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, *settings)
         self.nonlinearity = nonlinearity
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         """``(T, N, I)`` → 各步的输出 ``(T, N, 方向数·H)`` 与最后的状态 ``(层数·方向数, N, H)``。
+
+        输入是 ``PackedSequence`` 时，输出也是。
 
         Raises:
             ValueError: 输入的轴数或 dtype 不对。
@@ -250,8 +249,10 @@ class GRU(RNNBase):
         settings = (num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype)
         super().__init__("GRU", input_size, hidden_size, *settings)
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Any, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         """``(T, N, I)`` → 各步的输出 ``(T, N, 方向数·H)`` 与最后的状态 ``(层数·方向数, N, H)``。
+
+        输入是 ``PackedSequence`` 时，输出也是。
 
         Raises:
             ValueError: 输入的轴数或 dtype 不对。

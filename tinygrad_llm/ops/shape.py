@@ -9,11 +9,42 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_llm.ops.op import Array, Op, op
 
 Shape = tuple[int, ...]
+
+
+def storage_of(x: Array) -> Array:
+    """``x`` 所在的那一整块内存。"""
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
+
+
+def address(x: Array) -> int:
+    """第一个元素的地址。"""
+    return int(x.__array_interface__["data"][0])
+
+
+def strided_view(x: Array, shape: Shape, strides: Any, start: int = 0) -> Array:
+    """``x`` 所在的内存按给定的形状与步长（字节）看；``start`` 是相对 ``x`` 第一个元素的偏移（字节）。
+
+    沿 ``base`` 总能找到这块内存的主人，就地写入才记得到它头上；NumPy 的 ``as_strided`` 做不到。
+
+    Raises:
+        ValueError: 超出内存。
+    """
+    memory = x
+    if start or not x.flags.c_contiguous:
+        memory = storage_of(x)
+        start += address(x) - address(memory)
+        if not memory.flags.c_contiguous:
+            memory = memory.transpose(np.argsort([-step for step in memory.strides], kind="stable"))
+    y: Array = np.ndarray(shape, x.dtype, memory, start if 0 not in shape else 0, strides)
+    if not x.flags.writeable or (0 in strides and any(n > 1 and not s for n, s in zip(shape, strides, strict=True))):
+        y.flags.writeable = False  # 步长为 0：一次写会改许多元素
+    return y
 
 
 @op("y = x（换形状）", is_view=True, x=lambda g, shapes: reshape(g, shape=shapes[0]))
@@ -48,19 +79,12 @@ def expand(x: Array, *, shape: Shape) -> Any:
     Raises:
         ValueError: 轴数变少，或长度不是 1 的轴要变长。
     """
-    if type(x) is np.ndarray and x.ndim == 0:  # 求和的反向最常走这里
+    if type(x) is np.ndarray and x.ndim == 0 and shape:  # 求和的反向最常走这里
         y: Array = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
         y.flags.writeable = False
         return y
     x = np.asarray(x)
-    strides = _expanded_strides(x.shape, x.strides, shape, x.itemsize)
-    if x.flags.c_contiguous:
-        y = np.ndarray(shape, x.dtype, x, 0, strides)  # 比 broadcast_to 快几倍
-    else:
-        y = as_strided(x, shape, strides)
-    if 0 in strides or not x.flags.writeable:
-        y.flags.writeable = False  # 一次写会改许多元素
-    return y
+    return strided_view(x, shape, _expanded_strides(x.shape, x.strides, shape, x.itemsize))
 
 
 def _expanded_strides(have: Shape, steps: Shape, wanted: Shape, step: int) -> list[int]:

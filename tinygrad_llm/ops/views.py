@@ -10,10 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.lib import stride_tricks
 
 from tinygrad_llm.ops.op import Array, op
-from tinygrad_llm.ops.shape import Path, Shape, replay
+from tinygrad_llm.ops.shape import Path, Shape, replay, strided_view
 
 Layout = tuple[Shape, Shape, int]
 """形状、步长与起点，都以元素计。"""
@@ -53,8 +52,9 @@ def unfold(x: Array, *, dim: int, size: int, step: int) -> Any:
     """沿 ``dim`` 每隔 ``step`` 取长为 ``size`` 的一段；段内的位置是最后一根新轴。"""
     if x.ndim == 0:
         return x.reshape(1)[:size]
-    windows = stride_tricks.sliding_window_view(x, size, dim, writeable=x.flags.writeable)
-    return windows[(slice(None),) * dim + (slice(None, None, step),)]
+    shape, strides = list(x.shape), list(x.strides)
+    shape[dim], strides[dim] = (x.shape[dim] - size) // step + 1, x.strides[dim] * step
+    return strided_view(x, (*shape, size), (*strides, x.strides[dim]))
 
 
 def _positions(layout: Layout) -> Array:
@@ -108,7 +108,6 @@ def as_strided(x: Array, *, target: Layout, source: Layout) -> Any:
 
 
 def memory_view(x: Array, target: Layout) -> Array:
-    """``x`` 所在的内存按 ``target`` 看；不核对是否超出内存。"""
+    """``x`` 所在的内存按 ``target`` 看。"""
     shape, strides, start = target
-    first = stride_tricks.as_strided(x, (2,), (start * x.itemsize,))[1:]  # 指针移到起点，可以往回移
-    return stride_tricks.as_strided(first, shape, [step * x.itemsize for step in strides])
+    return strided_view(x, shape, [step * x.itemsize for step in strides], start * x.itemsize)

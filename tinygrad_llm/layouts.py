@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.ops.op import Array
+from tinygrad_llm.ops.shape import address, storage_of
 
 
 class memory_format:  # noqa: N801  与 torch 同名
@@ -73,20 +74,7 @@ def strides_of(array: Array) -> tuple[int, ...]:
 
 def storage_start(array: Array) -> int:
     """从整块内存的开头到数组第一个元素，隔着几个元素。"""
-    return int(_address(array) - _address(storage_of(array))) // array.itemsize
-
-
-def storage_of(array: Array) -> Array:
-    """数组所在的那一整块内存。"""
-    found, below = array, array.base
-    while below is not None:
-        found = below if isinstance(below, np.ndarray) else found
-        below = getattr(below, "base", None)
-    return found
-
-
-def _address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
+    return (address(array) - address(storage_of(array))) // array.itemsize
 
 
 def is_contiguous(array: Array, wanted: memory_format = contiguous_format) -> bool:
