@@ -237,11 +237,12 @@ def _load_tree(
     if assign:
         local["assign_to_params_buffers"] = True
     module._load_from_state_dict(state, prefix, local, True, keys.missing_keys, keys.unexpected_keys, problems)
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in state.items():
+        parts.setdefault(key[len(prefix) :].partition(".")[0], {})[key] = value
     for name, child in module._modules.items():
         if child is not None:
-            path = f"{prefix}{name}."
-            part = {k: v for k, v in state.items() if k.startswith(path)}
-            _load_tree(child, part, path, assign, metadata, keys, problems)
+            _load_tree(child, parts.get(name, {}), f"{prefix}{name}.", assign, metadata, keys, problems)
     for hook in module._load_state_dict_post_hooks.values():
         if hook(module, keys) is not None:
             raise AssertionError(

@@ -11,7 +11,11 @@ from tinygrad_llm.nn.utils.clip_grad import (
 )  # fmt: skip
 from tinygrad_llm.nn.utils.convert_parameters import parameters_to_vector, vector_to_parameters
 
-__getattr__ = attributes(__name__)
+__getattr__ = attributes(
+    __name__,
+    ("parametrizations", "parametrize"),
+    {"remove_weight_norm": "weight_normalization", "weight_norm": "weight_normalization"},
+)
 
 __all__ = [
     "clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm",

@@ -19,6 +19,8 @@ from tinygrad_llm.optim.lr_scheduler.lambdas import LambdaLR, MultiplicativeLR
 from tinygrad_llm.optim.lr_scheduler.one_cycle import OneCycleLR
 from tinygrad_llm.optim.lr_scheduler.plateau import ReduceLROnPlateau
 
+_LRScheduler = LRScheduler  # 较早的代码用这个名字
+
 __all__ = [
     "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR",
     "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR",
