@@ -55,6 +55,20 @@ MISTAKES: dict[str, Callable[[Any], Any]] = {
     "margin other batch": lambda m: m.nn.functional.multi_margin_loss(m.ones(2, 3), _ids(m, 0)),
     "labels beyond": lambda m: m.nn.functional.multilabel_margin_loss(m.ones(1, 2), m.tensor([[0, 2]])),
     "labels of another size": lambda m: m.nn.functional.multilabel_margin_loss(m.ones(1, 2), _ids(m, 0, 1)),
+    "integers in bce with logits": lambda m: m.nn.functional.binary_cross_entropy_with_logits(m.ones(2), _ids(m, 0, 1)),
+    "integers in kl": lambda m: m.nn.functional.kl_div(m.ones(2), _ids(m, 0, 1), reduction="sum"),
+    "integers in l1": lambda m: m.nn.functional.l1_loss(_ids(m, 0, 1), _ids(m, 1, 1)),
+    "integers in nll": lambda m: m.nn.functional.nll_loss(m.ones(2, 3, dtype=m.int64), _ids(m, 0, 1)),
+    "integers in cross entropy": lambda m: m.nn.functional.cross_entropy(m.ones(2, 3, dtype=m.int64), _ids(m, 0, 1)),
+    "cross entropy of a scalar": lambda m: m.nn.functional.cross_entropy(m.tensor(1.0), m.tensor(0)),
+    "short class ids": lambda m: m.nn.functional.cross_entropy(m.ones(2, 3), _ids(m, 0, 1).to(m.int32)),
+    "margin of short ids": lambda m: m.nn.functional.multi_margin_loss(m.ones(2, 3), _ids(m, 0, 1).to(m.int32)),
+    "wider class weight": lambda m: m.nn.functional.cross_entropy(
+        m.ones(2, 3), _ids(m, 0, 1), m.ones(3, dtype=m.float64)),
+    "wider margin weight": lambda m: m.nn.functional.multi_margin_loss(
+        m.ones(2, 3), _ids(m, 0, 1), weight=m.ones(3, dtype=m.float64)),
+    "ctc lengths of floats": lambda m: m.nn.functional.ctc_loss(
+        m.zeros(3, 1, 4), m.tensor([[1]]), m.tensor([3.0]), _ids(m, 1)),
     "nll of a scalar": lambda m: m.nn.functional.nll_loss(m.tensor(1.0), m.tensor(0)),
     "nll of another batch": lambda m: m.nn.functional.nll_loss(m.ones(2, 3), _ids(m, 0)),
     "nll class beyond": lambda m: m.nn.functional.nll_loss(m.ones(2, 3), _ids(m, 0, 3)),

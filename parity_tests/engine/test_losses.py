@@ -150,6 +150,40 @@ def test_cross_entropy_with_probabilities_equals_torch(data: st.DataObject) -> N
         same_gradient(lambda m, t: run(m, m.tensor(logits), t), target, what=repr((shape, options)))
 
 
+MIXED: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "pairs": lambda F, f, d: [g(f, d) for g in (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.kl_div)],
+    "likelihoods": lambda F, f, d: [
+        g(f, d) for g in (F.binary_cross_entropy_with_logits, F.soft_margin_loss, F.poisson_nll_loss)
+    ],
+    "weights": lambda F, f, d: (F.binary_cross_entropy(f, f, d), F.gaussian_nll_loss(f, d, f)),
+    "margins": lambda F, f, d: (
+        F.hinge_embedding_loss(f, d), F.margin_ranking_loss(f, d, f), F.triplet_margin_loss(f, d, f),
+    ),
+    "integers": lambda F, f, d: [
+        g(f, d.long()) for g in (F.mse_loss, F.smooth_l1_loss, F.soft_margin_loss, F.hinge_embedding_loss)
+    ],
+    "whole numbers": lambda F, f, d: F.l1_loss(f.long(), d.long(), reduction="none"),
+    "cosine": lambda F, f, d: (F.cosine_similarity(f, d, 0), F.cosine_similarity(f, d.long(), 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", table(MIXED))
+def test_mixed_dtypes_give_torchs_dtype(case: Callable[[Any, Any, Any], Any]) -> None:
+    """预测与目标的类型不同时，结果的类型或值与 torch 不同。"""
+    given = [0.5, 0.25, 0.75]
+    same(lambda m: case(m.nn.functional, m.tensor(given), m.tensor(given, dtype=m.float64)), "float32")
+
+
+def test_classes_may_be_bytes() -> None:
+    """uint8 的类别号不被接受。"""
+
+    def run(m: Any) -> Any:
+        x, ids = m.tensor(values(0, 2, 3)), m.tensor([2, 0], dtype=m.uint8)
+        return m.nn.functional.cross_entropy(x, ids), m.nn.functional.nll_loss(x, ids, reduction="none")
+
+    same(run)
+
+
 LINEAR: dict[str, Callable[[Any, Any, Any], Any]] = {
     "plain": lambda m, x, w: m.nn.functional.linear_cross_entropy(x, w, m.tensor([0, 2, 1])),
     "bias": lambda m, x, w: m.nn.functional.linear_cross_entropy(x, w, m.tensor([0, 2, 1]), linear_bias=w[:, 0]),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,13 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """负半轴的斜率：训练时每个元素在 ``[lower, upper)`` 里抽一个，评估时取中点。"""
+    """负半轴的斜率：训练时每个元素在 ``[lower, upper)`` 里抽一个，评估时取中点。
+
+    Raises:
+        RuntimeError: 下界大于上界，或不是有限的数。
+    """
+    if not (math.isfinite(lower) and math.isfinite(upper) and lower <= upper):
+        raise RuntimeError(f"rrelu: bounds must be finite, the lower at most the upper, got {lower} and {upper}")
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     x = np.ascontiguousarray(input.array).reshape(input.array.shape)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
-from tinygrad_llm.nn.losses import reduced
+from tinygrad_llm.nn.losses import need_float, reduced
 from tinygrad_llm.ops import loss
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
@@ -45,7 +45,8 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
-    if input.array.shape == target.array.shape and input.ndim:
+    need_float("cross_entropy", input)
+    if input.array.shape == target.array.shape:
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     rows, labels, shape = _by_rows("cross_entropy", input, target, weight, ignore_index, reduction)
     if weight is None and label_smoothing == 0:
@@ -65,14 +66,14 @@ def _soft_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, label_smoothing: float
 ) -> Tensor:
     """目标是各类别的概率。"""
-    axis = 0 if input.ndim == 1 else 1
-    classes = input.array.shape[axis]
     if target.array.dtype.kind != "f" or ignore_index >= 0:
         raise RuntimeError(
             f"cross_entropy: class probabilities must be floating point, without ignore_index; got {target.dtype}, "
             f"ignore_index={ignore_index}"
         )
-    check_weight("cross_entropy", weight, classes)
+    axis = 0 if input.ndim == 1 else 1
+    classes = input.array.shape[axis]
+    check_weight("cross_entropy", weight, classes, input)
     if label_smoothing:
         target = target * (1 - label_smoothing) + label_smoothing / classes
     value = input.log_softmax(axis) * target
@@ -109,6 +110,7 @@ def nll_loss(
         RuntimeError: 其它的形状或 dtype 不合。
         IndexError: 类别号越界。
     """
+    need_float("nll_loss", input)
     rows, labels, shape = _by_rows("nll_loss", input, target, weight, ignore_index, reduction)
     return _picked(rows, labels, weight, ignore_index, reduction, shape)
 
@@ -129,7 +131,7 @@ def _by_rows(
         raise (ValueError if other_batch else RuntimeError)(
             f"{name}: input {input.array.shape} needs target of shape {expected}, got {target.array.shape}"
         )
-    check_weight(name, weight, classes)
+    check_weight(name, weight, classes, input)
     rows = input.unsqueeze(0) if input.ndim == 1 else input
     if input.ndim > 2:
         rows = input.permute(0, *range(2, input.ndim), 1).reshape(-1, classes)
@@ -137,23 +139,23 @@ def _by_rows(
 
 
 def class_rows(name: str, target: Tensor, classes: int, ignore_index: int) -> Array:
-    """检查类别号，摊成一维。
+    """检查类别号，摊成一维的 int64。
 
     Raises:
-        RuntimeError: 不是整数。
+        RuntimeError: 不是 int64 或 uint8。
         IndexError: 越界。
     """
-    labels: Array = target.array.reshape(-1)
-    if labels.dtype.kind not in "iu":
-        raise RuntimeError(f"{name}: target must hold integer class ids, got {target.dtype}")
+    if target.array.dtype not in (np.int64, np.uint8):
+        raise RuntimeError(f"{name}: target must hold int64 (or uint8) class ids, got {target.dtype}")
+    labels: Array = target.array.reshape(-1).astype(np.int64, copy=False)
     bad = labels[(labels != ignore_index) & ((labels < 0) | (labels >= classes))]
     if bad.size:
         raise IndexError(f"Target {int(bad[0])} is out of bounds: there are {classes} classes")
     return labels
 
 
-def check_weight(name: str, weight: Tensor | None, classes: int) -> None:
-    """各类别的权重须是 ``(C,)``。
+def check_weight(name: str, weight: Tensor | None, classes: int, input: Tensor) -> None:
+    """各类别的权重须是 ``(C,)``，dtype 与 ``input`` 相同。
 
     Raises:
         RuntimeError: 不是。
@@ -162,6 +164,8 @@ def check_weight(name: str, weight: Tensor | None, classes: int) -> None:
         raise RuntimeError(
             f"{name}: weight tensor should be defined for all {classes} classes, got {weight.array.shape}"
         )
+    if weight is not None and weight.dtype is not input.dtype:
+        raise RuntimeError(f"{name}: expected {input.dtype} weight, got {weight.dtype}")
 
 
 def _picked(

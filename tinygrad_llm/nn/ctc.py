@@ -63,7 +63,10 @@ def ctc_loss(
 
 
 def _lengths(given: Any) -> Array:
-    return np.asarray(given.array if isinstance(given, Tensor) else given, dtype=np.int64).reshape(-1)
+    lengths = np.asarray(given.array if isinstance(given, Tensor) else given)
+    if lengths.size and lengths.dtype.kind not in "iu":
+        raise RuntimeError(f"ctc_loss: lengths must be integral, got {lengths.dtype}")
+    return lengths.reshape(-1).astype(np.int64)
 
 
 def _padded(targets: Array, spans: Array, batch: int) -> Array:

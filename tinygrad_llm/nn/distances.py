@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_llm.promotion import result_type
 from tinygrad_llm.tensor import Tensor
 
 
@@ -33,7 +34,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         shape = np.broadcast_shapes(x1.array.shape, x2.array.shape)
     except ValueError:
         raise RuntimeError(f"cosine_similarity: {x1.array.shape} and {x2.array.shape} do not broadcast") from None
-    a, b = x1.expand(shape), x2.expand(shape)
+    common = result_type(x1, x2)
+    a, b = (x.to(common).expand(shape) for x in (x1, x2))
     return (a / _floored(a, dim, eps) * (b / _floored(b, dim, eps))).sum(dim)  # type: ignore[no-any-return]
 
 

@@ -12,7 +12,7 @@ from tinygrad_llm.autograd import no_grad
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.creation import full_like
 from tinygrad_llm.nn.activations import logsigmoid
-from tinygrad_llm.nn.losses import reduced
+from tinygrad_llm.nn.losses import need_float, reduced
 from tinygrad_llm.ops import loss as loss_ops
 from tinygrad_llm.tensor import Tensor
 
@@ -47,7 +47,7 @@ def binary_cross_entropy(
         if not ((given >= 0) & (given <= 1)).all():
             raise RuntimeError(f"binary_cross_entropy: all elements of {name} should be between 0 and 1")
     value: Tensor = apply(loss_ops.binary_cross_entropy, (input, target), {})
-    return reduced(value if weight is None else value * weight, reduction)
+    return reduced(value if weight is None else value * weight.to(value.dtype), reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -72,8 +72,10 @@ def binary_cross_entropy_with_logits(
 
     Raises:
         ValueError: 形状不同，或未知的 ``reduction``。
+        RuntimeError: 不是浮点。
     """
     _need_same_size("binary_cross_entropy_with_logits", input, target)
+    need_float("binary_cross_entropy_with_logits", target)
     log_p = logsigmoid(input)
     if pos_weight is not None:
         log_p = log_p * ((pos_weight - 1) * target + 1)
@@ -87,7 +89,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") 
     Raises:
         ValueError: 未知的 ``reduction``。
     """
-    return reduced((-target * input).exp().log1p(), reduction)
+    return reduced((-target.to(input.dtype) * input).exp().log1p(), reduction)
 
 
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
@@ -104,7 +106,10 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
 
     Raises:
         ValueError: 未知的 ``reduction``。
+        RuntimeError: 不是浮点。
     """
+    need_float("kl_div", input)
+    need_float("kl_div", target)
     if reduction == "mean":
         warnings.warn(
             "kl_div: reduction 'mean' divides the total loss by both the batch size and the support size. "

@@ -133,7 +133,7 @@ def _chunked(
 ) -> Tensor:
     """逐块算各行的损失，再归约。"""
     classes, width = linear_weight.array.shape
-    check_weight("linear_cross_entropy", weight, classes)
+    check_weight("linear_cross_entropy", weight, classes, input)
     labels = class_rows("linear_cross_entropy", target, classes, ignore_index)
     safe = np.where(labels == ignore_index, 0, labels)
     kept = (labels != ignore_index).astype(input.array.dtype)

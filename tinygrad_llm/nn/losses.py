@@ -23,20 +23,24 @@ def reduced(value: Tensor, reduction: str) -> Tensor:
 
 
 def matched(name: str, input: Tensor, target: Tensor) -> Tensor:
-    """``input - target``；形状不同时照样广播，但像 torch 那样警告：多半是写错了。
-
-    Raises:
-        RuntimeError: 都不是浮点。
-    """
+    """``input - target``；形状不同时照样广播，但像 torch 那样警告：多半是写错了。"""
     if target.array.shape != input.array.shape:
         warnings.warn(
             f"{name}: using a target size ({target.array.shape}) that is different to the input size "
             f"({input.array.shape}). This will likely lead to incorrect results due to broadcasting.",
             stacklevel=3,
         )
-    if "f" not in (input.array.dtype.kind, target.array.dtype.kind):
-        raise RuntimeError(f"{name}: expected floating point tensors, got {input.dtype} and {target.dtype}")
     return input - target  # type: ignore[no-any-return]
+
+
+def need_float(name: str, *given: Tensor) -> None:
+    """至少有一个是浮点。
+
+    Raises:
+        RuntimeError: 都不是。
+    """
+    if all(t.array.dtype.kind != "f" for t in given):
+        raise RuntimeError(f"{name}: expected a floating point tensor, got {[t.dtype for t in given]}")
 
 
 def _weighted(value: Tensor, weight: Tensor | None, reduction: str, input: Tensor) -> Tensor:
@@ -53,8 +57,10 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: 
     """均方误差。
 
     Raises:
+        RuntimeError: 都不是浮点。
         ValueError: 未知的 ``reduction``，或 ``weight`` 的形状不同。
     """
+    need_float("mse_loss", input, target)
     return _weighted(matched("mse_loss", input, target) ** 2, weight, reduction, input)
 
 
@@ -71,11 +77,12 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     """``|d| < β`` 时为 ``d²/2β``，否则为 ``|d| - β/2``。
 
     Raises:
-        RuntimeError: ``beta`` 为负。
+        RuntimeError: ``beta`` 为负，或都不是浮点。
         ValueError: 未知的 ``reduction``。
     """
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
+    need_float("smooth_l1_loss", input, target)
     gap = matched("smooth_l1_loss", input, target).abs()
     if beta == 0:
         return reduced(gap, reduction)
@@ -88,13 +95,14 @@ def huber_loss(
     """``|d| ≤ δ`` 时为 ``d²/2``，否则为 ``δ(|d| - δ/2)``。
 
     Raises:
-        RuntimeError: ``delta`` 不是正数。
+        RuntimeError: ``delta`` 不是正数，或都不是浮点。
         ValueError: 未知的 ``reduction``，或 ``weight`` 的形状不同。
     """
     if delta <= 0:
         raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}")
+    need_float("huber_loss", input, target)
     gap = matched("huber_loss", input, target).abs()
-    value = where(gap <= delta, 0.5 * gap * gap, delta * (gap - 0.5 * delta))
+    value = where(gap <= delta, 0.5 * gap * gap, delta * (gap - 0.5 * delta)).to(input.dtype)
     if weight is None:
         return reduced(value, reduction)
     if weight.array.shape != input.array.shape:

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_llm.joining import where
 from tinygrad_llm.nn.activations import logsigmoid
 from tinygrad_llm.nn.distances import pairwise_distance
-from tinygrad_llm.nn.losses import reduced
+from tinygrad_llm.nn.losses import need_float, reduced
 from tinygrad_llm.tensor import Tensor
 
 
@@ -37,8 +37,8 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, 
     Raises:
         ValueError: 未知的 ``reduction``。
     """
-    apart = where(target != 1, (margin - input).clamp(min=0), 0.0)
-    return reduced(apart + where(target != -1, input, 0.0), reduction)
+    apart = where(target != 1, (margin - input).clamp(min=0), 0)
+    return reduced(apart + where(target != -1, input, 0), reduction)
 
 
 def cosine_embedding_loss(
@@ -169,12 +169,14 @@ def multi_margin_loss(
         raise ValueError(f"multi_margin_loss: only p == 1 and p == 2 supported, got {p}")
     if weight is not None and weight.ndim != 1:
         raise ValueError(f"multi_margin_loss: weight must be one-dimensional, got shape {weight.array.shape}")
-    classes = _classes("multi_margin_loss", input)
+    classes = _classes("multi_margin_loss", input, target)
     labels = target.array.reshape(-1)
     if input.array.size != labels.size * classes or target.ndim > 1:
         raise RuntimeError(f"multi_margin_loss: input {input.array.shape} does not fit target {target.array.shape}")
-    if weight is not None and len(weight.array) != classes:
-        raise RuntimeError(f"multi_margin_loss: weight {weight.array.shape} does not fit {classes} classes")
+    if weight is not None and (len(weight.array) != classes or weight.dtype is not input.dtype):
+        raise RuntimeError(
+            f"multi_margin_loss: {weight.dtype} weight {weight.array.shape} does not fit {classes} classes"
+        )
     if ((labels < 0) | (labels >= classes)).any():
         raise RuntimeError(f"multi_margin_loss: target out of range, there are {classes} classes")
     rows = input.reshape(-1, classes)
@@ -202,7 +204,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
         RuntimeError: 形状不同，或类别越界。
         ValueError: 未知的 ``reduction``。
     """
-    classes = _classes("multilabel_margin_loss", input)
+    classes = _classes("multilabel_margin_loss", input, target)
     if target.array.shape != input.array.shape:
         raise RuntimeError(f"multilabel_margin_loss: target {target.array.shape} needs shape {input.array.shape}")
     labels = target.array.reshape(-1, classes)
@@ -218,7 +220,10 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "m
     return reduced(value.reshape(input.array.shape[:-1]), reduction)
 
 
-def _classes(name: str, input: Tensor) -> int:
+def _classes(name: str, input: Tensor, target: Tensor) -> int:
+    need_float(name, input)
+    if target.array.dtype != np.int64:
+        raise RuntimeError(f"{name}: expected int64 targets, got {target.dtype}")
     if input.ndim > 2 or (input.ndim and not input.array.shape[-1]):
         raise RuntimeError(f"{name}: expected input of shape (N, C) or (C,) with C > 0, got {input.array.shape}")
     return input.array.shape[-1] if input.ndim else 1

@@ -51,7 +51,12 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, *, dim: i
 
     Returns:
         与 ``logits`` 同形状，沿 ``dim`` 和为 1。
+
+    Raises:
+        RuntimeError: 不是浮点。
     """
+    if not logits.is_floating_point():
+        raise RuntimeError(f"gumbel_softmax: expected floating point logits, got {logits.dtype}")
     race = default_generator.exponential(logits.array.shape).astype(logits.array.dtype)
     with np.errstate(divide="ignore"):
         noise = Tensor.wrap(-np.log(race))
