@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tinygrad_llm import dtypes
-from tinygrad_llm.autograd import engine, graph
+from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import Node, apply
 from tinygrad_llm.autograd.writes import count, record
 from tinygrad_llm.cpu import CPU, device
 from tinygrad_llm.methods.arithmetic import Arithmetic
 from tinygrad_llm.methods.comparing import Comparing
 from tinygrad_llm.methods.converting import Converting
+from tinygrad_llm.methods.differentiating import Differentiating
 from tinygrad_llm.methods.elementwise import Elementwise
 from tinygrad_llm.methods.indexing import Indexing
 from tinygrad_llm.methods.inplace import InPlace
@@ -43,6 +43,7 @@ from tinygrad_llm.printing import tensor_text
 class Tensor(
     Arithmetic, Elementwise, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing,
     Statistics, Sorting, LinearAlgebra, Converting, Sampling, InPlace, InPlaceIndexing, InPlaceFunctions,
+    Differentiating,
 ):  # fmt: skip
     """张量。
 
@@ -51,7 +52,7 @@ class Tensor(
 
     Attributes:
         array: 底下的 NumPy 数组。
-        grad: 累加下来的梯度（叶子才有），Tensor 或 ``None``。
+        kept_grad: 累加下来的梯度（叶子才有），Tensor 或 ``None``；``grad`` 的底层值。
         node: 产生它的节点；叶子为 ``None``。
         needs_grad: 是否需要梯度（``requires_grad`` 的底层值）。
         base: 自己是谁的视图。
@@ -60,12 +61,11 @@ class Tensor(
         one_of_many: 是 ``split``、``chunk`` 或 ``unbind`` 的一份；torch 不许在图上就地改写它们。
         retains_grad: 中间结果是否也留下 ``.grad``。
         untracked: 从 ``.data`` 得来，写入不作记录，与 torch 一致。
-        hooks: 叶子梯度上的钩子。
-        accumulate_hooks: 梯度累加完之后的钩子。
+        hooks: 叶子身上的钩子（见 ``autograd/hooks.py``）。
     """
 
     is_node = False
-    grad: Tensor | None = None
+    kept_grad: Tensor | None = None
     node: Node | None = None
     needs_grad: bool = False
     base: Tensor | None = None
@@ -74,8 +74,7 @@ class Tensor(
     one_of_many: bool = False
     retains_grad: bool = False
     untracked: bool = False
-    hooks: list[Callable[[Any], Any]] | None = None
-    accumulate_hooks: list[Callable[[Any], Any]] | None = None
+    hooks: Any = None
 
     def __init__(self, data: Any) -> None:
         source = data.array if isinstance(data, Tensor) else data
@@ -112,106 +111,6 @@ class Tensor(
             self.array[...] = rounded(self.array)
         if not self.untracked:
             record(self.array)
-
-    # ---- 自动微分
-
-    @property
-    def requires_grad(self) -> bool:
-        """是否需要梯度。"""
-        return bool(self.refreshed().needs_grad)
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self.requires_grad_(value)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """设定是否需要梯度。
-
-        Raises:
-            RuntimeError: 不是浮点类型，或想关掉中间结果的梯度。
-        """
-        if requires_grad and self.array.dtype.kind != "f":
-            raise RuntimeError(f"only Tensors of floating point dtype can require gradients, got {self.dtype}")
-        if not requires_grad and self.node is not None:
-            raise RuntimeError("you can only change requires_grad flags of leaf variables; use detach() instead.")
-        self.needs_grad = requires_grad
-        return self
-
-    @property
-    def is_leaf(self) -> bool:
-        """不是由图上的运算产生的。"""
-        return self.refreshed().node is None
-
-    @property
-    def grad_fn(self) -> Node | None:
-        """产生它的节点。"""
-        return self.refreshed().node  # type: ignore[no-any-return]
-
-    def backward(
-        self,
-        gradient: Tensor | None = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
-        inputs: Any = None,
-    ) -> None:
-        """从这里反传，把梯度累加到各叶子的 ``.grad``。
-
-        Args:
-            gradient: 本张量的梯度；标量可省略（取 1）。
-            retain_graph: 是否留着图以便再次反传。
-            create_graph: 反传自身是否也记图（求二阶导）。
-            inputs: 只对这些叶子累加。
-        """
-        engine.backward([self], [gradient], retain_graph, create_graph, inputs=inputs)
-
-    def detach(self) -> Tensor:
-        """共享内存、但不在图上的 Tensor。"""
-        result = Tensor.wrap(self.array)
-        return result
-
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
-        """在梯度算好时调用 ``hook(grad)``；返回值不为 ``None`` 则替换梯度。
-
-        Raises:
-            RuntimeError: 本张量不需要梯度。
-        """
-        if not self.needs_grad:
-            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-        owner: Any = self if self.node is None else self.node
-        owner.hooks = sorted([*(owner.hooks or []), hook], key=lambda h: hasattr(h, "runs_last"))
-        return RemovableHandle(owner, "hooks", hook)
-
-    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
-        """在 ``.grad`` 累加完之后调用 ``hook(tensor)``；只用于叶子。
-
-        Raises:
-            RuntimeError: 不是叶子。
-        """
-        if self.node is not None:
-            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-        self.accumulate_hooks = [*(self.accumulate_hooks or []), hook]
-        return RemovableHandle(self, "accumulate_hooks", hook)
-
-    def retain_grad(self) -> None:
-        """让中间结果也留下 ``.grad``；总在其它钩子之后执行，与 torch 一致。
-
-        Raises:
-            RuntimeError: 本张量不需要梯度。
-        """
-        if not self.needs_grad:
-            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-        if self.node is None or self.retains_grad:
-            return
-        self.retains_grad = True
-        alive = weakref.ref(self)
-
-        def keep(g: Tensor) -> None:
-            tensor = alive()
-            if tensor is not None:
-                tensor.grad = g.detach().clone() if tensor.grad is None else tensor.grad + g.detach()
-
-        keep.runs_last = True  # type: ignore[attr-defined]
-        self.register_hook(keep)
 
     # ---- 属性
 
@@ -294,17 +193,5 @@ class Tensor(
         copy = object.__new__(type(self))
         memo[id(self)] = copy
         copy.array, copy.needs_grad = np.array(self.array), self.needs_grad
-        copy.grad = None if self.grad is None else self.grad.detach().clone()
+        copy.kept_grad = None if self.kept_grad is None else self.kept_grad.detach().clone()
         return copy
-
-
-class RemovableHandle:
-    """``register_hook`` 的返回值；``remove()`` 摘掉钩子。"""
-
-    def __init__(self, owner: Any, attribute: str, hook: Any) -> None:
-        self.owner, self.attribute, self.hook = owner, attribute, hook
-
-    def remove(self) -> None:
-        """摘掉钩子；重复调用无妨。"""
-        hooks = getattr(self.owner, self.attribute) or []
-        setattr(self.owner, self.attribute, [h for h in hooks if h is not self.hook] or None)

@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.autograd import graph
+from tinygrad_llm.autograd import arguments, graph
 from tinygrad_llm.autograd.graph import Node
+from tinygrad_llm.autograd.hooks import as_tensor
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.autograd.writes import clock, record
 from tinygrad_llm.ops import elementwise, reduce, shape
@@ -124,15 +125,27 @@ class _Pass:
 
     def visit(self, node: Node, g: Any) -> None:
         """一个节点的反向，一般情形：有钩子、要另存、只走一部分、记图或被追踪。"""
-        for hook in node.hooks or ():
-            g = _call_hook(hook, g, self.create_graph)
+        hooks = node.hooks
+        if hooks:
+            g = hooks.on_gradient(g, self.create_graph)
         if node in self.capture:
             self.captured[node] = g
-        if self.only is not None and node not in self.only:
-            return
+        if self.only is not None:
+            if node not in self.only:
+                return
+            node.check_partial()
+        outputs = ()
+        if hooks and (hooks.before or hooks.after):
+            outputs = hooks.before_node(tuple(as_tensor(one) for one in node.grad_outputs(g)))
+            g = node.with_grad_outputs(g, outputs if self.create_graph else _arrays(outputs))
+            if g is None:
+                return
         found = list(node.vjp_graph(g) if self.create_graph else node.vjp(g))
         if not self.retain_graph and node.plan.holds:
             node.saved = None
+        if hooks and hooks.after:
+            grads = hooks.after_node(tuple(as_tensor(one) for one in _by_position(node, found)), outputs)
+            found = list(enumerate(grads if self.create_graph else _arrays(grads)))
         deliver = self.deliver_tensor if self.create_graph else self.deliver
         for i, grad in found:
             edge = node.edges[i]
@@ -225,13 +238,9 @@ def _by_position(node: Node, found: Iterable[tuple[int, Any]]) -> list[Any]:
     return grads
 
 
-def _call_hook(hook: Callable[[Any], Any], g: Any, create_graph: bool) -> Any:
-    """钩子看到的是 Tensor；返回值不为 ``None`` 时替换梯度。"""
-    seen = g if create_graph else graph.tensor_type.wrap(np.asarray(g))
-    changed = hook(seen)
-    if changed is None:
-        return g
-    return changed if create_graph else changed.array
+def _arrays(grads: Iterable[Any]) -> tuple[Any, ...]:
+    """钩子看过的梯度，从 Tensor 换回数组。"""
+    return tuple(None if g is None else g.array for g in grads)
 
 
 def _needed_nodes(roots: Sequence[Any], targets: Sequence[Any]) -> set[Node]:
@@ -251,18 +260,21 @@ def _needed_nodes(roots: Sequence[Any], targets: Sequence[Any]) -> set[Node]:
     return needed
 
 
-def _initial_gradient(output: Any, gradient: Any) -> Any:
+def _initial_gradient(i: int, output: Any, gradient: Any) -> Any:
     if not output.refreshed().needs_grad:
-        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+        raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
     if gradient is None:
         if output.array.size != 1:
             shape_ = tuple(output.array.shape)
             raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got shape {shape_}")
         one = np.array(1, output.array.dtype)  # 比 np.ones 快
         return graph.tensor_type.wrap(one if output.array.ndim == 0 else one.reshape(output.array.shape))
+    if not isinstance(gradient, graph.tensor_type):
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
     if gradient.array.shape != output.array.shape:
         raise RuntimeError(
-            f"Mismatch in shape: gradient has shape {gradient.array.shape} and output has shape {output.array.shape}"
+            f"Mismatch in shape: grad_output[{i}] has a shape of {gradient.array.shape} and output[{i}] has a shape of "
+            f"{output.array.shape}."
         )
     return gradient
 
@@ -276,7 +288,7 @@ def run_backward(
     create_graph: bool,
 ) -> _Pass:
     """从若干输出出发反传一趟，收集叶子（或指定输入）的梯度，不动 ``.grad``。"""
-    starts = [_initial_gradient(o, g) for o, g in zip(outputs, gradients, strict=True)]
+    starts = [_initial_gradient(i, o, g) for i, (o, g) in enumerate(zip(outputs, gradients, strict=True))]
     only = None if inputs is None else _needed_nodes(outputs, inputs)
     capture = {t.node for t in inputs or () if t.node is not None}
     work = _Pass(create_graph=create_graph, retain_graph=retain_graph, only=only, capture=capture)
@@ -288,10 +300,12 @@ def run_backward(
             deliver(output.node or output, given, given)
         with np.errstate(all="ignore"):  # 梯度里的 inf 与 NaN 如实传下去，与 torch 一样不另外警告
             work.run()
+        if inputs is not None:  # 途经的节点也给了别的叶子梯度：那些不要
+            wanted = {id(t) for t in inputs}
+            work.leaves = {key: slot for key, slot in work.leaves.items() if key in wanted}
         for slot in work.leaves.values():
             if slot[0].hooks:
-                for hook in slot[0].hooks:
-                    slot[1], slot[2] = _call_hook(hook, slot[1], create_graph), False
+                slot[1], slot[2] = slot[0].hooks.on_gradient(slot[1], create_graph), False
     finally:
         switch.grad_enabled = previous
     return work
@@ -302,7 +316,7 @@ def backward(
     grad_tensors: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    *,
+    grad_variables: Any = None,
     inputs: Any = None,
 ) -> None:
     """反传，把梯度累加到叶子的 ``.grad``。
@@ -312,40 +326,43 @@ def backward(
         grad_tensors: 各输出的梯度；标量输出可省略（取 1）。
         retain_graph: 是否留着图以便再次反传；缺省同 ``create_graph``。
         create_graph: 反传自身是否也记图。
+        grad_variables: ``grad_tensors`` 从前的名字。
         inputs: 只对这些 Tensor 累加（可以是中间结果）；缺省为全部叶子。
 
     Raises:
         RuntimeError: 输出不需要梯度、非标量输出没给梯度，或图已经释放。
     """
-    outputs = _listed(tensors)
-    gradients = [None] * len(outputs) if grad_tensors is None else _listed(grad_tensors)
+    outputs = arguments.listed(tensors)
+    if grad_variables is not None:
+        grad_tensors = arguments.renamed_gradients(grad_tensors, grad_variables)
+    gradients = arguments.gradients(grad_tensors, outputs)
     retain = create_graph if retain_graph is None else retain_graph
-    targets = None if inputs is None else _listed(inputs)
+    targets = None if inputs is None else arguments.targets(inputs, "backward")
+    for target in targets or ():
+        target.retain_grad()
     work = run_backward(outputs, gradients, inputs=targets, retain_graph=retain, create_graph=create_graph)
-    allowed = None if targets is None else {id(t) for t in targets}
-    for key, (leaf, g, owned) in work.leaves.items():
-        if allowed is None or key in allowed:
-            _accumulate(leaf, g, owned, create_graph)
-    for interior in targets or ():
-        if interior.node is not None and interior.node in work.captured:
-            _accumulate(interior, work.captured[interior.node], False, create_graph)
+    for leaf, g, owned in work.leaves.values():
+        _accumulate(leaf, g, owned, create_graph)
 
 
 def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
-    have = leaf.grad
+    have, hooks = leaf.kept_grad, leaf.hooks
+    if hooks:
+        g, owned = hooks.before_leaf(g), False
+        if g is None:
+            return
     if create_graph:
-        leaf.grad = g if have is None else elementwise.add(have, g)
+        leaf.kept_grad = g if have is None else elementwise.add(have, g)
     elif have is None:
-        leaf.grad = graph.tensor_type.wrap(g if owned and type(g) is np.ndarray else np.array(g))
+        leaf.kept_grad = graph.tensor_type.wrap(g if owned and type(g) is np.ndarray else np.array(g))
     else:
         if extras.low_precision:
             have.array[...] = narrowed(widened(have.array) + widened(g), have.array.dtype)
         else:
             np.add(have.array, g, out=have.array)
         record(have.array)
-    if leaf.accumulate_hooks:
-        for hook in leaf.accumulate_hooks:
-            hook(leaf)
+    if hooks:
+        hooks.after_leaf(leaf, g)
 
 
 def grad(
@@ -354,29 +371,36 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    *,
-    allow_unused: bool = False,
-) -> tuple[Any, ...]:
+    only_inputs: bool = True,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> Any:
     """求 ``outputs`` 对 ``inputs`` 的梯度，不动任何 ``.grad``。
 
     Args:
         outputs: 一个或一串输出。
-        inputs: 一个或一串 Tensor，可以是中间结果。
+        inputs: 一个或一串 Tensor，可以是中间结果；也可以是字典。
         grad_outputs: 各输出的梯度。
         retain_graph: 是否留着图；缺省同 ``create_graph``。
         create_graph: 为真时返回的梯度自身可再求导。
-        allow_unused: 为真时，无关的输入得到 ``None`` 而不是报错。
+        only_inputs: 只能为真；torch 留着它，只为旧代码。
+        allow_unused: 为真时，无关的输入得到 ``None`` 而不是报错；缺省同 ``materialize_grads``。
+        is_grads_batched: 只能为假：一次反传只走一个向量。
+        materialize_grads: 为真时，无关的输入得到 0。
 
     Returns:
-        与 ``inputs`` 等长的梯度元组。
+        与 ``inputs`` 等长的梯度元组；``inputs`` 是字典时，键相同的字典。
 
     Raises:
         RuntimeError: 某个输入不需要梯度，或与输出无关而 ``allow_unused`` 为假。
     """
-    outs, targets = _listed(outputs), [t.refreshed() for t in _listed(inputs)]
+    arguments.check_grad_options(only_inputs, is_grads_batched)
+    unused_ok = arguments.may_be_unused(allow_unused, materialize_grads)
+    outs, targets = arguments.listed(outputs), arguments.targets(inputs, "grad")
     if not all(t.needs_grad for t in targets):
         raise RuntimeError("One of the differentiated Tensors does not require grad")
-    gradients = [None] * len(outs) if grad_outputs is None else _listed(grad_outputs)
+    gradients = arguments.gradients(grad_outputs, outs)
     retain = create_graph if retain_graph is None else retain_graph
     work = run_backward(outs, gradients, inputs=targets, retain_graph=retain, create_graph=create_graph)
     results: list[Any] = []
@@ -385,14 +409,13 @@ def grad(
             found = work.leaves[id(target)][1] if id(target) in work.leaves else None
         else:
             found = work.captured.get(target.node)
-        if found is None and not allow_unused:
+        if found is None and not unused_ok:
             raise RuntimeError(
-                f"input {i} (shape {target.array.shape}) appears to not have been used in the graph. "
-                "Set allow_unused=True if this is the desired behavior."
+                f"The differentiated Tensor at index {i} (shape {target.array.shape}) appears to not have been used in "
+                "the graph. Set allow_unused=True if this is the desired behavior."
             )
-        results.append(found if found is None or create_graph else graph.tensor_type.wrap(np.array(found)))
-    return tuple(results)
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+        if found is None and materialize_grads:
+            results.append(graph.tensor_type.wrap(np.zeros_like(target.array)))
+        else:
+            results.append(found if found is None or create_graph else graph.tensor_type.wrap(np.array(found)))
+    return dict(zip(inputs, results, strict=True)) if isinstance(inputs, dict) else tuple(results)

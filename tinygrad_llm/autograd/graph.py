@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.autograd.node_api import NodeApi
 from tinygrad_llm.autograd.precision import autocast_args, working_forward
 from tinygrad_llm.autograd.writes import clock, written_since
 from tinygrad_llm.ops.bfloat16 import extras, widened
@@ -24,7 +25,7 @@ next_order = itertools.count(0, -1).__next__
 """下一个创建次序号：从 0 往下数，越晚越小。"""
 
 
-class Node:
+class Node(NodeApi):
     """图上的一个节点：一次算子调用，以及反向时要用的东西。
 
     Attributes:
@@ -35,7 +36,7 @@ class Node:
         time: 留下值的那一刻，就地写入的总次数（见 ``writes.py``）。
         attrs: 算子的属性。
         order: 创建次序，越晚越小：反传从最小的开始。
-        hooks: 挂在输出梯度上的钩子。
+        hooks: 挂在它身上的钩子（见 ``hooks.py``）；没有则为 ``None`` 或假。
         shape: 输出的形状；到达这里的梯度要还原成它。
         dtype: 输出的 NumPy dtype。
     """
@@ -52,7 +53,7 @@ class Node:
     saved: Sequence[Any] | None
     time: int
     order: int
-    hooks: list[Callable[[Any], Any]] | None
+    hooks: Any
     shape: tuple[int, ...]
     dtype: Any
 
