@@ -33,6 +33,7 @@ from tinygrad_llm.joining import (
 from tinygrad_llm.layouts import (
     channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
 )  # fmt: skip
+from tinygrad_llm.legacy import LEGACY_TYPES, typename
 from tinygrad_llm.linalg.factoring import lu_unpack
 from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 from tinygrad_llm.methods.shaping import Size
@@ -57,6 +58,7 @@ from tinygrad_llm.searching import bucketize, isin, searchsorted
 from tinygrad_llm.statistics import cumulative_trapezoid, histogramdd, std_mean, trapezoid, trapz, var_mean
 from tinygrad_llm.tensor import Tensor
 from tinygrad_llm.version import __version__
+from tinygrad_llm.view_copies import COPIES
 
 if not TYPE_CHECKING:  # 类型名会遮住内建名，只在运行时放进门面
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short
@@ -65,6 +67,8 @@ inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
 
 globals().update(FUNCTIONS)
 globals().update(FOREACH)
+globals().update(COPIES)
+globals().update(LEGACY_TYPES)
 globals().update(IN_PLACE_FUNCTIONS)
 
 

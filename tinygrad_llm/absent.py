@@ -36,7 +36,6 @@ _HINTS: dict[str, str] = {
     "cuda": _GPU,
     "export": _GRAPH,
     "fft": _COMPLEX,
-    "func": _FUNCTIONAL,
     "functorch": _FUNCTIONAL,
     "fx": _GRAPH,
     "hub": "download weights as a .safetensors file and read it with tinygrad_llm.load",

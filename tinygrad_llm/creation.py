@@ -104,7 +104,7 @@ def asarray(
     if copy and found.array is source.array:
         found = found.clone()
     if requires_grad and not found.requires_grad:
-        return found.detach().requires_grad_()
+        return found.detach().requires_grad_()  # type: ignore[no-any-return]
     return found if requires_grad or not found.requires_grad else found.detach()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.creation import empty_like, finish, float_type, shape_of
 from tinygrad_llm.layouts import strided
+from tinygrad_llm.methods.sampling import constant_in
 from tinygrad_llm.methods.shaping import sizes
 from tinygrad_llm.random import Generator, default_generator
 from tinygrad_llm.tensor import Tensor
@@ -157,7 +158,8 @@ def normal(
     like = mean if isinstance(mean, Tensor) else std
     shape = np.broadcast_shapes(*[t.array.shape for t in (mean, std) if isinstance(t, Tensor)])
     noise = Tensor.wrap(np.empty(shape, like.array.dtype)).normal_(generator=generator)
-    return noise * std + mean  # type: ignore[no-any-return]
+    center, spread = (p.detach() if isinstance(p, Tensor) else p for p in (mean, std))
+    return constant_in(noise * spread + center, mean, std)  # type: ignore[no-any-return]
 
 
 def bernoulli(input: Tensor, p: Any = None, *, generator: Generator | None = None) -> Tensor:

@@ -491,6 +491,18 @@ def test_changing_dtype_keeps_the_optimisers_references() -> None:
     same(run)
 
 
+def test_empty_memory_keeps_objects_and_compiling_changes_nothing() -> None:
+    """``to_empty`` 换掉了参数对象，或 ``compile`` 改了结果。"""
+    net = tg.nn.Linear(2, 3)
+    before, weight = net(tg.ones(2)).tolist(), net.weight
+    net.compile(mode="default")
+    assert net(tg.ones(2)).tolist() == before
+    assert net.to_empty(device="cpu").weight is weight
+    assert weight.shape == (3, 2)
+    with pytest.raises(RuntimeError, match="mode"):
+        net.compile(mode="fastest")
+
+
 def test_cuda_says_where_to_go() -> None:
     """要 GPU 时的报错没有指向 ``torch_llm``。"""
     with pytest.raises(RuntimeError, match="torch_llm"):

@@ -192,6 +192,55 @@ def test_spectral_norms_equal_torchs_under_one_seed(kind: str) -> None:
     same(run, "random normal")
 
 
+@pytest.mark.parametrize("trivial", [True, False])
+@pytest.mark.parametrize("kind", ["matrix_exp", "cayley", "householder", None])
+@pytest.mark.parametrize("shape", [(4, 4), (5, 3), (3, 5)])
+def test_orthogonal_weights_equal_torchs(shape: tuple[int, int], kind: str | None, trivial: bool) -> None:
+    """正交的权重、它的梯度或赋值之后的值与 torch 不同。"""
+
+    def run(m: Any) -> Any:
+        m.manual_seed(2)
+        layer, p = _linear(m, *shape), m.nn.utils.parametrizations
+        if not trivial:
+            start = m.tensor(values(7, *shape)) / 4 if kind != "householder" else m.nn.init.orthogonal_(layer.weight)
+            with m.no_grad():
+                layer.weight.copy_(start)
+        if not trivial and kind in ("matrix_exp", "cayley"):
+            p.orthogonal(layer, orthogonal_map=kind, use_trivialization=False)
+        else:
+            p.orthogonal(layer, orthogonal_map=kind, use_trivialization=trivial)
+        weight = layer.weight
+        (weight * m.tensor(values(8, *shape))).sum().backward()
+        grads = [q.grad for q in layer.parameters() if q.grad is not None]
+        m.optim.SGD(layer.parameters(), lr=0.01).step()
+        gram = layer.weight.mT @ layer.weight if shape[0] >= shape[1] else layer.weight @ layer.weight.mT
+        return weight, grads, layer.weight, gram, list(layer.state_dict())
+
+    same(run, "random normal")
+
+
+def test_the_old_spectral_norm_equals_torchs() -> None:
+    """旧写法的谱归一化：权重、向量、名字或去掉之后的样子与 torch 不同。"""
+
+    def run(m: Any) -> Any:
+        m.manual_seed(4)
+        layer = m.nn.utils.spectral_norm(m.nn.Conv1d(2, 3, 2).double(), n_power_iterations=2)
+        with m.no_grad():
+            layer.weight_orig.copy_(m.tensor(values(1, 3, 2, 2)))
+            layer.bias.zero_()
+        x, names = m.tensor(values(4, 1, 2, 5)), list(layer.state_dict())
+        y = layer(x)
+        y.sum().backward()
+        grad, fixed = layer.weight_orig.grad, layer.eval()(x)
+        m.nn.utils.remove_spectral_norm(layer)
+        return y, grad, fixed, names, list(layer.state_dict()), layer.weight, layer(x)
+
+    same(run, "random normal")
+    same_error(lambda m: m.nn.utils.spectral_norm(m.nn.utils.spectral_norm(m.nn.Linear(2, 2))))
+    same_error(lambda m: m.nn.utils.remove_spectral_norm(m.nn.Linear(2, 2)))
+    same_error(lambda m: m.nn.utils.spectral_norm(m.nn.Linear(2, 2), n_power_iterations=0))
+
+
 MISTAKES: dict[str, Callable[[Any, Any], Any]] = {
     "unknown name": lambda m, p: p.register_parametrization(_linear(m), "nonsense", _steps(m)[1]),
     "another shape": lambda m, p: p.register_parametrization(_linear(m), "weight", m.nn.Flatten(0)),
@@ -207,6 +256,13 @@ MISTAKES: dict[str, Callable[[Any, Any], Any]] = {
     "spectral norm of nothing": lambda m, p: m.nn.utils.parametrizations.spectral_norm(m.nn.ReLU()),
     "spectral norm of no steps": lambda m, p: m.nn.utils.parametrizations.spectral_norm(_linear(m), "weight", 0),
     "spectral norm of axis 5": lambda m, p: m.nn.utils.parametrizations.spectral_norm(_linear(m), dim=5),
+    "orthogonal nothing": lambda m, p: m.nn.utils.parametrizations.orthogonal(m.nn.ReLU()),
+    "orthogonal vector": lambda m, p: m.nn.utils.parametrizations.orthogonal(_linear(m), "bias"),
+    "orthogonal by magic": lambda m, p: m.nn.utils.parametrizations.orthogonal(_linear(m), orthogonal_map="magic"),
+    "orthogonal of another shape": lambda m, p: setattr(
+        m.nn.utils.parametrizations.orthogonal(_linear(m)), "weight", m.ones(2, 3, dtype=m.float64)),
+    "assigning to an exponential": lambda m, p: setattr(m.nn.utils.parametrizations.orthogonal(
+        _linear(m), orthogonal_map="cayley", use_trivialization=False), "weight", m.ones(3, 2, dtype=m.float64)),
     "removing no weight norm": lambda m, p: m.nn.utils.remove_weight_norm(_linear(m)),
 }  # fmt: skip
 

@@ -34,6 +34,8 @@ _LAYERS = (
     "contraction",
     "ranges",
     "sampling",
+    "legacy",
+    "view_copies",
     "function_only",
     "functions",
     "foreach",

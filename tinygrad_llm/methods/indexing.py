@@ -177,6 +177,12 @@ class Indexing:
         found = apply(sh.gather, (self if self.array.ndim else self.reshape(1), where), {"dim": d})
         return found if wanted else found.reshape(())
 
+    def where(self, condition: Any, other: Any) -> Any:
+        """``condition`` 为真处取自己，否则取 ``other``。"""
+        from tinygrad_llm.joining import where
+
+        return where(condition, self, other)
+
     def take(self, index: Any) -> Any:
         """摊平之后按下标取，形状同 ``index``。
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.mode import is_grad_enabled
+from tinygrad_llm.layouts import contiguous_format, copy_order, empty_in_order, strides_of
+from tinygrad_llm.methods.shaping import sizes
 
 
 class InPlaceIndexing:
@@ -111,6 +113,22 @@ class InPlaceIndexing:
     def as_strided_(self, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
         """自己换成同一块内存的另一种读法。"""
         return self._become("as_strided", size, stride, storage_offset)
+
+    def resize_(self, *args: Any, memory_format: Any = contiguous_format) -> Any:
+        """自己换成另一个大小，数据在内存里原地不动；只能在已有的内存之内。
+
+        Raises:
+            RuntimeError: 需要梯度，或已有的内存不够：别的张量还看着它，不能搬走。
+        """
+        if self.refreshed().needs_grad:
+            raise RuntimeError("cannot resize variables that require grad")
+        shape, array = sizes(args), self.array
+        order = copy_order(np.empty(shape, array.dtype), memory_format)
+        return self._become("as_strided", shape, strides_of(empty_in_order(shape, array.dtype, order)))
+
+    def resize_as_(self, the_template: Any, *, memory_format: Any = contiguous_format) -> Any:
+        """自己换成 ``the_template`` 的大小，见 ``resize_``。"""
+        return self.resize_(the_template.array.shape, memory_format=memory_format)
 
     def _become(self, name: str, *args: Any) -> Any:
         """自己变成自己的一个视图：原来的样子留给一个替身，自己从此是它的视图。"""

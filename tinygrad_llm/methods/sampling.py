@@ -14,6 +14,8 @@ import numpy as np
 
 from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
+from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.random import default_generator
 
@@ -24,7 +26,6 @@ class Sampling:
     """随机写入与抽样的方法。"""
 
     array: Any
-    needs_grad: Any
     reshape: Any
     expand: Any
     write: Any
@@ -146,8 +147,7 @@ class Sampling:
         source = generator or default_generator
         if p is not None:
             return graph.tensor_type.wrap(np.empty_like(self.array, order="C")).bernoulli_(p, generator=source)
-        drawn = _coins(self, source)
-        return drawn + self * 0.0 if self.needs_grad else drawn  # type: ignore[operator]
+        return constant_in(_coins(self, source), self)
 
     def random_(self, from_: int | None = None, to: int | None = None, *, generator: Any = None) -> Any:
         """写成 ``[from, to)`` 上的随机整数；不给界则取遍这种类型精确表示的非负整数。
@@ -193,6 +193,14 @@ class Sampling:
         if (weights.sum(-1) <= 0).any():
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
         return weights
+
+
+def constant_in(drawn: Any, *parameters: Any) -> Any:
+    """样本接到参数的图上，梯度处处为 0：与 torch 一样，样本不是参数的可导函数。"""
+    for p in parameters:
+        if isinstance(p, graph.tensor_type) and p.needs_grad:
+            drawn = apply(ew.where, (np.zeros((), bool), p, drawn), {})
+    return drawn
 
 
 def _coins(p: Any, source: Any) -> Any:

@@ -313,6 +313,10 @@ class Shaping:
             return self
         return apply(reduce.sum, (self,), {"dim": spread, "keepdim": True}).reshape(wanted)
 
+    def is_same_size(self, other: Any) -> bool:
+        """形状是否相同。"""
+        return bool(self.array.shape == other.array.shape)
+
     def contiguous(self, memory_format: Any = contiguous_format) -> Any:
         """内存按 ``memory_format`` 排布的同值 Tensor；已经如此则是自己。
 

@@ -96,6 +96,10 @@ class Splitting:
             raise RuntimeError(f"narrow: start ({first}) + length ({length}) exceeds dimension size ({size})")
         return self._slice((slice(None),) * d + (slice(first, first + length),))
 
+    def narrow_copy(self, dim: int, start: Any, length: int) -> Any:
+        """``narrow`` 的拷贝。"""
+        return self.narrow(dim, start, length).clone(memory_format=layouts.contiguous_format)
+
     def _require_axis(self, name: str, dim: int, error: type[Exception]) -> int:
         if not self.array.ndim:
             raise error(f"{name}() cannot be applied to a 0-dim tensor")

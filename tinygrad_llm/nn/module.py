@@ -13,6 +13,7 @@ from typing import Any
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import no_grad
 from tinygrad_llm.cpu import require_cpu
+from tinygrad_llm.creation import empty_like
 from tinygrad_llm.nn.module_hooks import Hooks
 from tinygrad_llm.nn.module_registry import Registry
 from tinygrad_llm.nn.module_state import State
@@ -102,6 +103,16 @@ class Module(Registry, Tree, Hooks, State):
     def type(self, dst_type: dtypes.dtype) -> Any:
         """全部参数与缓冲区（整数的也算）换成一种 dtype。"""
         return self._apply(lambda t: t.to(dst_type))
+
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Any:
+        """参数与缓冲区换成同样大小、没有初始化的内存。"""
+        return self._apply(lambda t: empty_like(t, device=device), recurse)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """编译自己；没有编译器，只核对参数，见 ``tinygrad_llm.compile``。"""
+        import tinygrad_llm
+
+        tinygrad_llm.compile(self, *args, **kwargs)
 
     def half(self) -> Any:
         """浮点的换成 float16。"""

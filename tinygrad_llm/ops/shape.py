@@ -27,21 +27,21 @@ def address(x: Array) -> int:
     return int(x.__array_interface__["data"][0])
 
 
-def strided_view(x: Array, shape: Shape, strides: Any, start: int = 0) -> Array:
-    """``x`` 所在的内存按给定的形状与步长（字节）看；``start`` 是相对 ``x`` 第一个元素的偏移（字节）。
+def strided_view(x: Array, shape: Shape, strides: Any, start: int | None = None) -> Array:
+    """``x`` 按给定的形状与步长（字节）看；给了 ``start``（相对第一个元素，字节）则可以看到它所在的整块内存。
 
     沿 ``base`` 总能找到这块内存的主人，就地写入才记得到它头上；NumPy 的 ``as_strided`` 做不到。
 
     Raises:
         ValueError: 超出内存。
     """
-    memory = x
-    if start or not x.flags.c_contiguous:
+    memory, begin = x, 0
+    if start is not None or not x.flags.c_contiguous:
         memory = storage_of(x)
-        start += address(x) - address(memory)
+        begin = (start or 0) + address(x) - address(memory)
         if not memory.flags.c_contiguous:
             memory = memory.transpose(np.argsort([-step for step in memory.strides], kind="stable"))
-    y: Array = np.ndarray(shape, x.dtype, memory, start if 0 not in shape else 0, strides)
+    y: Array = np.ndarray(shape, x.dtype, memory, begin if 0 not in shape else 0, strides)
     if not x.flags.writeable or (0 in strides and any(n > 1 and not s for n, s in zip(shape, strides, strict=True))):
         y.flags.writeable = False  # 步长为 0：一次写会改许多元素
     return y

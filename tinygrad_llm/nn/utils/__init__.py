@@ -14,8 +14,11 @@ from tinygrad_llm.nn.utils.convert_parameters import parameters_to_vector, vecto
 __getattr__ = attributes(
     __name__,
     ("parametrizations", "parametrize"),
-    {"remove_weight_norm": "weight_normalization", "weight_norm": "weight_normalization"},
-)
+    {
+        "remove_spectral_norm": "spectral_normalization", "remove_weight_norm": "weight_normalization",
+        "spectral_norm": "spectral_normalization", "weight_norm": "weight_normalization",
+    },
+)  # fmt: skip
 
 __all__ = [
     "clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm",

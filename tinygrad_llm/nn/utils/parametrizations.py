@@ -1,4 +1,4 @@
-"""两种现成的参数化：权重归一化与谱归一化。
+"""现成的参数化：权重归一化、谱归一化；正交的在 ``orthogonal.py``。
 
 流入：Module；流出：权重由别的张量算出来的同一个 Module。
 """
@@ -11,8 +11,11 @@ from tinygrad_llm.autograd import no_grad
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.nn.convolution_layers import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from tinygrad_llm.nn.module import Module
+from tinygrad_llm.nn.utils.orthogonal import orthogonal
 from tinygrad_llm.nn.utils.parametrize import register_parametrization
 from tinygrad_llm.tensor import Tensor
+
+__all__ = ["norm_except_dim", "orthogonal", "spectral_norm", "weight_norm"]
 
 
 def norm_except_dim(v: Tensor, dim: int) -> Any:

@@ -80,10 +80,9 @@ class ParametrizationList(ModuleList):
         """由现在的值倒推；``strict`` 时每个 Module 都要会倒推。"""
         with no_grad():
             for module in reversed(list(self)):
-                if hasattr(module, "right_inverse"):
-                    value = module.right_inverse(value)
-                elif strict:
+                if strict and not hasattr(module, "right_inverse"):
                     raise RuntimeError(f"parametrization {type(module).__name__} does not implement right_inverse.")
+                value = module.right_inverse(value) if strict else _inverse_if_any(module, value)
         return value
 
     def originals(self) -> list[Tensor]:
@@ -112,6 +111,14 @@ class ParametrizationList(ModuleList):
         value = first(*self.originals())
         for module in rest:
             value = module(value)
+        return value
+
+
+def _inverse_if_any(module: Any, value: Any) -> Any:
+    """倒推一步；不会倒推的原样返回。"""
+    try:
+        return module.right_inverse(value) if hasattr(module, "right_inverse") else value
+    except NotImplementedError:  # 例如没有起点的矩阵指数
         return value
 
 
@@ -162,8 +169,7 @@ def register_parametrization(
         if not unsafe:
             after = parametrization(before)
             _require_like(after, before.shape, before.dtype)
-            if hasattr(parametrization, "right_inverse"):
-                _require_like(parametrization.right_inverse(after), before.shape, before.dtype)
+            _require_like(_inverse_if_any(parametrization, after), before.shape, before.dtype)
         steps: Any = module.parametrizations[tensor_name]
         steps.append(parametrization)
         steps.unsafe |= unsafe
