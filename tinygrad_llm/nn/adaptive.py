@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,10 @@ def _largest(x: Tensor, windows: list[Array], single: bool, return_indices: bool
         shape = [*window.shape[:2], *(1,) * (2 * axes)]
         shape[2 + i], shape[2 + axes + i] = window.shape[2:]
         places = places * size[i] + window.reshape(shape)
-    places = places.reshape(*places.shape[: 2 + axes], -1)
+    places = places.reshape(*places.shape[: 2 + axes], math.prod(places.shape[2 + axes :]))
     rows = np.ogrid[tuple(slice(n) for n in x.array.shape[:2])]
     n, c = (row.reshape(*row.shape, *(1,) * (axes + 1)) for row in rows)
-    values = x.array.reshape(*x.array.shape[:2], -1)[n, c, places]
+    values = x.array.reshape(*x.array.shape[:2], math.prod(size))[n, c, places]
     best = values.argmax(-1)[..., None]
     found = np.take_along_axis(np.broadcast_to(places, values.shape), best, -1)[..., 0]
     y, indices = picked(x, found)

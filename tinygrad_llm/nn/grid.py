@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,8 +86,9 @@ def _fetch(input: Tensor, indices: list[Array]) -> Tensor:
     flat: Any = 0
     for i, n in zip(indices, size, strict=True):
         flat = flat * n + np.clip(i, 0, n - 1)
-    places = np.broadcast_to(flat.reshape(batch, 1, -1), (batch, channels, flat[0].size))
-    pixels = apply(sh.gather, (input.reshape(batch, channels, -1), places), {"dim": 2})
+    count = math.prod(flat.shape[1:])
+    places = np.broadcast_to(flat.reshape(batch, 1, count), (batch, channels, count))
+    pixels = apply(sh.gather, (input.reshape(batch, channels, math.prod(size)), places), {"dim": 2})
     pixels = pixels.reshape(batch, channels, *flat.shape[1:])
     return pixels if inside.all() else pixels * Tensor.wrap(inside[:, None].astype(input.array.dtype))  # type: ignore[no-any-return]
 

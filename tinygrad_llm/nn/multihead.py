@@ -191,7 +191,7 @@ def _merged_mask(
         return mask
     if padding.array.shape != (batch, source):
         raise AssertionError(f"Expected key_padding_mask of shape {(batch, source)}, got {padding.array.shape}")
-    padding = padding.reshape(batch, 1, 1, source).expand(-1, num_heads, -1, -1).reshape(-1, 1, source)
+    padding = padding.reshape(batch, 1, 1, source).expand(-1, num_heads, -1, -1).reshape(batch * num_heads, 1, source)
     return padding if mask is None else mask + padding
 
 
@@ -200,9 +200,9 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """``(N·H, T, D) → (T, N, E)``，走融合的注意力。"""
     if mask is not None:
-        split = (1, 1) if mask.array.shape[0] == 1 else (-1, num_heads)
+        split = (1, 1) if len(mask) == 1 else (len(mask) // num_heads, num_heads)
         mask = mask.reshape(*split, *mask.array.shape[1:])
-    q, k, v = (x.reshape(-1, num_heads, *x.array.shape[1:]) for x in (q, k, v))
+    q, k, v = (x.reshape(len(x) // num_heads, num_heads, *x.array.shape[1:]) for x in (q, k, v))
     found = scaled_dot_product_attention(q, k, v, mask, p, causal)
     batch, _, length, width = found.array.shape
     return found.permute(2, 0, 1, 3).reshape(length, batch, num_heads * width), None
@@ -215,8 +215,8 @@ def _attend_and_show(
     length, width = q.array.shape[1:]
     scores = (q * math.sqrt(1 / width)) @ k.transpose(-2, -1)
     shares = dropout((scores if mask is None else mask + scores).softmax(-1), p, p > 0)
-    y = (shares @ v).transpose(0, 1).reshape(length, -1, num_heads * width)
-    return y, shares.reshape(-1, num_heads, *shares.array.shape[1:])
+    y = (shares @ v).transpose(0, 1).reshape(length, len(q) // num_heads, num_heads * width)
+    return y, shares.reshape(len(q) // num_heads, num_heads, *shares.array.shape[1:])
 
 
 def canonical_mask(mask: Tensor | None, name: str, dtype: Any, other: Tensor | None = None) -> Tensor | None:

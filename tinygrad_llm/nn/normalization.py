@@ -148,7 +148,7 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 def _per_channel(values: Any, x: Tensor) -> Any:
-    return values.reshape(1, -1, *(1,) * (x.array.ndim - 2))
+    return values.reshape(1, len(values), *(1,) * (x.array.ndim - 2))
 
 
 def _by_running_stats(

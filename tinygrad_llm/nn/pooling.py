@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,7 +118,7 @@ def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = N
 
 
 def _power(axes: int, input: Tensor, norm_type: float, kernel_size: Any, average: Tensor) -> Tensor:
-    cells = int(np.prod(per_axis(kernel_size, axes, "kernel_size")))
+    cells = math.prod(per_axis(kernel_size, axes, "kernel_size"))
     return ((average.sign() * average.abs().relu()) * cells).pow(1.0 / norm_type)  # type: ignore[no-any-return]
 
 
@@ -208,9 +209,9 @@ def _maximum(
 def picked(x: Tensor, places: Array) -> tuple[Tensor, Tensor]:
     """按展平的空间上的下标取值；返回值与下标。"""
     lead = x.array.shape[:2]
-    flat = x.reshape(*lead, int(np.prod(x.array.shape[2:])))
+    flat = x.reshape(*lead, math.prod(x.array.shape[2:]))
     indices = Tensor.wrap(places)
-    chosen = apply(sh.gather, (flat, places.reshape(*lead, -1)), {"dim": 2})
+    chosen = apply(sh.gather, (flat, places.reshape(*lead, math.prod(places.shape[2:]))), {"dim": 2})
     return chosen.reshape(places.shape), indices
 
 
@@ -266,8 +267,8 @@ def _unpool(
     kernel = per_axis(kernel_size, axes, "kernel_size")
     steps = kernel if stride is None else per_axis(stride, axes, "stride")
     size = _unpooled_size(name, x.array.shape[2:], kernel, steps, per_axis(padding, axes, "padding"), output_size)
-    lead, total = x.array.shape[:2], int(np.prod(size))
-    places = indices.array.reshape(*lead, -1)
+    lead, total = x.array.shape[:2], math.prod(size)
+    places = indices.array.reshape(*lead, math.prod(x.array.shape[2:]))
     if places.size and not 0 <= int(places.min()) <= int(places.max()) < total:
         raise RuntimeError(f"{name}: found an index outside of output size {size}: {places.min()} … {places.max()}")
     key = (*np.ogrid[: lead[0], : lead[1], :0][:2], places)

@@ -116,7 +116,7 @@ class RNNBase(Module):
             raise RuntimeError(f"Expected sequence length to be larger than 0, got {input.array.shape}")
         states = self._initial(x, batch, given, single)
         y, ends = self._stack(x.flatten(0, 1), [batch] * length, states)
-        y = y.reshape(length, batch, -1)
+        y = y.reshape(length, batch, y.array.shape[1])
         if single:
             return y.squeeze(1), tuple(end.squeeze(1) for end in ends)
         return (y.transpose(0, 1) if swap else y), ends
