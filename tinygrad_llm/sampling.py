@@ -77,7 +77,7 @@ def randint(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:
-    """``[low, high)`` 上的随机整数；两个参数的写法 ``randint(high, size)`` 也行。
+    """``[low, high)`` 上的随机整数；``randint(high, size)`` 与 ``randint(high, size=size)`` 也行。
 
     Raises:
         RuntimeError: 区间为空，或超出 dtype。
@@ -85,6 +85,8 @@ def randint(
     """
     if size is None:
         low, high, size = 0, low, high
+    elif high is None:
+        low, high = 0, low
     shape = shape_of("randint", (), size)
     wanted = np.dtype(np.int64) if dtype is None else dtypes.as_numpy(dtype)
     result = finish(np.empty(shape, wanted), False, device, layout, pin_memory)

@@ -1,11 +1,21 @@
 """自动微分的门面：名字与 ``torch.autograd`` 相同。阅读次序：``mode`` → ``graph`` → ``engine`` → ``function``。"""
 
+import importlib
+from typing import Any
+
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd.engine import backward, grad
 from tinygrad_llm.autograd.function import Function
 from tinygrad_llm.autograd.mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 
-__getattr__ = attributes(__name__)
+_offered = attributes(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("gradcheck", "gradgradcheck"):  # 它们用到 Tensor，在本层之上：用到才取
+        return getattr(importlib.import_module("tinygrad_llm.gradcheck"), name)
+    return _offered(name)
+
 
 __all__ = [
     "Function", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled",

@@ -19,11 +19,13 @@ def _as_parameter(value: Any) -> Any:
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
 
 
-def _line(name: Any, value: Any) -> str:
+def _line(name: Any, value: Any, *, by_class: bool = False) -> str:
+    """一项的说明；``by_class`` 则写早年的类型名（``torch.FloatTensor``），torch 的字典如此，列表写 dtype。"""
     if not isinstance(value, Tensor):
         return f"  ({name}): Object of type: {type(value).__name__}"
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-    return f"  ({name}): {kind} containing: [{value.dtype} of size {'x'.join(map(str, value.array.shape))}]"
+    element = value.type() if by_class else value.dtype
+    return f"  ({name}): {kind} containing: [{element} of size {'x'.join(map(str, value.array.shape))}]"
 
 
 class ParameterList(Module):
@@ -184,7 +186,7 @@ class ParameterDict(Module):
 
     def extra_repr(self) -> str:
         """每个参数一行。"""
-        return "\n".join(_line(key, value) for key, value in self.items())
+        return "\n".join(_line(key, value, by_class=True) for key, value in self.items())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """不是一层。
