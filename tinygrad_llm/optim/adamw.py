@@ -73,10 +73,12 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        if isinstance(lr, Tensor) and foreach and not capturable:
-            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
+        if foreach and not capturable and any(isinstance(value, Tensor) for value in (lr, *betas)):
+            raise ValueError("lr or betas as a Tensor is not supported for capturable=False and foreach=True")
         require_rate(lr)
         require(eps >= 0, "epsilon value", eps)
+        if any(beta.numel() != 1 for beta in betas if isinstance(beta, Tensor)):
+            raise ValueError("Tensor betas must be 1-element")
         require_betas(betas)
         require(weight_decay >= 0, "weight_decay value", weight_decay)
         if {isinstance(beta, float) for beta in betas} != {True} and not all(isinstance(b, Tensor) for b in betas):
