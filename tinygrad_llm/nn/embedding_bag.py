@@ -173,10 +173,27 @@ class EmbeddingBag(Module):
             self.weight = Parameter(_weight)
 
     @classmethod
-    def from_pretrained(cls, embeddings: Tensor, freeze: bool = True, **settings: Any) -> EmbeddingBag:
-        """用现成的表造一层；``freeze`` 时不训练。"""
-        rows, width = embeddings.array.shape
-        layer = cls(rows, width, _weight=embeddings, **settings)
+    def from_pretrained(
+        cls,
+        embeddings: Tensor,
+        freeze: bool = True,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        mode: str = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> EmbeddingBag:
+        """用现成的表造一层；``freeze`` 时不训练。
+
+        Raises:
+            AssertionError: 表不是二维。
+        """
+        if embeddings.array.ndim != 2:
+            raise AssertionError(f"Embeddings parameter is expected to be 2-dimensional, got {embeddings.array.shape}")
+        settings = (max_norm, norm_type, scale_grad_by_freq, mode, sparse, embeddings, include_last_offset, padding_idx)
+        layer = cls(embeddings.array.shape[0], embeddings.array.shape[1], *settings)
         layer.weight.requires_grad_(not freeze)
         return layer
 

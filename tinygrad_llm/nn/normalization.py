@@ -61,8 +61,10 @@ def batch_norm(
     if not training:
         return _by_running_stats("batch_norm", input, running_mean, running_var, weight, bias, eps)
     rows = input.transpose(0, 1).reshape(shape[1], math.prod(shape) // max(shape[1], 1))
-    _track(running_mean, rows.array.mean(1) if rows.array.size else None, momentum)
-    _track(running_var, rows.array.var(1, ddof=1) if rows.array.size else None, momentum)
+    if running_mean is not None or running_var is not None:
+        mean, var = _statistics(rows.array)
+        _track(running_mean, mean, momentum)
+        _track(running_var, var, momentum)
     standard = _standardized(rows, eps).reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1)
     return _affine(standard, weight, bias)
 
@@ -92,9 +94,10 @@ def instance_norm(
     if not use_input_stats:
         return _by_running_stats("instance_norm", input, running_mean, running_var, weight, bias, eps)
     rows = input.reshape(shape[0] * shape[1], math.prod(shape[2:]))
-    some = rows.array.size > 0
-    _track(running_mean, rows.array.mean(1).reshape(shape[:2]).mean(0) if some else None, momentum)
-    _track(running_var, rows.array.var(1, ddof=1).reshape(shape[:2]).mean(0) if some else None, momentum)
+    if running_mean is not None or running_var is not None:
+        mean, var = (values.reshape(shape[:2]).mean(0) for values in _statistics(rows.array))
+        _track(running_mean, mean, momentum)
+        _track(running_var, var, momentum)
     return _affine(_standardized(rows, eps).reshape(shape), weight, bias)
 
 
@@ -166,9 +169,16 @@ def _by_running_stats(
     return _affine(standard, weight, bias)
 
 
-def _track(running: Tensor | None, fresh: Array | None, momentum: float) -> None:
+def _statistics(rows: Array) -> tuple[Array, Array]:
+    """每一行的均值与方差（除以 ``n - 1``）。"""
+    mean = rows.mean(1)
+    centred = rows - mean[:, None]
+    return mean, np.vecdot(centred, centred) / rows.dtype.type(rows.shape[1] - 1)
+
+
+def _track(running: Tensor | None, fresh: Array, momentum: float) -> None:
     """滑动平均向这一批的统计量靠近一步，就地写入。"""
-    if running is None or fresh is None:
+    if running is None or not fresh.size:
         return
     with no_grad():
         running.copy_(running * (1 - momentum) + Tensor.wrap(fresh) * momentum)

@@ -208,11 +208,15 @@ def _maximum(
 
 def picked(x: Tensor, places: Array) -> tuple[Tensor, Tensor]:
     """按展平的空间上的下标取值；返回值与下标。"""
-    lead = x.array.shape[:2]
-    flat = x.reshape(*lead, math.prod(x.array.shape[2:]))
-    indices = Tensor.wrap(places)
-    chosen = apply(sh.gather, (flat, places.reshape(*lead, math.prod(places.shape[2:]))), {"dim": 2})
-    return chosen.reshape(places.shape), indices
+    lead, total = x.array.shape[:2], math.prod(x.array.shape[2:])
+    chosen = apply(sh.gather, (x.reshape(x.array.size), _everywhere(places, lead, total)), {"dim": 0})
+    return chosen.reshape(places.shape), Tensor.wrap(places)
+
+
+def _everywhere(places: Array, lead: tuple[int, ...], total: int) -> Array:
+    """展平的空间上的下标 → 整个张量展平之后的下标：一维的收发比多维的快几倍。"""
+    starts = np.arange(math.prod(lead)) * total
+    return (places.reshape(len(starts), math.prod(places.shape[2:])) + starts[:, None]).reshape(-1)
 
 
 def max_unpool1d(
@@ -268,12 +272,12 @@ def _unpool(
     steps = kernel if stride is None else per_axis(stride, axes, "stride")
     size = _unpooled_size(name, x.array.shape[2:], kernel, steps, per_axis(padding, axes, "padding"), output_size)
     lead, total = x.array.shape[:2], math.prod(size)
-    places = indices.array.reshape(*lead, math.prod(x.array.shape[2:]))
+    places = indices.array
     if places.size and not 0 <= int(places.min()) <= int(places.max()) < total:
         raise RuntimeError(f"{name}: found an index outside of output size {size}: {places.min()} … {places.max()}")
-    key = (*np.ogrid[: lead[0], : lead[1], :0][:2], places)
-    empty = Tensor.wrap(np.zeros((*lead, total), x.array.dtype))
-    y = apply(sh.index_put, (empty, x.reshape(places.shape)), {"key": key}).reshape(*lead, *size)
+    empty = Tensor.wrap(np.zeros(math.prod(lead) * total, x.array.dtype))
+    key = (_everywhere(places.reshape(x.array.shape), lead, total),)
+    y = apply(sh.index_put, (empty, x.reshape(x.array.size)), {"key": key}).reshape(*lead, *size)
     return y.squeeze(0) if single else y  # type: ignore[no-any-return]
 
 
