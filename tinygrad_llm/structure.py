@@ -251,7 +251,7 @@ class Decoder:
         if needs_grad and not tensor.is_floating_point():
             raise ValueError(f"{node[tag]!r} cannot require gradients")
         if tag == "$tensor":
-            return tensor.requires_grad_(needs_grad)
+            return tensor.requires_grad_(needs_grad)  # type: ignore[no-any-return]
         return Parameter(tensor, needs_grad)
 
 

@@ -185,6 +185,12 @@ class Tensor(
     def __repr__(self) -> str:
         return tensor_text(self.refreshed())
 
+    def _repr_html_(self) -> str:
+        """笔记本里的样子：形状、dtype、范围与一张小直方图。"""
+        from tinygrad_llm.printing_html import tensor_html
+
+        return tensor_html(self)
+
     def __deepcopy__(self, memo: dict[Any, Any]) -> Tensor:
         if self.node is not None:
             raise RuntimeError(

@@ -134,11 +134,13 @@ def _flags(m: Any) -> Any:
         (m.backends.cudnn, "enabled"),
     ]
     before = [getattr(owner, name) for owner, name in flags]
-    for (owner, name), value in zip(flags, before, strict=True):
-        setattr(owner, name, not value)
-    changed = [getattr(owner, name) for owner, name in flags]
-    for (owner, name), value in zip(flags, before, strict=True):
-        setattr(owner, name, value)
+    # 别的测试用到 PyTorch 的测试工具之后，它的这些开关只许在这样的块里改
+    with getattr(torch.backends, "__allow_nonbracketed_mutation")():
+        for (owner, name), value in zip(flags, before, strict=True):
+            setattr(owner, name, not value)
+        changed = [getattr(owner, name) for owner, name in flags]
+        for (owner, name), value in zip(flags, before, strict=True):
+            setattr(owner, name, value)
     return before, changed
 
 

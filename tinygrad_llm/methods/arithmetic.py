@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -38,6 +39,12 @@ def binary(op: Op, a: Any, b: Any) -> Any:
     return NotImplemented if pair is None else apply(op, pair, _NO_ATTRS)
 
 
+def _difference(op: Op, a: Any, b: Any) -> Any:
+    if any(isinstance(x, bool) or (isinstance(x, graph.tensor_type) and x.array.dtype.kind == "b") for x in (a, b)):
+        raise RuntimeError("Subtraction with a bool tensor is not supported: use `^`, `~` or logical_not() instead.")
+    return binary(op, a, b)
+
+
 def match(a: Any, b: Any) -> tuple[Any, Any] | None:
     """按 torch 的规则统一两个操作数的 dtype。
 
@@ -61,6 +68,8 @@ def match(a: Any, b: Any) -> tuple[Any, Any] | None:
         tensor = tensor.to(dtypes.get_default_dtype())
     elif kind == "b" and not isinstance(other, bool):
         tensor = tensor.to(dtypes.int64)
+    elif kind in "iu" and tensor.array.dtype.itemsize < 8 and not isinstance(other, bool):
+        other = int(np.asarray(other).astype(tensor.array.dtype))  # 装不下就按位截断，与 torch 一致
     return (other, tensor) if flipped else (tensor, other)
 
 
@@ -92,7 +101,7 @@ def matmul(a: Any, b: Any) -> Any:
     if y.ndim == 1:
         return _mv(a, b) if x.ndim == 2 else matmul(a, b.unsqueeze(1)).squeeze(-1)
     if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
-        rows = apply(linear.matmul, (a.reshape(-1, x.shape[-1]), b), _NO_ATTRS)
+        rows = apply(linear.matmul, (a.reshape(math.prod(x.shape[:-1]), x.shape[-1]), b), _NO_ATTRS)
         return rows.reshape(*x.shape[:-1], y.shape[-1])
     return _matmul(a, b)
 
@@ -118,10 +127,10 @@ class Arithmetic:
     def __radd__(self, other: Any) -> Any:
         return binary(ew.add, other, self)
 
-    __sub__ = binary_method(ew.sub, binary)
+    __sub__ = binary_method(ew.sub, _difference)
 
     def __rsub__(self, other: Any) -> Any:
-        return binary(ew.sub, other, self)
+        return _difference(ew.sub, other, self)
 
     __mul__ = binary_method(ew.mul, binary)
     __matmul__ = matmul
@@ -269,8 +278,6 @@ def subtract(a: Any, b: Any, alpha: float) -> Any:
     Raises:
         RuntimeError: 有一边是布尔类型。
     """
-    if any(isinstance(x, bool) or (isinstance(x, graph.tensor_type) and x.array.dtype.kind == "b") for x in (a, b)):
-        raise RuntimeError("Subtraction with a bool tensor is not supported: use `^`, `~` or logical_not() instead.")
     return a - b if alpha == 1 else operator.sub(*_scaled(a, b, alpha))
 
 

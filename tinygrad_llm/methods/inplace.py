@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled
+from tinygrad_llm.methods.operands import constant
+from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.op import Op
 
@@ -30,9 +30,18 @@ class InPlace:
     view_path: tuple[tuple[Op, dict[str, Any]], ...]
     clone: Any
     masked_fill: Any
+    add: Any
+    sub: Any
+    addcmul: Any
+    addcdiv: Any
 
     def _put(self, result: Any) -> Any:
-        if result.array.dtype.kind == "f" and self.array.dtype.kind != "f":
+        """把算好的结果写回自己。
+
+        Raises:
+            RuntimeError: 自己的类型装不下结果：布尔放不下整数，整数放不下浮点。
+        """
+        if _RANK[result.array.dtype.kind] > _RANK[self.array.dtype.kind]:
             have, wanted = dtypes.of(result.array), dtypes.of(self.array)
             raise RuntimeError(f"result type {have} can't be cast to the desired output type {wanted}")
         return self.write(result.to(dtypes.of(self.array)))
@@ -113,35 +122,35 @@ class InPlace:
 
     def add_(self, other: Any, *, alpha: float = 1) -> Any:
         """``self += alpha · other``。"""
-        return self._put(self + other if alpha == 1 else self + other * alpha)
+        return self._put(self.add(other, alpha=alpha))
 
     def sub_(self, other: Any, *, alpha: float = 1) -> Any:
         """``self -= alpha · other``。"""
-        return self._put(self - other if alpha == 1 else self - other * alpha)
+        return self._put(self.sub(other, alpha=alpha))
 
     def mul_(self, other: Any) -> Any:
         """``self *= other``。"""
-        return self._put(self._kept(other) * other)
+        return self._put(self._kept(other).mul(other))
 
-    def div_(self, other: Any) -> Any:
+    def div_(self, other: Any, *, rounding_mode: str | None = None) -> Any:
         """``self /= other``。"""
-        return self._put(self._kept(other) / other)
+        return self._put(self._kept(other).div(other, rounding_mode=rounding_mode))
 
-    def addcmul_(self, a: Any, b: Any, *, value: float = 1) -> Any:
-        """``self += value · a ⊙ b``。"""
-        return self._put(self + a * b * value)
+    def addcmul_(self, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+        """``self += value · tensor1 ⊙ tensor2``。"""
+        return self._put(self.addcmul(tensor1, tensor2, value=value))
 
-    def addcdiv_(self, a: Any, b: Any, *, value: float = 1) -> Any:
-        """``self += value · a / b``。"""
-        return self._put(self + a / b * value)
+    def addcdiv_(self, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+        """``self += value · tensor1 / tensor2``。"""
+        return self._put(self.addcdiv(tensor1, tensor2, value=value))
 
     def lerp_(self, end: Any, weight: Any) -> Any:
         """``self += weight · (end - self)``。"""
-        return self._put(self + (end - self._kept(end, weight)) * weight)
+        return self._put(self._kept(end, weight).lerp(end, weight))
 
-    def clamp_(self, min: float | None = None, max: float | None = None) -> Any:
+    def clamp_(self, min: Any = None, max: Any = None) -> Any:
         """就地截断。"""
-        return self._put(self._kept().clamp(min, max))
+        return self._put(self._kept(min, max).clamp(min, max))
 
     def masked_fill_(self, mask: Any, value: Any) -> Any:
         """就地把 ``mask`` 为真处换成 ``value``。"""
@@ -153,26 +162,19 @@ class InPlace:
         return self.write(spread.to(dtypes.of(self.array)))
 
     def fill_(self, value: Any) -> Any:
-        """全部写成 ``value``。"""
-        return self._overwrite(np.full_like(self.array, value))
+        """全部写成 ``value``（数或 0 维 Tensor）；自己原来在图上就仍在图上，梯度是 0。
+
+        Raises:
+            RuntimeError: ``value`` 不是 0 维。
+        """
+        filled = constant(value, self.array.dtype)
+        if filled.array.ndim:
+            raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got shape {filled.array.shape}")
+        return self.write(apply(ew.fill, (self, filled.to(dtypes.of(self.array))), {}))
 
     def zero_(self) -> Any:
         """全部写成 0。"""
         return self.fill_(0)
 
-    def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
-        """写成正态随机数。"""
-        from tinygrad_llm.random import default_generator
 
-        source = generator or default_generator
-        return self._overwrite(source.normal(self.array.shape, self.array.dtype) * std + mean)
-
-    def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Any:
-        """写成均匀随机数。"""
-        from tinygrad_llm.random import default_generator
-
-        source = generator or default_generator
-        return self._overwrite(source.uniform(self.array.shape, self.array.dtype) * (to - from_) + from_)
-
-    def _overwrite(self, array: Any) -> Any:
-        return self.write(graph.tensor_type.wrap(np.asarray(array, dtype=self.array.dtype)))
+_RANK = {"b": 0, "i": 1, "u": 1, "f": 2}

@@ -26,7 +26,6 @@ NAMES = (
 )  # fmt: skip
 """torch 里有就地写法的逐元素函数。四则运算与另外几个写在 ``inplace.py``。"""
 
-_ORDER = "buif"
 OPERATORS = {
     "__iand__": "__and__",
     "__ior__": "__or__",
@@ -38,11 +37,7 @@ OPERATORS = {
 
 
 def _write(tensor: Any, result: Any) -> Any:
-    """写回；布尔放不下整数，整数放不下浮点。比较一类的结果不可导，但自己仍在图上，梯度是 0。"""
-    found, wanted = result.array.dtype.kind, tensor.array.dtype.kind
-    if _ORDER.index(found.replace("u", "i")) > _ORDER.index(wanted.replace("u", "i")):
-        have, want = dtypes.of(result.array), dtypes.of(tensor.array)
-        raise RuntimeError(f"result type {have} can't be cast to the desired output type {want}")
+    """写回。比较一类的结果不可导，但自己仍在图上，梯度是 0。"""
     if tensor.needs_grad and not result.needs_grad:
         result = apply(ew.where, (False, tensor.clone(), result.to(dtypes.of(tensor.array))), {})
     return tensor._put(result)

@@ -163,7 +163,8 @@ def _silu_slope(x: Any) -> Any:
 @op("y = x · σ(x)", x=lambda g, x: g * _silu_slope(x))
 def silu(x: Array) -> Any:
     """``y = x σ(x)``（SiLU / Swish）；导数 ``σ(1 + x(1 - σ))``。"""
-    return x * _sigmoid(x)
+    with np.errstate(invalid="ignore"):
+        return x * _sigmoid(x)
 
 
 @op("y = max(x, 0)", x=lambda g, y: masked_fill(g, y <= 0, value=0.0))
