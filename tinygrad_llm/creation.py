@@ -105,7 +105,7 @@ def asarray(
         found = found.clone()
     if requires_grad and not found.requires_grad:
         return found.detach().requires_grad_()  # type: ignore[no-any-return]
-    return found if requires_grad or not found.requires_grad else found.detach()
+    return found
 
 
 def from_numpy(ndarray: Any) -> Tensor:

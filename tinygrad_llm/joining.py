@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import match
+from tinygrad_llm.methods.scalars import as_element
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.methods.shaping import axis as nonnegative
 from tinygrad_llm.ops import elementwise as ew
@@ -264,7 +265,12 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     pair = match(input, other)
     if pair is None:
         raise TypeError(f"where: expected tensors or numbers, got {type(input).__name__} and {type(other).__name__}")
-    return apply(ew.where, (chosen, *pair), {})
+    first, second = pair
+    if not isinstance(first, Tensor):
+        first = as_element(first, second.array.dtype)
+    elif not isinstance(second, Tensor):
+        second = as_element(second, first.array.dtype)
+    return apply(ew.where, (chosen, first, second), {})
 
 
 def _wrapped(number: Any) -> Any:

@@ -30,7 +30,7 @@ def to_array(data: Any, dtype: Any = None) -> Array:
         新的数组。
 
     Raises:
-        TypeError: 元素类型不支持。
+        TypeError: 元素类型不支持，或有的元素是序列、有的不是。
         ValueError: 嵌套的长短不一，整数放不进 64 位，或 NumPy 数组的步长为负。
         RuntimeError: 推断不出类型，或目标类型放不下。
     """
@@ -74,7 +74,7 @@ def _leaves(listed: Any) -> list[Any]:
     level = list(listed)
     while any(isinstance(part, (list, tuple, range)) for part in level):
         if not all(isinstance(part, (list, tuple, range)) for part in level):
-            raise ValueError("tensor(): expected sequences of the same length at each depth")
+            raise TypeError("tensor(): not a sequence: some elements are sequences, others are not")
         level = list(itertools.chain.from_iterable(level))
     return level
 

@@ -127,7 +127,7 @@ def linspace(
         return finish(np.full(1, low), requires_grad, device, layout)
     front, back, by = _two_halves(low, high, count, wanted)
     if wanted.kind in "iu":
-        found = [low + (by * front).astype(wanted), high - (by * back).astype(wanted)]
+        found = [(int(low) + by * front).astype(wanted), (int(high) - by * back).astype(wanted)]  # 先算完再截断
     else:
         found = [low + by * front.astype(wanted), high - by * back.astype(wanted)]
     return finish(np.concatenate(found), requires_grad, device, layout)

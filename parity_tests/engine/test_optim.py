@@ -108,6 +108,26 @@ def test_float32_stays_float32(case: Callable[[Any, Any], Any]) -> None:
     same(run, "float32")
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["AdamW", "SGD momentum", "RMSprop", "Adagrad", "Adamax"])
+def test_half_precision_stays_representable(name: str, dtype: str) -> None:
+    """16 位的参数或状态换了 dtype、不再是 16 位能表示的数，或离 torch 太远（末位随舍入的次数而变）。"""
+    found = []
+    for m in ENGINES:
+        p = m.nn.Parameter(m.tensor(values(0, 4, 5)).to(getattr(m, dtype)))
+        optimizer = OPTIMIZERS[name](m.optim, [p])
+        for step in range(3):
+            p.grad = m.tensor(values(step + 1, 4, 5)).to(p.dtype)
+            optimizer.step()
+        state = optimizer.state_dict()["state"][0]
+        kept = [p.detach(), *(v for k, v in sorted(state.items()) if k != "step")]
+        assert all(v.dtype == p.dtype for v in kept)
+        assert all(bool((v.float().to(p.dtype) == v).all()) for v in kept)
+        found.append([np.array(v.float().numpy()) for v in kept])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=4e-2, atol=4e-3)
+
+
 def test_parameter_groups_have_their_own_settings() -> None:
     """参数组的超参数串了，后加的组没有更新。"""
 

@@ -85,10 +85,15 @@ class Converting(Examining, Renewing):
         return bool(self.array.item())
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._only())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._only())
+
+    def _only(self) -> Any:
+        if self.array.size != 1:
+            raise ValueError(f"only one element tensors can be converted to Python scalars, got {self.array.shape}")
+        return self.array.item()
 
     def __index__(self) -> int:
         if self.array.dtype.kind == "f" or self.array.size != 1:
@@ -111,7 +116,6 @@ class Converting(Examining, Renewing):
         *args: Any,
         dtype: Any = None,
         device: Any = None,
-        other: Any = None,
         non_blocking: bool = False,
         copy: bool = False,
         memory_format: Any = None,
@@ -123,7 +127,6 @@ class Converting(Examining, Renewing):
                 ``(另一个 Tensor, non_blocking, copy)``。
             dtype: 目标类型。
             device: 目标设备。
-            other: 照它的 dtype。
             non_blocking: 与 torch 同名，CPU 上没有异步拷贝。
             copy: 类型相同也复制。
             memory_format: 目标布局。
@@ -136,9 +139,7 @@ class Converting(Examining, Renewing):
             TypeError: 参数的类型不对。
         """
         if args:
-            dtype, device, other, copy = _positional(args, dtype, device, other, copy)
-        if other is not None:
-            dtype = other.dtype
+            dtype, device, copy = _positional(args, dtype, device, copy)
         require_cpu(device)
         wanted = dtypes.as_numpy(dtype)
         found: Any = self
@@ -216,11 +217,11 @@ class Converting(Examining, Renewing):
         return self.to(dtypes.bool, memory_format=memory_format)
 
 
-def _positional(args: tuple[Any, ...], dtype: Any, device: Any, other: Any, copy: bool) -> tuple[Any, Any, Any, bool]:
+def _positional(args: tuple[Any, ...], dtype: Any, device: Any, copy: bool) -> tuple[Any, Any, bool]:
     """``to`` 的按位置的参数：第一个是 dtype、设备或 Tensor，其后是 ``non_blocking`` 与 ``copy``。"""
     first, rest = args[0], list(args[1:])
     if isinstance(first, graph.tensor_type):
-        other = first
+        dtype = first.dtype
     elif isinstance(first, (dtypes.dtype, type)):
         dtype = first
     elif first is None or isinstance(first, (str, Device)):
@@ -231,4 +232,4 @@ def _positional(args: tuple[Any, ...], dtype: Any, device: Any, other: Any, copy
         raise TypeError(f"to() received an invalid argument of type {type(first).__name__}")
     if len(rest) > 2:
         raise TypeError(f"to() takes at most 2 more positional arguments (non_blocking, copy), got {len(rest)}")
-    return dtype, device, other, rest[1] if len(rest) == 2 else copy
+    return dtype, device, rest[1] if len(rest) == 2 else copy

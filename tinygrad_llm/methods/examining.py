@@ -63,6 +63,23 @@ class Examining:
         """存放方式，总是 ``strided``。"""
         return layouts.strided
 
+    def ndimension(self) -> int:
+        """轴数。"""
+        return self.array.ndim
+
+    def get_device(self) -> int:
+        """GPU 的序号；在 CPU 上总是 -1。"""
+        return -1
+
+    def is_pinned(self) -> bool:
+        """从不锁页。"""
+        return False
+
+    @property
+    def is_meta(self) -> bool:
+        """总有数据。"""
+        return False
+
     @property
     def is_cpu(self) -> bool:
         """总在 CPU 上。"""

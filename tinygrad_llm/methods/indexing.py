@@ -90,7 +90,7 @@ class Indexing:
     _slice: Any
 
     def __getitem__(self, key: Any) -> Any:
-        basic, arrays = split_key(key, self.array.ndim)
+        basic, arrays = split_key(key, self.array.shape)
         try:
             found = self if basic is None else self._slice(basic)
             if arrays is None:
@@ -100,7 +100,7 @@ class Indexing:
             raise IndexError(f"index {key!r} does not fit a tensor of shape {self.array.shape}: {error}") from None
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        basic, arrays = split_key(key, self.array.ndim)
+        basic, arrays = split_key(key, self.array.shape)
         try:
             self._assign(basic, arrays, value)
         except IndexError as error:
@@ -258,7 +258,7 @@ class Indexing:
         """
         if not isinstance(indices, (tuple, list)) or not isinstance(values, graph.tensor_type):
             raise TypeError("index_put(): expected a tuple of Tensors for indices and a Tensor for values")
-        basic, arrays = split_key(tuple(indices), self.array.ndim)
+        basic, arrays = split_key(tuple(indices), self.array.shape)
         if basic is not None:  # 0 维下标：torch 当作只有一个元素的数组
             basic, arrays = None, tuple([np.array(index.array).reshape(-1) for index in indices])
         filled = self._filled(values, arrays)
@@ -272,8 +272,12 @@ class Indexing:
 
         Raises:
             IndexError: 越界，或下标不是 int64。
-            RuntimeError: ``value`` 不是 0 维。
+            RuntimeError: ``value`` 不是 0 维，或下标多于一维。
         """
+        if index.array.ndim > 1:
+            raise RuntimeError(f"index_fill(): Index has to be a vector or scalar, got shape {index.array.shape}")
+        if index.array.dtype != np.int64:
+            raise IndexError(f"index_fill(): Expected dtype int64 for index, got {index.dtype}")
         rows, d = index_vector(index, "index_fill"), axis(dim, self.array.ndim)
         length = self.array.shape[d] if self.array.ndim else 1
         require_within(rows, length, "index_fill", IndexError, -length)

@@ -53,12 +53,17 @@ class Rearranging:
         times = sizes(args if dims is None else (dims,))
         return self.repeat((1,) * (self.array.ndim - len(times)) + times)
 
-    def repeat_interleave(self, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Any:
+    def repeat_interleave(self, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Any:
         """每个元素（沿 ``dim``）连续重复 ``repeats`` 次；给 Tensor 则逐个指定次数。
+
+        不给 ``repeats`` 时，自己就是次数：第 ``i`` 个序号重复 ``self[i]`` 遍。
 
         Raises:
             RuntimeError: 次数为负、不是 int32 或 int64，个数与该轴不符，或总数不是 ``output_size``。
         """
+        if repeats is None:
+            places = graph.tensor_type.wrap(np.arange(self.array.size))
+            return places.repeat_interleave(self, 0, output_size=output_size)
         if isinstance(repeats, graph.tensor_type):
             times = repeats.array
             if times.dtype not in (np.int64, np.int32) or times.ndim > 1:
@@ -69,6 +74,8 @@ class Rearranging:
             times = np.asarray(as_int(repeats))
         x: Any = self.flatten() if dim is None else self
         d = axis(dim or 0, x.array.ndim)
+        if dim is not None and not self.array.ndim and not isinstance(repeats, graph.tensor_type):
+            raise IndexError("repeat_interleave: a 0-dim tensor has no dimension to repeat along")
         length = x.array.shape[d] if x.array.ndim else 1
         if times.size not in (1, length) or (times.size and times.min() < 0):
             raise RuntimeError(f"repeat_interleave: repeats {times.tolist()} must be {length} non-negative counts")
@@ -91,7 +98,8 @@ class Rearranging:
         if not args and dims is None:
             raise TypeError("flip() missing 1 required positional arguments: dims")
         wanted = sizes(args if dims is None else (dims,))
-        return apply(sh.flip, (self,), {"dim": axes(wanted, self.array.ndim, "flip")})
+        found = axes(wanted, self.array.ndim, "flip")
+        return apply(sh.flip, (self,), {"dim": found if self.array.ndim else ()})
 
     def fliplr(self) -> Any:
         """沿第 1 轴反序。

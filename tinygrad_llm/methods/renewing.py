@@ -13,6 +13,12 @@ class Renewing:
 
     dtype: Any
 
+    def new(self, *args: Any) -> Any:
+        """早年的写法：参数是整数时未初始化，否则从数据造。"""
+        from tinygrad_llm.legacy import LEGACY_TYPES
+
+        return next(kind for kind in LEGACY_TYPES.values() if kind.dtype is self.dtype)(*args)
+
     def new_tensor(self, data: Any, *, dtype: Any = None, **options: Any) -> Any:
         """从数据造（总是复制）。"""
         from tinygrad_llm.creation import tensor

@@ -323,10 +323,10 @@ class Shaping:
         Raises:
             RuntimeError: ``preserve_format``，或轴数与 ``channels_last`` 不符。
         """
-        if memory_format is preserve_format:
-            raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
         if layouts.is_contiguous(self.array, memory_format):
             return self
+        if memory_format is preserve_format:
+            raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
         return self.clone(memory_format=memory_format)
 
     def clone(self, *, memory_format: Any = None) -> Any:

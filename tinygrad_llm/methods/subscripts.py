@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from operator import index as as_int
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ Key = tuple[Any, ...]
 _WHOLE = slice(None)
 
 
-def split_key(key: Any, ndim: int) -> tuple[Key | None, Key | None]:
+def split_key(key: Any, shape: tuple[int, ...]) -> tuple[Key | None, Key | None]:
     """把一个下标分成「基本的」与「数组的」两步，不需要的一步为 ``None``。
 
     Raises:
@@ -36,21 +37,25 @@ def split_key(key: Any, ndim: int) -> tuple[Key | None, Key | None]:
         elif part is Ellipsis:
             ellipses += 1
         elif kind is not int and part is not None:
-            return _two_steps(key, ndim)
-    return (parts, None) if ellipses < 2 else _two_steps(key, ndim)
+            return _two_steps(key, shape)
+    return (parts, None) if ellipses < 2 else _two_steps(key, shape)
 
 
 def _check_step(part: slice) -> None:
-    if part.step is not None and int(part.step) < 1:
+    for bound in (part.start, part.stop):
+        if bound is not None and type(bound) is not int:
+            as_int(bound)
+    if part.step is not None and as_int(part.step) < 1:
         raise ValueError(f"step must be greater than zero, got {part}")
 
 
-def _two_steps(key: Any, ndim: int) -> tuple[Key | None, Key | None]:
+def _two_steps(key: Any, shape: tuple[int, ...]) -> tuple[Key | None, Key | None]:
     parts = [_normal(part) for part in _as_tuple(key)]
     used = sum(part.ndim if is_mask(part) else part is not None and part is not Ellipsis for part in parts)
-    if used > ndim:
-        raise IndexError(f"too many indices for tensor of dimension {ndim} (got {used})")
-    rest = ndim - used
+    rest = len(shape) - used
+    if rest < 0:
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)} (got {used})")
+    _check_masks(parts, shape, rest)
     basic: list[Any] = []
     places: list[Any] = []  # 第一步之后的每根轴：数组（掩码占它的各轴），或 ``:``
     for part in parts:
@@ -71,6 +76,18 @@ def _two_steps(key: Any, ndim: int) -> tuple[Key | None, Key | None]:
     plain = None if all(part == _WHOLE for part in basic if part is not None) and None not in basic else tuple(basic)
     arrays = tuple(places) if any(isinstance(part, np.ndarray) for part in places) else None
     return plain, arrays
+
+
+def _check_masks(parts: list[Any], shape: tuple[int, ...], rest: int) -> None:
+    """每个掩码与它所占的各轴一样长。"""
+    place = 0
+    for part in parts:
+        if is_mask(part) and part.shape != shape[place : place + part.ndim]:
+            raise IndexError(f"the mask of shape {part.shape} does not match {shape} at dimension {place}")
+        if part is Ellipsis:
+            place, rest = place + rest, 0
+        elif part is not None:
+            place += part.ndim if is_mask(part) else 1
 
 
 def is_mask(part: Any) -> bool:

@@ -118,6 +118,10 @@ class Module(Registry, Tree, Hooks, State):
         """浮点的换成 float16。"""
         return self._cast(dtypes.float16)
 
+    def bfloat16(self) -> Any:
+        """浮点的换成 bfloat16。"""
+        return self._cast(dtypes.bfloat16)
+
     def float(self) -> Any:
         """浮点的换成 float32。"""
         return self._cast(dtypes.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_llm.ops.elementwise import where
 from tinygrad_llm.ops.op import Array, op
-from tinygrad_llm.ops.shape import along, gather, scatter_add_zeros
+from tinygrad_llm.ops.shape import along, copy_of, gather, scatter_add_zeros
 
 _UFUNCS: dict[str, Any] = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
 
@@ -56,7 +56,7 @@ def _reduce_vjp(
 @op("y = x，y[index] = y[index] ∘ src（沿 dim）", joint=_reduce_vjp, wrt="x src")
 def scatter_reduce(x: Array, src: Array, index: Array, *, dim: int, reduce: str) -> Any:
     """``x`` 的拷贝，沿 ``dim`` 按下标把 ``src`` 归约进去；``reduce`` 是 ``prod``、``amax`` 或 ``amin``。"""
-    y = np.array(x)
+    y = copy_of(x)
     with np.errstate(over="ignore", invalid="ignore"):
         _UFUNCS[reduce].at(y, along(index, dim), src)
     return y

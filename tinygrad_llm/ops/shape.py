@@ -27,6 +27,11 @@ def address(x: Array) -> int:
     return int(x.__array_interface__["data"][0])
 
 
+def copy_of(x: Array) -> Array:
+    """一份拷贝，保持各轴在内存里的次序；广播来的数组按行连续。"""
+    return np.array(x, order="C" if 0 in x.strides else "K")
+
+
 def strided_view(x: Array, shape: Shape, strides: Any, start: int | None = None) -> Array:
     """``x`` 按给定的形状与步长（字节）看；给了 ``start``（相对第一个元素，字节）则可以看到它所在的整块内存。
 
@@ -111,7 +116,8 @@ def index(x: Array, *, key: Any) -> Any:
     """``y = x[key]``；``key`` 是 NumPy 下标（整数、切片、``None``、``...``、整数或布尔数组）。"""
     y = x[key]
     if isinstance(y, np.ndarray):
-        return y
+        shared = y.base is not None and (y.base is x or y.base is x.base)
+        return y if shared else np.ascontiguousarray(y)  # 拷贝按行连续，与 torch 相同
     return x[(*key, ...) if isinstance(key, tuple) else (key, ...)]  # 标量不是视图；多写一个 ... 就得到零维的视图
 
 
@@ -140,7 +146,7 @@ def scatter_index(g_in: Array, *, shape: Shape, key: Any) -> Any:
 )
 def index_put(x: Array, v: Array, *, key: Any) -> Any:
     """``y`` 是 ``x`` 的拷贝，其中 ``y[key] = v``；被盖掉的位置对 ``x`` 的梯度为 0。"""
-    y = np.array(x)
+    y = copy_of(x)
     y[key] = v
     return y
 
@@ -202,7 +208,7 @@ def _cat_vjp(g: Any, shapes: tuple[Shape, ...], dim: int, needs: tuple[bool, ...
 @op("y = [x₁; x₂; …]", joint=_cat_vjp, wrt="tensors")
 def cat(*tensors: Array, dim: int) -> Any:
     """沿 ``dim`` 首尾相接；梯度按原来的长度切回去。"""
-    return np.concatenate(tensors, axis=dim)
+    return np.ascontiguousarray(np.concatenate(tensors, axis=dim))
 
 
 @op("y = x（反序）", x=lambda g, dim: flip(g, dim=dim))
@@ -214,19 +220,19 @@ def flip(x: Array, *, dim: Shape) -> Any:
 @op("y = x（循环移位）", x=lambda g, shifts, dim: roll(g, shifts=tuple(-n for n in shifts), dim=dim))
 def roll(x: Array, *, shifts: Shape, dim: Shape) -> Any:
     """沿 ``dim`` 各轴循环移位 ``shifts``。"""
-    return np.roll(x, shifts, dim)
+    return np.ascontiguousarray(np.roll(x, shifts, dim))
 
 
 @op("y = 下三角(x)", x=lambda g, diagonal: tril(g, diagonal=diagonal))
 def tril(x: Array, *, diagonal: int = 0) -> Any:
     """留下三角（最后两轴），其余置 0。"""
-    return np.tril(x, diagonal)
+    return np.ascontiguousarray(np.tril(x, diagonal))
 
 
 @op("y = 上三角(x)", x=lambda g, diagonal: triu(g, diagonal=diagonal))
 def triu(x: Array, *, diagonal: int = 0) -> Any:
     """留上三角（最后两轴），其余置 0。"""
-    return np.triu(x, diagonal)
+    return np.ascontiguousarray(np.triu(x, diagonal))
 
 
 Path = tuple[tuple[Op, dict[str, Any]], ...]

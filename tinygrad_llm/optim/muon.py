@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.bfloat16 import rounded, widened
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.optim.arrays import lerp, require_rate, scalar, zeros_like
 from tinygrad_llm.optim.optimizer import Optimizer
@@ -114,8 +115,6 @@ def orthogonalized(matrix: Array, coefficients: tuple[float, float, float], step
 
 
 def _bfloat16(x: Array) -> Array:
-    """舍入到 bfloat16（就近，平局取偶），仍以 float32 存放。"""
-    bits = np.asarray(x, np.float32).view(np.uint32)
-    odd = (bits >> np.uint32(16)) & np.uint32(1)
-    rounded = (bits + np.uint32(0x7FFF) + odd) & np.uint32(0xFFFF0000)
-    return rounded.view(np.float32)
+    """舍入到 bfloat16，仍以 float32 计算。"""
+    result: Array = widened(rounded(np.asarray(x)))
+    return result

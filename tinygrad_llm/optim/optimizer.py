@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_llm.autograd import enable_grad, no_grad
 from tinygrad_llm.nn.module_tree import clear_grad
+from tinygrad_llm.ops.bfloat16 import extras
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 from tinygrad_llm.utils.hooks import HookTable, RemovableHandle, register
@@ -189,6 +190,7 @@ class Optimizer:
         self.update(theta, -grad if group.get("maximize") else grad, state, group)
         if state:
             self.state[p] = state
+            _round(state)
         if theta is not p.array:
             p.array[...] = theta
         p.touch()
@@ -297,6 +299,13 @@ def _unpack_names(group: dict[str, Any]) -> None:
     group["params"] = [m[1] if isinstance(m, tuple) else m for m in members]
     if names:
         group["param_names"] = names
+
+
+def _round(state: dict[str, Any]) -> None:
+    """公式在 float32 里写进 bfloat16 的状态：舍入一次。"""
+    for value in state.values() if extras.low_precision else ():
+        if isinstance(value, Tensor):
+            value.touch()
 
 
 def _refuse(name: str, group: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm import dtypes
+from tinygrad_llm.ops.bfloat16 import narrowed, same_dtype
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
@@ -48,7 +49,9 @@ def get_total_norm(
             f"The total norm of order {order} for gradients from `parameters` is non-finite ({total}), so it cannot be "
             "clipped; set `error_if_nonfinite=False` to scale the gradients by it anyway"
         )
-    return Tensor.wrap(np.asarray(total, np.result_type(*(array.dtype for array in arrays))))
+    kinds = [array.dtype for array in arrays]
+    shared = all(same_dtype(kinds[0], kind) for kind in kinds)
+    return Tensor.wrap(narrowed(total, kinds[0] if shared else np.result_type(*kinds)))
 
 
 def _norm(array: Array, order: float) -> float:
