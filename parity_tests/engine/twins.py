@@ -81,6 +81,23 @@ def same_error(f: Callable[[Any], Any], *, what: str = "") -> None:
     assert isinstance(ours, expected), f"{what}: {ours!r} instead of {theirs!r}"
 
 
+def plain(value: Any) -> Any:
+    """两个引擎可以直接比较的样子：Tensor 变成（值，要不要梯度）。"""
+    if isinstance(value, (tg.Tensor, torch.Tensor)):
+        return value.tolist(), value.requires_grad
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
+    return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def outcome(m: Any, program: Callable[[Any], Any]) -> Any:
+    """一段程序的结果；报错也是一种结果，只看类型。"""
+    try:
+        return plain(program(m))
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        return type(error).__name__
+
+
 def table(cases: dict[str, Any]) -> Iterable[Any]:
     """按名字排好的参数化列表。"""
     return [pytest.param(case, id=name) for name, case in sorted(cases.items())]

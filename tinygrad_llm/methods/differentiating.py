@@ -65,7 +65,7 @@ class Differentiating:
                 f"attempting to assign a gradient of size '{list(value.array.shape)}' to a tensor of size "
                 f"'{list(self.array.shape)}'. Please ensure that the gradient and the tensor are the same size"
             )
-        if value.array.dtype != self.array.dtype:
+        if value.dtype is not self.dtype:
             raise RuntimeError(
                 f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with dtype '{self.dtype}'. "
                 "The gradient must match the tensor's dtype."
