@@ -40,8 +40,10 @@ def unbroadcast(g: Any, shape_: tuple[int, ...]) -> Any:
     if have == shape_:
         return g
     extra = len(have) - len(shape_)
-    if type(g) is np.ndarray and extra > 0 and have[extra:] == shape_:  # 最常见的一种：只多出前面的轴
-        return g.reshape(shape_) if have[:extra] == (1,) * extra else g.sum(axis=tuple(range(extra)))
+    if extra > 0 and have[extra:] == shape_ and type(g) is np.ndarray:  # 最常见的一种：只多出前面的轴
+        if extra == 1:
+            return g[0] if have[0] == 1 else np.add.reduce(g, 0)
+        return g.sum(axis=tuple(range(extra)))
     try:
         return _reshaped_like(g, shape_)
     except ValueError:
@@ -115,13 +117,15 @@ class _Pass:
                     found = unbroadcast(found, like.shape)
                 if found.dtype is not like.dtype:
                     found = np.asarray(found, dtype=like.dtype)
-                if is_node and edge not in pending:
-                    pending[edge] = found
-                    push(heap, (edge.order, edge))
-                elif not is_node and (key := id(edge)) not in leaves:
+                if is_node:
+                    if edge not in pending:
+                        pending[edge] = found
+                        push(heap, (edge.order, edge))
+                        continue
+                elif (key := id(edge)) not in leaves:
                     leaves[key] = [edge, found, found is not g and found.base is None]
-                else:
-                    self.accumulate(edge, found, g)
+                    continue
+                self.accumulate(edge, found, g)
 
     def visit(self, node: Node, g: Any) -> None:
         """一个节点的反向，一般情形：有钩子、要另存、只走一部分、记图或被追踪。"""
@@ -342,7 +346,11 @@ def backward(
         target.retain_grad()
     work = run_backward(outputs, gradients, inputs=targets, retain_graph=retain, create_graph=create_graph)
     for leaf, g, owned in work.leaves.values():
-        _accumulate(leaf, g, owned, create_graph)
+        if leaf.kept_grad is None and not leaf.hooks and not create_graph:  # 最常见的情形就地办完
+            fresh = leaf.kept_grad = object.__new__(graph.tensor_type)
+            fresh.array = g if owned and type(g) is np.ndarray else np.array(g)
+        else:
+            _accumulate(leaf, g, owned, create_graph)
 
 
 def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:

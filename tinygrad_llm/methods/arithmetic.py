@@ -86,30 +86,36 @@ def matmul(a: Any, b: Any) -> Any:
     if not isinstance(b, graph.tensor_type):
         return NotImplemented
     x, y = a.array, b.array
-    if x.ndim == 2 and 0 < y.ndim < 3 and x.shape[1] == len(y):
-        return (_matmul if y.ndim == 2 else _mv)(a, b)
-    if not same_dtype(x.dtype, y.dtype) and switch.autocast is None:
-        raise RuntimeError(f"matmul: expected both to have the same dtype, got {dtypes.of(x)} and {dtypes.of(y)}")
-    if x.ndim == 0 or y.ndim == 0:
-        raise RuntimeError(f"matmul: both arguments need to be at least 1D, got {x.ndim}D and {y.ndim}D")
-    if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
-        raise RuntimeError(f"matmul: mat1 and mat2 shapes cannot be multiplied ({x.shape} and {y.shape})")
+    if x.ndim == 2:  # 最常见的两种先办；形状或 dtype 不合时 ``_product`` 会说清
+        if y.ndim == 2:
+            return _matmul(a, b)
+        if y.ndim == 1:
+            return _mv(a, b)
+    _check_product(x, y)
     if x.ndim == 1:
         if y.ndim == 1:
             return _dot(a, b)
         return _mv(b.mT, a) if y.ndim == 2 else matmul(a.unsqueeze(0), b).squeeze(-2)
     if y.ndim == 1:
-        return _mv(a, b) if x.ndim == 2 else matmul(a, b.unsqueeze(1)).squeeze(-1)
+        return matmul(a, b.unsqueeze(1)).squeeze(-1)
     if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
         rows = apply(linear.matmul, (a.reshape(math.prod(x.shape[:-1]), x.shape[-1]), b), _NO_ATTRS)
         return rows.reshape(*x.shape[:-1], y.shape[-1])
     return _matmul(a, b)
 
 
+def _check_product(x: Any, y: Any) -> None:
+    """矩阵乘法不替两边统一 dtype，与 torch 一致；autocast 会换型，那时不查。"""
+    if not same_dtype(x.dtype, y.dtype) and switch.autocast is None:
+        raise RuntimeError(f"matmul: expected both to have the same dtype, got {dtypes.of(x)} and {dtypes.of(y)}")
+    if x.ndim == 0 or y.ndim == 0:
+        raise RuntimeError(f"matmul: both arguments need to be at least 1D, got {x.ndim}D and {y.ndim}D")
+    if x.shape[-1] != y.shape[-2 if y.ndim > 1 else 0]:
+        raise RuntimeError(f"matmul: mat1 and mat2 shapes cannot be multiplied ({x.shape} and {y.shape})")
+
+
 def _product(op: Op, a: Any, b: Any) -> Any:
-    """矩阵乘法不替两边统一 dtype，与 torch 一致。"""
-    if not same_dtype(a.array.dtype, b.array.dtype) and switch.autocast is None:
-        raise RuntimeError(f"{op.name}: expected both to have the same dtype, got {a.dtype} and {b.dtype}")
+    _check_product(a.array, b.array)
     return apply(op, (a, b), _NO_ATTRS)
 
 
