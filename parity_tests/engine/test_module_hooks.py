@@ -25,6 +25,7 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "registration hooks": lambda m: _registration_hooks(m),
     "backward hooks": lambda m: _backward_hooks(m),
     "backward hooks of a module with several inputs": lambda m: _several_inputs(m),
+    "backward hooks beside integers": lambda m: _integers(m),
     "backward hooks without inputs": lambda m: _no_inputs(m),
 }
 
@@ -177,6 +178,21 @@ def _several_inputs(m: Any) -> Any:
     with m.no_grad():
         net(a, b, 7, c, d=d)
     return seen, third, a.grad, c.grad, d.grad, only
+
+
+def _integers(m: Any) -> Any:
+    class Picked(m.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any, index: Any) -> Any:
+            return x[index], index
+
+    seen: list[Any] = []
+    net, x = Picked(), m.ones(3, requires_grad=True)
+    net.register_full_backward_hook(lambda mod, i, o: seen.append([len(i), len(o), i[0].tolist(), o[1] is None]))
+    y, index = net(x, m.tensor([0, 0, 2]))
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="view"):
+        net(x, index)[0].mul_(2)
+    return seen, x.grad, index, index.requires_grad
 
 
 def _no_inputs(m: Any) -> Any:

@@ -2,8 +2,7 @@
 
 流入：前向的输入与输出；流出：换成「恒等」之后的输入与输出。下一站：``module_state.py``。
 
-做法：全部输入先汇进一个记号（``_Gather``），再由记号各自放行（``_Release``）。反向时放行的节点后建先走，只把自己的
-梯度放进篮子；记号的节点建得最早、走得最晚，那时篮子已经装满，正好调用钩子，再把梯度分还给各个输入。
+做法：全部输入一同经过一个恒等的算子。它的反向要等各个输出的梯度都到齐才做，正好在那里调用钩子。
 """
 
 from __future__ import annotations
@@ -19,31 +18,21 @@ from tinygrad_llm.autograd.mode import is_grad_enabled
 from tinygrad_llm.tensor import Tensor
 
 
-class _Gather(Function):
-    """``n`` 个张量 → 一个记号；反向把 ``settle`` 算出的 ``n`` 份梯度交出去。"""
+class BackwardHookFunction(Function):
+    """``n`` 个张量原样通过；反向交给 ``settle``，由它把收到的 ``n`` 份梯度换成交出去的。"""
 
     @staticmethod
     def forward(ctx: Any, settle: Any, *tensors: Any) -> Any:
+        """原样通过；不需要梯度的仍不需要。"""
         ctx.settle = settle
-        return Tensor.wrap(np.zeros((), np.float32))
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*[t for t in tensors if not t.requires_grad])
+        return tensors
 
     @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        return (None, *ctx.settle())
-
-
-class _Release(Function):
-    """记号放行第 ``index`` 个张量；反向只把梯度放进篮子。"""
-
-    @staticmethod
-    def forward(ctx: Any, token: Any, basket: Any, index: Any, tensor: Any) -> Any:
-        ctx.basket, ctx.index = basket, index
-        return tensor
-
-    @staticmethod
-    def backward(ctx: Any, g: Any) -> Any:
-        ctx.basket[ctx.index] = g
-        return Tensor.wrap(np.zeros((), np.float32)), None, None, None
+    def backward(ctx: Any, *grads: Any) -> Any:
+        """没有收到的梯度是 ``None``。"""
+        return (None, *ctx.settle(grads))
 
 
 class BackwardHook:
@@ -64,7 +53,7 @@ class BackwardHook:
         self.n_inputs = 0
 
     def setup_input(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """把输入换成放行之后的输入；没有一个需要梯度就原样返回。"""
+        """把输入换成经过恒等之后的输入；没有一个需要梯度就原样返回。"""
         self.n_inputs = len(args)
         self.watches_inputs = _traced(args)
         if not self.watches_inputs:
@@ -73,7 +62,7 @@ class BackwardHook:
         return _through(args, self._inputs_ready, zeros)  # 与 torch 一致：没有收到梯度的输入得到 0，输出得到 None
 
     def setup_output(self, result: Any) -> Any:
-        """把输出换成放行之后的输出。"""
+        """把输出换成经过恒等之后的输出。"""
         if not isinstance(result, (Tensor, tuple)):
             warnings.warn(
                 "For backward hooks to be called, module output should be a Tensor or a tuple of Tensors "
@@ -83,10 +72,10 @@ class BackwardHook:
         outputs = result if isinstance(result, tuple) else (result,)
         if not _traced(outputs):
             return result
-        released = _through(outputs, self._outputs_ready, [None] * len(outputs))
+        passed = _through(outputs, self._outputs_ready, [None] * len(outputs))
         if not isinstance(result, tuple):
-            return released[0]
-        return released if type(result) is tuple else type(result)(*released)
+            return passed[0]
+        return passed if type(result) is tuple else type(result)(*passed)
 
     def _outputs_ready(self, grads: list[Any]) -> list[Any]:
         self.grad_outputs = tuple(grads)
@@ -128,18 +117,14 @@ class BackwardHook:
         return list(found)
 
 
-def _needs(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
-
-
 def _traced(values: Sequence[Any]) -> bool:
-    return is_grad_enabled() and any(_needs(value) for value in values)
+    return is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in values)
 
 
 def _through(
     values: tuple[Any, ...], ready: Callable[[list[Any]], list[Any]], absent: Sequence[Any]
 ) -> tuple[Any, ...]:
-    """让 ``values`` 里要梯度的张量都经过同一个记号。
+    """让 ``values`` 里的张量一同经过恒等的算子。
 
     Args:
         values: 前向的输入或输出。
@@ -147,22 +132,21 @@ def _through(
         absent: 没有收到梯度的位置上放什么：``None``，或 ``(形状, dtype)`` 的零。
 
     Returns:
-        放行之后的 ``values``。
+        经过之后的 ``values``。
     """
-    basket: dict[int, Any] = {}
-    at = [i for i, value in enumerate(values) if _needs(value)]
+    at = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
 
-    def settle() -> list[Any]:
-        grads = [basket.pop(i, None) for i in range(len(absent))]
-        final = ready([_zeros(like) if g is None else g for g, like in zip(grads, absent, strict=True)])
+    def settle(received: Sequence[Any]) -> list[Any]:
+        found = dict(zip(at, received, strict=True))
+        grads = [_zeros(like) if found.get(i) is None else found[i] for i, like in enumerate(absent)]
+        final = ready(grads)
         return [final[i] for i in at]
 
-    token = _Gather.apply(settle, *[values[i] for i in at])
-    released = list(values)
-    for i in at:
-        released[i] = _Release.apply(token, basket, i, values[i].detach())
-        released[i].one_of_many = True  # 与 torch 一致：不许就地改写
-    return tuple(released)
+    passed = list(values)
+    outputs = BackwardHookFunction.apply(settle, *[values[i] for i in at])
+    for i, output in zip(at, outputs, strict=True):
+        passed[i] = output
+    return tuple(passed)
 
 
 def _zeros(like: Any) -> Any:
