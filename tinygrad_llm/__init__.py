@@ -84,6 +84,8 @@ _NAMESPACES = (
 )  # fmt: skip
 _LAZY = {
     "autocast": "amp",
+    "is_anomaly_enabled": "autograd.anomaly",
+    "is_anomaly_check_nan_enabled": "autograd.anomaly",
     "get_autocast_dtype": "amp",
     "is_autocast_enabled": "amp",
     "are_deterministic_algorithms_enabled": "settings",

@@ -25,7 +25,6 @@ _HINTS: dict[str, str] = {
     "autograd.functional": _FUNCTIONAL,
     "autograd.forward_ad": "reverse mode only; a jvp is two calls of autograd.grad with create_graph=True",
     "autograd.profiler": "use cProfile or time.perf_counter; operations run at once, there is nothing to synchronize",
-    "autograd.detect_anomaly": "check gradients with gradcheck, or with a hook that tests isfinite",
     "cfloat": _COMPLEX,
     "cdouble": _COMPLEX,
     "chalf": _COMPLEX,

@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from tinygrad_llm.absent import attributes
+from tinygrad_llm.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_llm.autograd.engine import backward, grad
 from tinygrad_llm.autograd.function import Function
 from tinygrad_llm.autograd.mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
@@ -18,5 +19,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "Function", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled",
+    "Function", "backward", "detect_anomaly", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad",
+    "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.autograd import arguments, graph
+from tinygrad_llm.autograd import anomaly, arguments, graph
 from tinygrad_llm.autograd.graph import Node
 from tinygrad_llm.autograd.hooks import as_tensor
 from tinygrad_llm.autograd.mode import switch
@@ -145,6 +145,8 @@ class _Pass:
             if g is None:
                 return
         found = list(node.vjp_graph(g) if self.create_graph else node.vjp(g))
+        if switch.anomaly and switch.check_nan:
+            anomaly.refuse_nan(node, found)
         if not self.retain_graph and node.plan.holds:
             node.saved = None
         if hooks and hooks.after:

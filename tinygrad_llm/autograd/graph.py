@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.autograd import anomaly
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.autograd.node_api import NodeApi
 from tinygrad_llm.autograd.precision import autocast_args, working_forward
@@ -82,7 +83,7 @@ class Node(NodeApi):
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an inplace operation: "
                     f"{self.name()} saved a tensor of shape {array.shape}, and it was written to afterwards. "
-                    "Write to a clone() instead, or move the write after backward()."
+                    f"Write to a clone() instead, or move the write after backward().{anomaly.origin(self)}"
                 )
 
     def vjp(self, g: Any) -> Iterable[tuple[int, Any]]:
@@ -189,7 +190,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     try:
         y = forward(*pool, **attrs)
     except ValueError as error:
-        raise RuntimeError(_shape_message(op, pool, error)) from None
+        raise RuntimeError(_shape_message(op, pool, error) + anomaly.operands(edges)) from None
     except TypeError as error:
         raise RuntimeError(f"{op.name}: {error}") from None
     kept: Sequence[Any] = ()
@@ -209,8 +210,11 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
                 shapes = [d.shape if type(d) is _ndarray else np.shape(d) for d in pool[:-1]]
                 pool += [shapes, plan.needs, *[attrs[name] for name in op.attrs], *kept]
             _record(op, plan, edges, pool, attrs, output)
-    if extras.users and switch.tracer is not None:
-        switch.tracer.forward(op, args, attrs, output)
+    if extras.users:
+        if switch.anomaly and output.node is not None:
+            anomaly.remember(output.node)
+        if switch.tracer is not None:
+            switch.tracer.forward(op, args, attrs, output)
     return output
 
 
@@ -316,5 +320,13 @@ def _cast(x: Any, dtype: Any) -> Any:
 
 
 def _shape_message(op: Op, data: Sequence[Any], error: ValueError) -> str:
-    shapes = ", ".join(str(d.shape) if isinstance(d, np.ndarray) else repr(d) for d in data)
-    return f"{op.name}: shapes {shapes} do not fit together ({error})"
+    """哪个算子、各输入的形状；是广播不成的，说出是哪一根轴。"""
+    shapes = [d.shape for d in data if isinstance(d, np.ndarray)]
+    listed = ", ".join(str(d.shape) if isinstance(d, np.ndarray) else repr(d) for d in data)
+    longest = max(map(len, shapes), default=0)
+    for back in range(1, longest + 1) if "broadcast" in str(error) else ():
+        sizes = [shape[-back] for shape in shapes if len(shape) >= back and shape[-back] != 1]
+        if len(set(sizes)) > 1:
+            both = " and ".join(str(n) for n in dict.fromkeys(sizes))
+            return f"{op.name}: shapes {listed} cannot be broadcast: dimension -{back} has sizes {both}, none of them 1"
+    return f"{op.name}: shapes {listed} do not fit together ({error})"

@@ -26,11 +26,15 @@ class Switch(threading.local):
         grad_enabled: 是否记图。
         tracer: 旁观者；不追踪时为 ``None``。
         autocast: 最里层的 ``amp.autocast``；没有则为 ``None``。
+        anomaly: 是否在做异常检测。
+        check_nan: 异常检测时是否查 NaN。
     """
 
     grad_enabled = True
     tracer: Tracer | None = None
     autocast: Any = None
+    anomaly = False
+    check_nan = True
 
 
 switch = Switch()
