@@ -6,7 +6,8 @@ from typing import Any
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd.engine import backward, grad
 from tinygrad_llm.autograd.function import Function
-from tinygrad_llm.autograd.mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_llm.autograd.inference import inference_mode, is_inference_mode_enabled
+from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
 _offered = attributes(__name__)
 
@@ -18,5 +19,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "Function", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled",
+    "Function", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
+    "no_grad", "set_grad_enabled",
 ]  # fmt: skip
