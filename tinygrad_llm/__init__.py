@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_llm import autograd, dtypes, linalg, masked, nn, optim, utils
 from tinygrad_llm.absent import attributes
-from tinygrad_llm.autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_llm.autograd import (
+    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+)  # fmt: skip
 from tinygrad_llm.contraction import cdist, chain_matmul, einsum, tensordot
 from tinygrad_llm.creation import (
     as_tensor, asarray, empty, empty_like, empty_permuted, empty_strided, from_numpy, full, full_like, ones, ones_like,
@@ -113,7 +115,8 @@ __all__ = [
     "enable_grad", "equal", "eye",
     "finfo", "float16", "float32", "float64", "from_numpy", "full", "full_like", "get_default_device",
     "get_default_dtype", "get_rng_state", "gradcheck", "gradgradcheck", "inf", "inference_mode", "initial_seed",
-    "int8", "int16", "int32", "int64", "is_grad_enabled", "is_tensor", "linalg", "linspace",
+    "int8", "int16", "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled",
+    "is_tensor", "linalg", "linspace",
     "lu_unpack", "manual_seed", "masked",
     "multinomial",
     "nan", "nn", "no_grad", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "rand",

@@ -168,7 +168,8 @@ def _summed(operands: Sequence[Any], terms: Sequence[Labels], output: Labels) ->
     if gone:
         x = x.sum(gone)
         labels = [label for label in labels if label in output]
-    return x.permute([labels.index(label) for label in output])
+    x = x.permute([labels.index(label) for label in output])
+    return x.contiguous() if len(operands) > 1 else x
 
 
 def _distinct(x: Any, labels: Labels) -> tuple[Any, Labels]:

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import Node, apply
+from tinygrad_llm.autograd.inference import mark_new
 from tinygrad_llm.autograd.writes import count, record
 from tinygrad_llm.cpu import CPU, device
 from tinygrad_llm.methods.arithmetic import Arithmetic
@@ -85,6 +86,8 @@ class Tensor(
         """给数组套上 Tensor，不复制。"""
         tensor = object.__new__(Tensor)
         tensor.array = array
+        if extras.users:
+            mark_new(tensor)
         return tensor
 
     @staticmethod
@@ -103,6 +106,8 @@ class Tensor(
     @property
     def _version(self) -> int:
         """这块内存被就地写过几次。"""
+        if self.is_inference():
+            raise RuntimeError("Inference tensors do not track version counter.")
         return count(self.array)
 
     def touch(self) -> None:

@@ -7,7 +7,8 @@ from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_llm.autograd.engine import backward, grad
 from tinygrad_llm.autograd.function import Function
-from tinygrad_llm.autograd.mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_llm.autograd.inference import inference_mode, is_inference_mode_enabled
+from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
 _offered = attributes(__name__)
 
@@ -19,6 +20,6 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "Function", "backward", "detect_anomaly", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad",
-    "set_detect_anomaly", "set_grad_enabled",
+    "Function", "backward", "detect_anomaly", "enable_grad", "grad", "inference_mode", "is_grad_enabled",
+    "is_inference_mode_enabled", "no_grad", "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip

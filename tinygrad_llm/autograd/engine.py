@@ -364,7 +364,8 @@ def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
     if create_graph:
         leaf.kept_grad = g if have is None else elementwise.add(have, g)
     elif have is None:
-        leaf.kept_grad = graph.tensor_type.wrap(g if owned and type(g) is np.ndarray else np.array(g))
+        usable = owned and type(g) is np.ndarray and g.flags.c_contiguous  # 与参数同样的排布，``p.grad.view(-1)`` 才行
+        leaf.kept_grad = graph.tensor_type.wrap(g if usable else np.array(g, order="C"))
     else:
         if extras.low_precision:
             have.array[...] = narrowed(widened(have.array) + widened(g), have.array.dtype)

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import Node
+from tinygrad_llm.autograd.inference import refuse_saved
 from tinygrad_llm.autograd.saved import Packed, packed
 from tinygrad_llm.autograd.writes import clock
 
@@ -49,6 +50,7 @@ class Saved:
     __slots__ = ("edge", "output", "value")
 
     def __init__(self, tensor: Any, output: int | None) -> None:
+        refuse_saved(tensor)
         self.output, self.edge = output, None
         value = packed(tensor.array)
         if output is None:

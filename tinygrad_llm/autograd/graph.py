@@ -173,7 +173,8 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     forward = op.forward
     if extras.users:
         args = autocast_args(op, args, tensor_type, _cast)
-        forward = working_forward(op, args, tensor_type)
+        if extras.low_precision:
+            forward = working_forward(op, args, tensor_type)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ContextDecorator, contextmanager
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tinygrad_llm.ops.bfloat16 import extras
@@ -40,6 +43,19 @@ class Switch(threading.local):
 switch = Switch()
 
 
+class Inference(threading.local):
+    """每个线程一份的推理模式（见 ``inference.py``）。
+
+    Attributes:
+        is_on: 是否在推理模式之内；之内谁也不能打开记图。
+    """
+
+    is_on = False
+
+
+inference = Inference()
+
+
 class Tracer(Protocol):
     """旁观者：``trace.py`` 实现它；不追踪时引擎只多一次 ``None`` 判断。"""
 
@@ -67,33 +83,98 @@ def is_grad_enabled() -> bool:
     return switch.grad_enabled
 
 
-class set_grad_enabled(ContextDecorator):  # noqa: N801  与 torch 同名
+class Decorating:
+    """既是上下文管理器又是装饰器的开关：可装饰函数、生成器函数与类；每次调用用一个新的开关。"""
+
+    def clone(self) -> Any:
+        """同样的另一个。"""
+        return type(self)()
+
+    def __enter__(self) -> None:
+        raise NotImplementedError
+
+    def __exit__(self, *_: object) -> None:
+        raise NotImplementedError
+
+    def __call__(self, func: Decorated) -> Decorated:
+        """装饰一个函数。"""
+        if inspect.isgeneratorfunction(func):
+            return _decorated_generator(self.clone, func)  # type: ignore[return-value]
+        if inspect.isclass(func):
+            warnings.warn(
+                "Decorating classes is deprecated and will be disabled in future versions. "
+                "You should only decorate functions or methods.",
+                FutureWarning,
+                stacklevel=2,
+            )
+
+        @functools.wraps(func)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with self.clone():
+                return func(*args, **kwargs)
+
+        return wrapper  # type: ignore[return-value]
+
+
+def _decorated_generator(clone: Callable[[], Any], func: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return (yield from _Resumed(clone, func(*args, **kwargs)))
+
+    return wrapper
+
+
+class _Resumed(Generator[Any, Any, Any]):
+    """一个生成器：每一次续跑都在开关之内，交出值的间歇在开关之外。"""
+
+    def __init__(self, clone: Callable[[], Any], inner: Any) -> None:
+        self.clone, self.inner = clone, inner
+
+    def send(self, value: Any) -> Any:
+        with self.clone():
+            return self.inner.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with self.clone():
+            return self.inner.throw(*error)
+
+
+class set_grad_enabled(Decorating):  # noqa: N801  与 torch 同名
     """打开或关闭记图：直接调用立即生效，也可作上下文管理器或装饰器。
 
     Args:
         mode: 是否记图。
+
+    Raises:
+        TypeError: 不是真假值。
     """
 
     def __init__(self, mode: bool) -> None:
-        self.enabled, self.previous = mode, switch.grad_enabled
-        switch.grad_enabled = mode
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_grad_enabled(): argument 'enabled' must be bool, not {type(mode).__name__}")
+        self.mode, self.previous = mode, switch.grad_enabled
+        self.__enter__()
 
     def __call__(self, func: Decorated) -> Decorated:
         """作装饰器时，撤销构造时的立即生效。"""
         switch.grad_enabled = self.previous
         return super().__call__(func)
 
-    def _recreate_cm(self) -> set_grad_enabled:
-        return type(self)(self.enabled)
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(mode={self.mode})"
+
+    def clone(self) -> set_grad_enabled:
+        """同样的另一个。"""
+        return type(self)(self.mode)
 
     def __enter__(self) -> None:
-        switch.grad_enabled = self.enabled
+        switch.grad_enabled = self.mode and not inference.is_on
 
     def __exit__(self, *_: object) -> None:
         switch.grad_enabled = self.previous
 
 
-class _Scope(ContextDecorator):
+class _Scope(Decorating):
     """``no_grad`` 与 ``enable_grad`` 的共同部分：可嵌套，也可作装饰器（带不带括号都行）。"""
 
     enabled = False
@@ -105,12 +186,9 @@ class _Scope(ContextDecorator):
 
     _stack: list[bool]
 
-    def _recreate_cm(self) -> Any:
-        return type(self)()
-
     def __enter__(self) -> None:
         self._stack.append(switch.grad_enabled)
-        switch.grad_enabled = self.enabled
+        switch.grad_enabled = self.enabled and not inference.is_on
 
     def __exit__(self, *_: object) -> None:
         switch.grad_enabled = self._stack.pop()
@@ -124,6 +202,3 @@ class enable_grad(_Scope):  # noqa: N801  与 torch 同名
     """``with enable_grad():`` 之内记图，常用在 ``no_grad`` 里面。"""
 
     enabled = True
-
-
-inference_mode = no_grad

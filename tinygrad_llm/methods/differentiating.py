@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_llm.autograd import engine, graph, hooks
+from tinygrad_llm.autograd.inference import INFERENCE
+from tinygrad_llm.autograd.mode import inference
 
 _NOT_A_LEAF = (
     "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
@@ -92,6 +94,8 @@ class Differentiating:
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, got {self.dtype}")
         if not requires_grad and self.node is not None:
             raise RuntimeError("you can only change requires_grad flags of leaf variables; use detach() instead.")
+        if requires_grad and self.base is INFERENCE and not inference.is_on:
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         self.needs_grad = requires_grad
         return self
 
@@ -127,7 +131,9 @@ class Differentiating:
 
     def detach(self) -> Any:
         """共享内存、但不在图上的 Tensor。"""
-        return graph.tensor_type.wrap(self.array)
+        result = graph.tensor_type.wrap(self.array)
+        result.base = INFERENCE if self.base is INFERENCE else None
+        return result
 
     def detach_(self) -> Any:
         """让自己离开图，成为叶子。
@@ -135,10 +141,14 @@ class Differentiating:
         Raises:
             RuntimeError: 自己是视图。
         """
-        if self.base is not None:
+        if self.base is not None and not self.is_inference():
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
         self.node, self.needs_grad = None, False
         return self
+
+    def is_inference(self) -> bool:
+        """是不是在推理模式之内产生的。"""
+        return self.base is INFERENCE
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Any:
         """在梯度算好时调用 ``hook(grad)``；返回值不为 ``None`` 则替换梯度。

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.inference import refuse_written
 from tinygrad_llm.autograd.mode import is_grad_enabled
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.methods.shaping import axis
@@ -118,6 +119,7 @@ class Indexing:
             else:
                 region.copy_(_without_leading_ones(filled, region.array.ndim))
             return
+        refuse_written(self)
         memory = self.array if basic is None else self.array[(*basic, ...) if Ellipsis not in basic else basic]
         with np.errstate(invalid="ignore", over="ignore"):
             memory[... if arrays is None else arrays] = filled.array

@@ -10,6 +10,7 @@ from typing import Any
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.inference import INFERENCE, refuse_written, watch_next
 from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled
 from tinygrad_llm.methods.operands import constant
 from tinygrad_llm.ops import elementwise as ew
@@ -27,6 +28,8 @@ class InPlace:
     node: Any
     needs_grad: Any
     one_of_many: bool
+    retain_grad: Any
+    retains_grad: Any
     view_path: tuple[tuple[Op, dict[str, Any]], ...]
     clone: Any
     masked_fill: Any
@@ -56,6 +59,9 @@ class InPlace:
     def refreshed(self) -> Any:
         """返回自己；底下的张量在图上被就地改写过时，先把自己重新接到改写之后的图上。"""
         if self.base is not None and self.base.node is not self.base_node:
+            if self.base is INFERENCE:
+                watch_next()
+                return self
             with enable_grad():
                 again = sh.replay(self.base, self.view_path)
             self.node, self.needs_grad, self.base_node = again.node, again.needs_grad, self.base.node
@@ -77,6 +83,7 @@ class InPlace:
                 "this tensor is a view and is being modified inplace; it is one output of a function that returns "
                 "multiple views (split, chunk, unbind), which does not allow that. Use the out-of-place operation."
             )
+        refuse_written(self)
         traced = is_grad_enabled() and (result.needs_grad or self.refreshed().needs_grad)
         bottom = self if self.base is None else self.base
         if traced and bottom.needs_grad and bottom.node is None:
@@ -97,6 +104,8 @@ class InPlace:
             return self.refreshed()
         if is_grad_enabled():
             self.node, self.needs_grad = result.node, result.needs_grad
+            if self.retains_grad and self.needs_grad:
+                self.retain_grad()  # 留的是改写之后的梯度
         return self
 
     def __iadd__(self, other: Any) -> Any:

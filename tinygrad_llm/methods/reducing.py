@@ -235,7 +235,7 @@ class Reducing:
 
     def _truth(self, function: Any, dim: Any, keepdim: bool) -> Any:
         over = () if isinstance(dim, (tuple, list)) and not dim else dims(dim, self.array.ndim)
-        found = np.asarray(function(self.array, axis=over, keepdims=keepdim))
+        found = np.asarray(function(self.array, axis=over, keepdims=keepdim), order="C")
         byte = self.array.dtype == np.uint8  # torch 旧时以 uint8 作布尔，这里还留着痕迹
         return graph.tensor_type.wrap(found.astype(np.uint8) if byte else found)
 

@@ -96,4 +96,4 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if ids.size and (int(ids.min()) < 0 or -1 != num_classes <= int(ids.max())):
         raise RuntimeError(f"one_hot: class values must be in [0, {num_classes}), got {ids.min()} … {ids.max()}")
     n = int(ids.max()) + 1 if num_classes == -1 else num_classes
-    return Tensor.wrap((ids[..., None] == np.arange(n)).astype(np.int64))
+    return Tensor.wrap((ids[..., None] == np.arange(n)).astype(np.int64, order="C"))

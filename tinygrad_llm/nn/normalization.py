@@ -65,7 +65,7 @@ def batch_norm(
         mean, var = _statistics(rows.array)
         _track(running_mean, mean, momentum)
         _track(running_var, var, momentum)
-    standard = _standardized(rows, eps).reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1)
+    standard = _standardized(rows, eps).reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1).contiguous()
     return _affine(standard, weight, bias)
 
 

@@ -142,7 +142,7 @@ def softplus(x: Array, *, beta: float = 1.0, threshold: float = 20.0) -> Any:
 @op("y = ln σ(x)", x=lambda g, x: g * sigmoid(-x))
 def logsigmoid(x: Array) -> Any:
     """``ln σ(x) = min(x, 0) - ln(1 + e^{-|x|})``：``exp`` 的参数恒不为正。"""
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+    return np.asarray(np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x))), order="C")
 
 
 def _mish_slope(x: Any) -> Any:

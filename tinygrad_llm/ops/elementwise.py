@@ -245,7 +245,7 @@ def where(cond: Array, a: Array, b: Array) -> Any:
 @op("y = mask ? c : x", x=lambda g, mask: masked_fill(g, mask, value=0.0))
 def masked_fill(x: Array, mask: Array, *, value: float) -> Any:
     """把 ``mask`` 为真处换成常数 ``value``；那些位置梯度为 0。"""
-    return np.where(mask, np.asarray(value, dtype=np.asarray(x).dtype), x)
+    return np.asarray(np.where(mask, np.asarray(value, dtype=np.asarray(x).dtype), x), order="C")
 
 
 @op("y = min(max(x, lo), hi)", x=lambda g, x, min, max: masked_fill(g, _outside(x, min, max), value=0.0))

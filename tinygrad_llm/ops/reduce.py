@@ -103,13 +103,13 @@ def _tie_share(g: Any, x: Any, y: Any, shapes: Shapes, dim: Dims, keepdim: bool)
 @op("y = max x", x=lambda g, x, y, shapes, dim, keepdim: _tie_share(g, x, y, shapes, dim, keepdim))
 def amax(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     """``y = max x``；并列的最大值平分梯度，与 ``torch.amax`` 一致。"""
-    return x.max(axis=dim, keepdims=keepdim)
+    return np.asarray(x.max(axis=dim, keepdims=keepdim), order="C")
 
 
 @op("y = min x", x=lambda g, x, y, shapes, dim, keepdim: _tie_share(g, x, y, shapes, dim, keepdim))
 def amin(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     """``y = min x``；并列的最小值平分梯度。"""
-    return x.min(axis=dim, keepdims=keepdim)
+    return np.asarray(x.min(axis=dim, keepdims=keepdim), order="C")
 
 
 def _lower_median(x: Array) -> Any:
@@ -153,7 +153,7 @@ def logsumexp(x: Array, *, dim: Dims, keepdim: bool = False) -> Any:
     top = np.where(np.isfinite(top), top, 0).astype(x.dtype)
     with np.errstate(divide="ignore", over="ignore"):
         y = np.log(np.add.reduce(np.exp(x - top), axis=dim, keepdims=True)) + top
-    return y if keepdim else np.squeeze(y, axis=dim)
+    return np.asarray(y if keepdim else np.squeeze(y, axis=dim), order="C")
 
 
 def _variance(x: Array, dim: Dims, keepdim: bool, correction: float) -> Any:

@@ -22,8 +22,8 @@ def accumulator(x: Array) -> Any:
 
 
 def narrowed(y: Any, x: Array) -> Any:
-    """用单精度算出的结果换回半精度；其余原样返回。"""
-    return y.astype(np.float16) if x.dtype == np.float16 else y
+    """用单精度算出的结果换回半精度；按行连续，与 torch 相同：NumPy 会照着输入的内存次序排。"""
+    return np.asarray(y, np.float16 if x.dtype == np.float16 else None, order="C")
 
 
 @op("yᵢ = Σ_{j≤i} xⱼ", x=lambda g, dim: _reverse_cumsum(g, dim))

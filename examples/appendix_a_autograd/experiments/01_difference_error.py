@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawing import COLOURS, figure_folder, new_figure, save
+from drawing import COLOURS, figure_folder, new_figure, save_svg
 
 import tinygrad_llm as tg
 
@@ -68,7 +68,7 @@ def draw(units: dict[str, float], folder: Path) -> None:
     axes.plot([], [], "--", color="#888888", linewidth=1, label="predicted")
     axes.set(xscale="log", yscale="log", xlabel="step h", ylabel="|difference - exact derivative|", ylim=(1e-14, 2))
     axes.legend(frameon=False, loc="lower left", fontsize=8)
-    save(figure, folder / "difference_error.svg")
+    save_svg(figure, folder / "difference_error.svg")
 
 
 def main() -> None:

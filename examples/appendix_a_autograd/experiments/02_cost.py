@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from drawing import COLOURS, figure_folder, new_figure, save
+from drawing import COLOURS, figure_folder, new_figure, save_svg
 
 import tinygrad_llm as tg
 from tinygrad_llm.nn import functional as F
@@ -130,7 +130,7 @@ def draw(costs: list[Cost], folder: Path) -> None:
                   markerfacecolor=COLOURS[1] if cost.is_measured else "white")  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel="number of parameters n", ylabel="time (ms)")
     axes.legend(frameon=False, fontsize=8)
-    save(figure, folder / "cost.svg")
+    save_svg(figure, folder / "cost.svg")
 
 
 def main() -> None:

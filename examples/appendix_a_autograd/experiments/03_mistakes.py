@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawing import COLOURS, figure_folder, new_figure, save
+from drawing import COLOURS, figure_folder, new_figure, save_svg
 
 import tinygrad_llm as tg
 from tinygrad_llm.ops.op import Array
@@ -70,7 +70,7 @@ def draw(curves: dict[str, list[float]], folder: Path) -> None:
         axes.plot(curves["correct"][:length], color=COLOURS[0], linewidth=1.2, label="correct")
         axes.set(yscale="log", xlabel="step", ylabel="training loss", ylim=(3e-3, 20))
         axes.legend(frameon=False, fontsize=8, loc="lower left")
-    save(figure, folder / "mistakes.svg")
+    save_svg(figure, folder / "mistakes.svg")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,7 @@ def show_saved() -> None:
 
 
 def show_order() -> None:
-    """创建次序：每个节点的编号都大于它的全部来处。"""
+    """创建次序：次序号往下数，每个节点的都小于它的全部来处。"""
     title("creation order")
     x = tg.tensor(1.5, requires_grad=True)
     s = x * x
@@ -49,9 +50,7 @@ def show_order() -> None:
     first = s.grad_fn.order
     for name, tensor in (("s", s), ("u", u), ("y", y)):
         node = tensor.grad_fn
-        sources = [
-            f"#{edge.order - first}" if hasattr(edge, "order") else "leaf" for edge in node.edges if edge is not None
-        ]
+        sources = [f"#{edge.order - first}" if edge.is_node else "leaf" for edge in node.edges if edge is not None]
         print(f"{name}: #{node.order - first} {node.name()} <- {', '.join(sources)}")
 
 
@@ -62,7 +61,9 @@ def show_leaves() -> None:
     for _ in range(2):
         y = x * x
         (2.0 * y).backward()
-        print(f"x.grad = {x.grad.item() if x.grad is not None else None}, y.grad = {y.grad}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # 读中间结果的 .grad 会得到一句警告；这里正是要看它
+            print(f"x.grad = {x.grad.item() if x.grad is not None else None}, y.grad = {y.grad}")
 
 
 def error_of(action: Callable[[], Any]) -> str:

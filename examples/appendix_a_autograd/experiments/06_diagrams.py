@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from drawing import COLOURS, figure_folder, new_figure, save
+from drawing import COLOURS, figure_folder, new_figure, save_svg
 
 import tinygrad_llm as tg
 from tinygrad_llm.ops.op import Array
@@ -73,7 +73,7 @@ def draw_neuron(folder: Path) -> None:
     axes.text(3.5, 2.65, "value (forward)", color=FORWARD, fontsize=8)
     axes.text(4.7, 2.65, "gradient of the loss (backward)", color=BACKWARD, fontsize=8)
     axes.text(3.5, 0.35, "on the edges: local derivatives", color="#333333", fontsize=8)
-    save(figure, folder / "neuron.svg")
+    save_svg(figure, folder / "neuron.svg")
 
 
 def draw_shared(folder: Path) -> None:
@@ -98,7 +98,7 @@ def draw_shared(folder: Path) -> None:
         axes.text(1.62 + 0.28 * i, 0.9, text, color=colour, fontsize=8, ha="center", va="center")
     axes.text(2.58, 0.9, f"= {to_s.item():g}", fontsize=8, color="#333333", ha="center", va="center")
     axes.text(0.2, 0.2, "two paths lead from y back to s: the gradients of both arrive there and are added", fontsize=8)
-    save(figure, folder / "shared.svg")
+    save_svg(figure, folder / "shared.svg")
 
 
 def grid(axes: Any, corner: Point, values: Array, colour: str) -> None:
@@ -132,7 +132,7 @@ def draw_broadcast(folder: Path) -> None:
     ):
         axes.text(*at, text, ha="center", fontsize=8, color="#333333")
     axes.text(5.6, 0.4, "sum of rows", va="center", fontsize=8, color="#333333")
-    save(figure, folder / "broadcast.svg")
+    save_svg(figure, folder / "broadcast.svg")
 
 
 def main() -> None:

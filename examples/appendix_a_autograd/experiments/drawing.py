@@ -44,7 +44,7 @@ def new_figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]
     return figure, axes
 
 
-def save(figure: Any, path: Path) -> None:
+def save_svg(figure: Any, path: Path) -> None:
     """存成 SVG；不写日期，重画一次不会改动文件。"""
     import matplotlib.pyplot as plt
 

@@ -29,8 +29,8 @@ def shared(lib: Any) -> tuple[Any, Any]:
 
 def inputs_of(node: Any, g: float) -> list[tuple[Any, float]]:
     """一个节点把收到的梯度 ``g`` 分给它的各个输入。"""
-    found = zip(node.edges, node.vjp(np.asarray(g)), strict=True)
-    return [(edge, float(part)) for edge, part in found if edge is not None]
+    found = node.vjp(np.asarray(g))  # 逐个给出（第几个输入，它的那一份）
+    return [(node.edges[position], float(part)) for position, part in found if node.edges[position] is not None]
 
 
 def overwrite(edge: Any, g: float, got: Gradients) -> int:
@@ -57,7 +57,7 @@ def topological(edge: Any, g: float, got: Gradients) -> int:
     got[id(edge)] = g
     waiting, visited = {edge}, 0
     while waiting:
-        node = max(waiting, key=lambda one: one.order)
+        node = min(waiting, key=lambda one: one.order)  # 次序号往下数：最小的创建得最晚
         waiting.remove(node)
         visited += 1
         for e, part in inputs_of(node, got[id(node)]):
@@ -68,7 +68,7 @@ def topological(edge: Any, g: float, got: Gradients) -> int:
 
 def is_node(edge: Any) -> bool:
     """来处是图上的节点（中间结果），而不是叶子。"""
-    return hasattr(edge, "order")
+    return bool(edge.is_node)
 
 
 WALKS = (overwrite, add_too_early, every_path, topological)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "main"))  # 与正文的程序共用工作台
 
-from pretraining_lab import COLOURS, arguments, engine_of, new_figure, new_session, save, training
+from pretraining_lab import COLOURS, arguments, engine_of, new_figure, new_session, save_svg, training
 
 import tinygrad_llm
 from tinygrad_llm.common.session import Session
@@ -50,7 +50,7 @@ def print_sums() -> None:
         print(f"  float32, {name:18} {found:.9f}  error {abs(float(found) - exact):.1e}")
 
 
-def gradients(name: str, lib: Any, session: Session) -> dict[str, NDArray[Any]]:
+def first_gradients(name: str, lib: Any, session: Session) -> dict[str, NDArray[Any]]:
     """首批上每个参数的梯度。"""
     engine = engine_of(name, session)
     x, y = session.train.batch(0)
@@ -62,7 +62,7 @@ def largest_gap(session: Session) -> tuple[float, str]:
     """``max|Δ| / max|g|`` 最大的参数。"""
     import torch
 
-    ours, theirs = gradients("numpy", tinygrad_llm, session), gradients("torch", torch, session)
+    ours, theirs = first_gradients("numpy", tinygrad_llm, session), first_gradients("torch", torch, session)
     return max((float(np.abs(ours[key] - theirs[key]).max() / np.abs(theirs[key]).max()), key) for key in ours)
 
 
@@ -84,7 +84,7 @@ def draw(curves: dict[str, Floats], folder: Path) -> None:
     axes.set(yscale="log", xlabel="step", ylabel="relative difference of the loss", ylim=(1e-17, 1e-3))
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
     axes.grid(alpha=0.15)
-    save(figure, folder, "rounding.svg")
+    save_svg(figure, folder, "rounding.svg")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "main"))  # 与正文的程序共用工作台
 
-from pretraining_lab import COLOURS, SMALL, arguments, engine_of, new_figure, new_session, save, training, variant
+from pretraining_lab import COLOURS, SMALL, arguments, engine_of, new_figure, new_session, save_svg, training, variant
 
 from tinygrad_llm.common.data import IGNORE_INDEX, evaluation_batches
 from tinygrad_llm.common.loop import Engine
@@ -91,7 +91,7 @@ def draw(curves: dict[float, dict[str, list[float]]], folder: Path) -> None:
         one.grid(alpha=0.15)
     axes[0].set_ylabel("training loss (nats/token)")
     axes[0].legend(frameon=False, fontsize=8)
-    save(figure, folder, "ablations.svg")
+    save_svg(figure, folder, "ablations.svg")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "main"))  # 与正文的程序共用工作台
 
-from pretraining_lab import COLOURS, SMALL, arguments, new_figure, save
+from pretraining_lab import COLOURS, SMALL, arguments, new_figure, save_svg
 
 from tinygrad_llm import train as numpy_train
 from tinygrad_llm.common.checkpoint import load_checkpoint, save_checkpoint
@@ -84,7 +84,7 @@ def draw(curves: dict[str, Floats], folder: Path) -> None:
     left.legend(frameon=False, fontsize=8)
     right.set(yscale="log", xlabel="step", ylabel="|difference from the straight run|", ylim=(1e-17, 1))
     right.legend(frameon=False, fontsize=8, loc="center right")
-    save(figure, folder, "hand_over.svg")
+    save_svg(figure, folder, "hand_over.svg")
 
 
 def main() -> None:

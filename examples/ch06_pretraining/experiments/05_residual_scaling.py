@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "main"))  # 与正文的程序共用工作台
 
-from pretraining_lab import COLOURS, FIGURES, new_figure, save
+from pretraining_lab import COLOURS, FIGURES, new_figure, save_svg
 
 import tinygrad_llm as tg
 from tinygrad_llm.common.config import GPTConfig
@@ -66,7 +66,7 @@ def draw(signals: dict[bool, Signal], folder: Path) -> None:
     axes.set(xlabel="layers passed", ylabel="std of the residual stream", ylim=(0, None))
     axes.legend(frameon=False)
     axes.grid(alpha=0.15)
-    save(figure, folder, "residual.svg")
+    save_svg(figure, folder, "residual.svg")
 
 
 def main() -> None:

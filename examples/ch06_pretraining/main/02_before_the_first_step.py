@@ -11,7 +11,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from pretraining_lab import COLOURS, arguments, new_figure, save
+from pretraining_lab import COLOURS, arguments, new_figure, save_svg
 
 import tinygrad_llm as tg
 from tinygrad_llm.common.config import GPTConfig, preset
@@ -87,7 +87,7 @@ def draw_schedule(settings: TrainConfig, folder: Any) -> None:
         axes.annotate(text, (step, lr), xytext=offset, textcoords="offset points", fontsize=8)
     axes.set(xlabel="step t", ylabel="learning rate", ylim=(0, settings.lr * 1.12))
     axes.grid(alpha=0.15)
-    save(figure, folder, "schedule.svg")
+    save_svg(figure, folder, "schedule.svg")
 
 
 def main() -> None:

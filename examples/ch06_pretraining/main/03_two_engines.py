@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from pretraining_lab import COLOURS, arguments, engine_of, new_figure, new_session, save, training
+from pretraining_lab import COLOURS, arguments, engine_of, new_figure, new_session, save_svg, training
 
 from tinygrad_llm.common.loop import StepResult, rate
 from tinygrad_llm.common.session import Session
@@ -40,7 +40,7 @@ def draw(session: Session, runs: dict[str, list[StepResult]], folder: Path) -> N
     below.annotate("bound", (steps[-1], BOUND), va="bottom", ha="right", fontsize=8)
     below.set(yscale="log", ylim=(floor / 2, BOUND * 4), xlabel="step", ylabel="relative difference")
     below.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
-    save(figure, folder, "loss_curves.svg")
+    save_svg(figure, folder, "loss_curves.svg")
 
 
 def main() -> None:

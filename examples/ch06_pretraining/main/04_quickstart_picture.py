@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pretraining_lab import FIGURES, new_figure, save
+from pretraining_lab import FIGURES, new_figure, save_svg
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.runlog import read_metrics
@@ -68,7 +68,7 @@ def draw(run: Curves, folder: Path) -> None:
     below.minorticks_off()
     for axes in (above, below):
         style(axes)
-    save(figure, folder, "quickstart.svg", transparent=True)
+    save_svg(figure, folder, "quickstart.svg", transparent=True)
 
 
 def main() -> int:

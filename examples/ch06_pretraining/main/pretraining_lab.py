@@ -111,7 +111,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     return figure, axes
 
 
-def save(figure: Any, folder: Path, name: str, **options: Any) -> None:
+def save_svg(figure: Any, folder: Path, name: str, **options: Any) -> None:
     """存成 SVG：不写日期，文字转成轮廓，同样的输入得到同样的字节。
 
     Args:
