@@ -350,7 +350,8 @@ def backward(
     for leaf, g, owned in work.leaves.values():
         if leaf.kept_grad is None and not leaf.hooks and not create_graph:  # 最常见的情形就地办完
             fresh = leaf.kept_grad = object.__new__(graph.tensor_type)
-            fresh.array = g if owned and type(g) is np.ndarray else np.array(g)
+            usable = owned and type(g) is np.ndarray and g.flags.c_contiguous
+            fresh.array = g if usable else np.array(g, order="C")  # 与参数同样的排布，``p.grad.view(-1)`` 才行
         else:
             _accumulate(leaf, g, owned, create_graph)
 
@@ -364,7 +365,7 @@ def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
     if create_graph:
         leaf.kept_grad = g if have is None else elementwise.add(have, g)
     elif have is None:
-        usable = owned and type(g) is np.ndarray and g.flags.c_contiguous  # 与参数同样的排布，``p.grad.view(-1)`` 才行
+        usable = owned and type(g) is np.ndarray and g.flags.c_contiguous
         leaf.kept_grad = graph.tensor_type.wrap(g if usable else np.array(g, order="C"))
     else:
         if extras.low_precision:
