@@ -123,4 +123,10 @@ __all__ = [
     "rand_like", "randint", "randn",
     "randn_like", "randperm", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
     "set_rng_state", "stack", "svd_lowrank", "tensor", "tensordot", "uint8", "utils", "where", "zeros", "zeros_like",
+    "asarray", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "broadcast_shapes", "broadcast_tensors",
+    "can_cast", "cartesian_prod", "channels_last", "channels_last_3d", "column_stack", "combinations", "concat",
+    "concatenate", "contiguous_format", "default_generator", "dstack", "empty_permuted", "empty_strided",
+    "hstack", "iinfo", "layout", "logspace", "memory_format", "meshgrid", "normal", "preserve_format",
+    "promote_types", "randint_like", "result_type", "row_stack", "scalar_tensor", "seed", "strided",
+    "tril_indices", "triu_indices", "typename", "unravel_index", "vstack",
 ]  # fmt: skip

@@ -267,9 +267,9 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         raise TypeError(f"where: expected tensors or numbers, got {type(input).__name__} and {type(other).__name__}")
     first, second = pair
     if not isinstance(first, Tensor):
-        first = as_element(first, second.array.dtype)
+        first = as_element(input, second.array.dtype)
     elif not isinstance(second, Tensor):
-        second = as_element(second, first.array.dtype)
+        second = as_element(other, first.array.dtype)
     return apply(ew.where, (chosen, first, second), {})
 
 

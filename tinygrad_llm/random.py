@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.cpu import CPU, device, require_cpu
+from tinygrad_llm.ops.bfloat16 import is_low, narrowed
 from tinygrad_llm.ops.op import Array
 
 DEFAULT_SEED = 67280421310721  # torch 的缺省种子
@@ -100,7 +101,7 @@ class Generator:
             values: Array = (self.words64(n) & np.uint64((1 << 53) - 1)).astype(np.float64) * 2.0**-53
         else:
             values = (self.words32(n) & np.uint64((1 << 24) - 1)).astype(np.float32) * np.float32(2.0**-24)
-        return values.astype(dtype).reshape(shape)
+        return narrowed(values, dtype).reshape(shape)
 
     def normal(
         self, shape: tuple[int, ...], dtype: Any = np.float32, mean: float = 0.0, std: float = 1.0, serial: bool = False
@@ -108,14 +109,16 @@ class Generator:
         """正态数（Box–Muller）；16 个以上按 16 个一组成批计算，``serial`` 则总是逐个计算，与 torch 的次序相同。"""
         n = math.prod(shape)
         if n < 16 or serial:
-            return np.array([self._one_normal() * std + mean for _ in range(n)]).astype(dtype).reshape(shape)
-        values = self.uniform((n,), dtype)
-        whole = n - n % 16
-        values[:whole] = _box_muller(values[:whole].reshape(-1, 16)).reshape(-1)
+            drawn = np.array([self._one_normal() * std + mean for _ in range(n)])
+            return narrowed(drawn.astype(np.float32) if is_low(dtype) else drawn, dtype).reshape(shape)
+        whole, inner = n - n % 16, np.dtype(np.float32) if is_low(dtype) else np.dtype(dtype)
+        values = np.empty(n, inner)
+        drawn = self.uniform((whole if is_low(dtype) else n,), inner)  # 半精度不为尾巴白抽
+        values[:whole] = _box_muller(drawn[:whole].reshape(-1, 16)).reshape(-1)
         if n % 16:  # 尾巴不足一组：把最后 16 个重抽一遍
-            values[-16:] = _box_muller(self.uniform((1, 16), dtype))[0]
-        scaled: Array = values * values.dtype.type(std) + values.dtype.type(mean)
-        return scaled.reshape(shape)
+            values[-16:] = _box_muller(self.uniform((1, 16), inner))[0]
+        scaled: Array = values * inner.type(std) + inner.type(mean)
+        return narrowed(scaled, dtype).reshape(shape)
 
     def _one_normal(self) -> float:
         if self._spare is not None:

@@ -16,6 +16,7 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.creation import finish, float_type
 from tinygrad_llm.layouts import strided
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
+from tinygrad_llm.ops.bfloat16 import is_bfloat16, rounded
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
@@ -121,8 +122,10 @@ def linspace(
         RuntimeError: 个数为负，或端点不是 0 维。
     """
     wanted = float_type(dtype)
-    low, high = (as_element(_number(v, "linspace"), wanted)[()] for v in (start, end))
     count = _count(steps, wanted, "linspace")
+    if is_bfloat16(wanted):
+        return finish(_rounded_linspace(start, end, count), requires_grad, device, layout)
+    low, high = (as_element(_number(v, "linspace"), wanted)[()] for v in (start, end))
     if count == 1:
         return finish(np.full(1, low), requires_grad, device, layout)
     front, back, by = _two_halves(low, high, count, wanted)
@@ -131,6 +134,15 @@ def linspace(
     else:
         found = [low + by * front.astype(wanted), high - by * back.astype(wanted)]
     return finish(np.concatenate(found), requires_grad, device, layout)
+
+
+def _rounded_linspace(start: Any, end: Any, count: int) -> Array:
+    """bfloat16 的 ``linspace``：每一步都舍入。"""
+    low, high = (rounded(np.asarray(_number(v, "linspace"), np.float32)).view(np.float32) for v in (start, end))
+    front, back, by = _two_halves(low, high, count, np.dtype(np.float32))
+    step = rounded(np.asarray(by)).view(np.float32)
+    moves = [rounded(step * side.astype(np.float32)).view(np.float32) for side in (front, back)]
+    return rounded(np.concatenate([low + moves[0], high - moves[1]]))
 
 
 def _count(steps: Any, wanted: Any, name: str) -> int:

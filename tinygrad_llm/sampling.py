@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.creation import empty_like, finish, float_type, shape_of
+from tinygrad_llm.joining import broadcast_shapes
 from tinygrad_llm.layouts import strided
 from tinygrad_llm.methods.sampling import constant_in
 from tinygrad_llm.methods.shaping import sizes
@@ -125,7 +126,7 @@ def randperm(
         RuntimeError: ``n`` 为负，或 dtype 放不下。
     """
     count, wanted = as_int(n), dtypes.as_numpy(dtype)
-    if count < 0 or (wanted.kind in "iu" and count > int(np.iinfo(wanted).max)):
+    if count < 0 or wanted.kind == "b" or (wanted.kind in "iu" and count > int(np.iinfo(wanted).max)):
         raise RuntimeError(f"randperm: n = {count} must be non-negative and fit in {wanted}")
     order = (generator or default_generator).permutation(count)
     return finish(order.astype(wanted), requires_grad, device, layout, pin_memory)
@@ -158,7 +159,7 @@ def normal(
     if not isinstance(std, Tensor) and not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     like = mean if isinstance(mean, Tensor) else std
-    shape = np.broadcast_shapes(*[t.array.shape for t in (mean, std) if isinstance(t, Tensor)])
+    shape = broadcast_shapes(*[t.array.shape for t in (mean, std) if isinstance(t, Tensor)])
     noise = Tensor.wrap(np.empty(shape, like.array.dtype)).normal_(generator=generator)
     center, spread = (p.detach() if isinstance(p, Tensor) else p for p in (mean, std))
     return constant_in(noise * spread + center, mean, std)  # type: ignore[no-any-return]

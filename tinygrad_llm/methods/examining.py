@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_llm import layouts
+from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.layouts import contiguous_format
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops.op import Array
@@ -56,7 +56,7 @@ class Examining:
     @property
     def nbytes(self) -> int:
         """全部元素的字节数。"""
-        return self.array.nbytes
+        return int(self.array.size * dtypes.of(self.array).itemsize)
 
     @property
     def layout(self) -> layouts.layout:

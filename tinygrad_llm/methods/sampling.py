@@ -16,10 +16,11 @@ from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops.bfloat16 import is_low, narrowed
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.random import default_generator
 
-_DIGITS = {"float16": 11, "float32": 24, "float64": 53}
+_DIGITS = {dtypes.bfloat16: 8, dtypes.float16: 11, dtypes.float32: 24, dtypes.float64: 53}
 
 
 class Sampling:
@@ -38,7 +39,7 @@ class Sampling:
         else:
             drawn = draw(tuple([self.array.shape[i] for i in order])).transpose(np.argsort(order))
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.write(graph.tensor_type.wrap(np.asarray(drawn).astype(self.array.dtype)))
+            return self.write(graph.tensor_type.wrap(_cast(np.asarray(drawn), self.array.dtype)))
 
     def _require_float(self, name: str) -> Any:
         if self.array.dtype.kind != "f":
@@ -68,8 +69,11 @@ class Sampling:
             raise TypeError(f"uniform_() got an unexpected keyword argument {next(iter(bounds))!r}")
         if low > to:
             raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}")
-        source, step = generator or default_generator, dtype.type(to) - dtype.type(low)
-        return self._fill_in_memory_order(lambda shape: source.uniform(shape, dtype) * step + dtype.type(low))
+        source, kind = generator or default_generator, np.promote_types(dtype, np.float32)
+        start, step = float(kind.type(low)), float(kind.type(to) - kind.type(low))  # 乘加只舍入一次，与 torch 相同
+        if (start, step) == (0.0, 1.0):
+            return self._fill_in_memory_order(lambda shape: source.uniform(shape, kind))
+        return self._fill_in_memory_order(lambda shape: source.uniform(shape, kind).astype(np.float64) * step + start)
 
     def log_normal_(self, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
         """写成对数正态随机数：``exp`` 之前的均值与标准差是 ``mean``、``std``。
@@ -115,8 +119,8 @@ class Sampling:
         Raises:
             RuntimeError: ``p`` 不在 ``(0, 1)``。
         """
-        if not 0 < p < 1:
-            raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+        if not 0 < p < 1 or self.array.dtype.kind == "b":
+            raise RuntimeError(f"geometric_ expects p to be in (0, 1) and a number dtype, but got p={p}")
         source = generator or default_generator
 
         def draw(shape: tuple[int, ...]) -> Array:
@@ -133,7 +137,9 @@ class Sampling:
         """
         source = generator or default_generator
         if isinstance(p, graph.tensor_type):
-            return self.write(_coins(p.expand(self.array.shape), source).to(dtypes.of(self.array)))
+            order = layouts.copy_order(self.array, None) or tuple(range(self.array.ndim))
+            odds = p.expand(self.array.shape).array.transpose(order)
+            return self._fill_in_memory_order(lambda _: _coins(odds, source))
         if not 0 <= p <= 1:
             raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
         return self._fill_in_memory_order(lambda shape: source.uniform(shape, np.float64) < p)
@@ -147,7 +153,7 @@ class Sampling:
         source = generator or default_generator
         if p is not None:
             return graph.tensor_type.wrap(np.empty_like(self.array, order="C")).bernoulli_(p, generator=source)
-        return constant_in(_coins(self, source), self)
+        return constant_in(graph.tensor_type.wrap(_coins(self.array, source)), self)
 
     def random_(self, from_: int | None = None, to: int | None = None, *, generator: Any = None) -> Any:
         """写成 ``[from, to)`` 上的随机整数；不给界则取遍这种类型精确表示的非负整数。
@@ -195,6 +201,11 @@ class Sampling:
         return weights
 
 
+def _cast(drawn: Array, dtype: Any) -> Array:
+    """换成 ``dtype``；16 位浮点从 float32 舍入。"""
+    return narrowed(drawn.astype(np.float32), dtype) if is_low(dtype) else drawn.astype(dtype)
+
+
 def constant_in(drawn: Any, *parameters: Any) -> Any:
     """样本接到参数的图上，梯度处处为 0：与 torch 一样，样本不是参数的可导函数。"""
     for p in parameters:
@@ -203,20 +214,19 @@ def constant_in(drawn: Any, *parameters: Any) -> Any:
     return drawn
 
 
-def _coins(p: Any, source: Any) -> Any:
-    """以 ``p`` 的元素为概率抽 0 与 1；均匀数的精度同 ``p``。"""
-    odds = p.array
+def _coins(odds: Array, source: Any) -> Array:
+    """以 ``odds`` 的元素为概率抽 0 与 1；均匀数的精度同 ``odds``。"""
     if odds.dtype.kind != "f" or not ((odds >= 0) & (odds <= 1)).all():
         raise RuntimeError(f"bernoulli: expected floating point probabilities in [0, 1], got {dtypes.of(odds)}")
     kind = np.float64 if odds.dtype == np.float64 else np.float32
-    return graph.tensor_type.wrap((source.uniform(odds.shape, kind) < odds).astype(odds.dtype))
+    return np.asarray(source.uniform(odds.shape, kind) < odds).astype(odds.dtype)
 
 
 def _any_integers(source: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """从 0 到这种类型能精确表示的最大整数。"""
     n = math.prod(shape)
     if dtype.kind == "f":
-        span = (1 << _DIGITS[dtype.name]) + 1
+        span = (1 << _DIGITS[dtypes.of(np.empty(0, dtype))]) + 1
     else:
         span = 2 if dtype.kind == "b" else int(np.iinfo(dtype).max) + 1
     words = source.words64(n) if dtype.itemsize == 8 else source.words32(n)
@@ -227,7 +237,7 @@ def _bounds(low: int, high: Any, dtype: Any) -> tuple[int, int]:
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     if dtype.kind == "f":
-        widest = 1 << _DIGITS[dtype.name]
+        widest = 1 << _DIGITS[dtypes.of(np.empty(0, dtype))]
         if low < -widest or high - 1 > widest:
             warnings.warn(
                 f"random_: [{low}, {high}) exceeds the integers {dtype} holds exactly", UserWarning, stacklevel=4

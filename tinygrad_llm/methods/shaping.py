@@ -19,6 +19,7 @@ from tinygrad_llm.layouts import contiguous_format, preserve_format
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import reduce
 from tinygrad_llm.ops import shape as sh
+from tinygrad_llm.ops.bfloat16 import is_bfloat16, same_dtype
 
 
 def axis(dim: int, ndim: int) -> int:
@@ -127,8 +128,12 @@ class Shaping:
 
     def _view_as_dtype(self, dtype: Any) -> Any:
         wanted = dtypes.as_numpy(dtype)
-        if wanted == self.array.dtype:
+        if same_dtype(wanted, self.array.dtype):
             return apply(sh.reshape, (self,), {"shape": self.array.shape})
+        if is_bfloat16(wanted) or is_bfloat16(self.array.dtype):
+            raise RuntimeError(
+                f"view: bfloat16 lives in float32 memory here, cannot view {dtypes.of(self.array)} as {dtype}"
+            )
         try:
             result = graph.tensor_type.wrap(self.array.view(wanted))
         except ValueError as error:
