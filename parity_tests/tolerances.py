@@ -42,9 +42,9 @@ TABLE: dict[str, Tolerance] = {
     "gpt float32": Tolerance(1e-5, 1e-5),
     # Adam 把梯度除以 √v：梯度近 0 的元素把相对误差原样带进步长
     "gpt training float64": Tolerance(1e-8, 1e-10),
-    # 两边的 float32 差最后一位时，舍入到 16 位恰好可能落到相邻的两个数上：一个 ulp
-    "autocast bfloat16": Tolerance(2.0**-7, 1e-3),
-    "autocast float16": Tolerance(2.0**-10, 1e-4),
+    # 两边的 float32 差最后一位时，舍入到 16 位恰好可能落到相邻的两个数上；这样的数相加，误差是 1 附近的一个 ulp
+    "autocast bfloat16": Tolerance(2.0**-7, 2.0**-7),
+    "autocast float16": Tolerance(2.0**-10, 2.0**-10),
     # Box–Muller 的 log、cos 由各自的数学库计算，相差几个 ulp
     "random normal": Tolerance(1e-5, 1e-6),
 }

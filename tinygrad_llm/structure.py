@@ -25,6 +25,7 @@ from tinygrad_llm.cpu import device
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.nn.module_state import StateDict
 from tinygrad_llm.nn.parameter import Parameter
+from tinygrad_llm.ops.bfloat16 import is_bfloat16, rounded, widened
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.random import Generator
 from tinygrad_llm.tensor import Tensor
@@ -120,7 +121,11 @@ class Encoder:
 
     def _tensor(self, tensor: Tensor, path: tuple[Any, ...]) -> dict[str, Any]:
         tag = "$parameter" if isinstance(tensor, Parameter) else "$tensor"
-        node = {tag: self._array(tensor.array, path)}
+        node: dict[str, Any] = {}
+        if is_bfloat16(tensor.array.dtype):  # 以 float32 存放，值不变
+            node = {tag: self._array(widened(tensor.array), path), "dtype": "bfloat16"}
+        else:
+            node = {tag: self._array(tensor.array, path)}
         return {**node, "requires_grad": True} if tensor.requires_grad else node
 
     def _array(self, array: Array, path: tuple[Any, ...]) -> str:
@@ -243,10 +248,16 @@ class Decoder:
 
     def _tensor(self, node: dict[str, Any], tag: str) -> Tensor:
         needs_grad = node.get("requires_grad", False)
-        if not node.keys() <= {tag, "requires_grad"} or not isinstance(needs_grad, bool):
+        if not node.keys() <= {tag, "requires_grad", "dtype"} or not isinstance(needs_grad, bool):
             raise ValueError("a damaged tensor entry")
-        first = self._tensors.get(node[tag])
-        tensor = as_tensor(self._array(node[tag]), node[tag]) if first is None else first.detach()
+        if node.get("dtype", "bfloat16") != "bfloat16":
+            raise ValueError(f"an unknown dtype {node['dtype']!r}")
+        tensor = self._tensors.get(node[tag])
+        if tensor is None:
+            array = self._array(node[tag])
+            tensor = as_tensor(rounded(array) if "dtype" in node else array, node[tag])
+        else:
+            tensor = tensor.detach()
         self._tensors.setdefault(node[tag], tensor)
         if needs_grad and not tensor.is_floating_point():
             raise ValueError(f"{node[tag]!r} cannot require gradients")

@@ -61,7 +61,7 @@ def twin(info: Any) -> Any:
     for part in info.name.split("."):
         target = getattr(target, part, None)
     if not callable(target) or isinstance(target, tg.dtype):
-        target = getattr(tg.Tensor, info.name, None)
+        target = getattr(tg.Tensor, info.name, None) or getattr(tg.Tensor, f"{info.name}_", None)
     if isinstance(target, property):
         return target.fget
     if target is not None and getattr(info.op, "__name__", "") == "<lambda>":  # 参数换了次序，或前后另有几步
@@ -211,14 +211,25 @@ def _differ(expected: Any, found: Any, *, values: bool = True) -> str:
     return ""
 
 
-def run(name: str, info: Any) -> Tally:
-    """跑完一个算子的全部样例。"""
+def run(name: str, info: Any, at_most: int | None = None) -> Tally:
+    """跑完一个算子的样例。
+
+    Args:
+        name: 账上的名字。
+        info: OpInfo。
+        at_most: 只跑这么多个，均匀地挑；``None`` 为全部。
+
+    Returns:
+        成绩。
+    """
     ours = twin(info)
     tally = Tally(name, offered=ours is not None)
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         samples = list(info.sample_inputs("cpu", torch.float64, requires_grad=info.supports_autograd))
+        if at_most is not None and len(samples) > at_most:
+            samples = [samples[i * len(samples) // at_most] for i in range(at_most)]
         for sample in samples:
             tally.total += 1
             reason = check_sample(info, ours, sample) if ours is not None else "not offered"

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.ops.bfloat16 import FLOAT32, is_low, narrowed, same_dtype, widened
 from tinygrad_llm.ops.op import Op
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def working_forward(op: Op, args: Sequence[Any], tensor_type: Any) -> Callable[..., Any]:
@@ -58,7 +60,7 @@ class Autocast:
         self.dtype, self.cached = dtype, cached
 
 
-def full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
+def full_precision(function: Function) -> Function:
     """装饰器：autocast 之下，把 16 位浮点的参数换成 float32 再算（损失函数之类）。"""
 
     @functools.wraps(function)
@@ -71,7 +73,7 @@ def full_precision(function: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             switch.autocast = outer
 
-    return wrapped
+    return wrapped  # type: ignore[return-value]
 
 
 def _wide(a: Any) -> Any:

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.autograd.precision import full_precision
 from tinygrad_llm.nn.losses import need_float, reduced
 from tinygrad_llm.ops import loss
+from tinygrad_llm.ops.bfloat16 import is_low
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
@@ -49,7 +52,8 @@ def cross_entropy(
     if input.array.shape == target.array.shape:
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     rows, labels, shape = _by_rows("cross_entropy", input, target, weight, ignore_index, reduction)
-    if weight is None and label_smoothing == 0:
+    stepwise = is_low(input.array.dtype) and switch.autocast is None  # torch 在 16 位里先舍入 log_softmax
+    if weight is None and label_smoothing == 0 and not stepwise:
         attrs = {"ignore_index": ignore_index, "reduction": reduction}
         y: Tensor = apply(loss.cross_entropy, (rows, target.reshape(-1)), attrs)
         return y.reshape(shape) if reduction == "none" else y
@@ -85,6 +89,7 @@ def _soft_cross_entropy(
     return reduced(each, reduction)
 
 
+@full_precision
 def nll_loss(
     input: Tensor,
     target: Tensor,

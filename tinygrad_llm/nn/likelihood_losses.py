@@ -10,6 +10,7 @@ import warnings
 
 from tinygrad_llm.autograd import no_grad
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.precision import full_precision
 from tinygrad_llm.creation import full_like
 from tinygrad_llm.nn.activations import logsigmoid
 from tinygrad_llm.nn.losses import need_float, reduced
@@ -22,6 +23,7 @@ def _need_same_size(name: str, input: Tensor, target: Tensor) -> None:
         raise ValueError(f"{name}: target {target.array.shape} must be the same size as input {input.array.shape}")
 
 
+@full_precision
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
@@ -50,6 +52,7 @@ def binary_cross_entropy(
     return reduced(value if weight is None else value * weight.to(value.dtype), reduction)
 
 
+@full_precision
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -83,6 +86,7 @@ def binary_cross_entropy_with_logits(
     return reduced(value if weight is None else value * weight, reduction)
 
 
+@full_precision
 def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """``ln(1 + e^{-t x})``，目标是 ±1。
 
@@ -92,6 +96,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") 
     return reduced((-target.to(input.dtype) * input).exp().log1p(), reduction)
 
 
+@full_precision
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """``t (ln t - x)``：KL 散度逐点的项。
 
@@ -132,6 +137,7 @@ def _x_log_x(x: Tensor) -> Tensor:
     return (x * x.masked_fill(zero, 1.0).log()).masked_fill(zero, 0.0)  # type: ignore[no-any-return]
 
 
+@full_precision
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 
+from tinygrad_llm.autograd.precision import full_precision
 from tinygrad_llm.joining import where
 from tinygrad_llm.tensor import Tensor
 
@@ -53,6 +54,7 @@ def _weighted(value: Tensor, weight: Tensor | None, reduction: str, input: Tenso
     return total.sum() / weight.sum() if reduction == "mean" else reduced(total, reduction)
 
 
+@full_precision
 def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """均方误差。
 
@@ -64,6 +66,7 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: 
     return _weighted(matched("mse_loss", input, target) ** 2, weight, reduction, input)
 
 
+@full_precision
 def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
     """平均绝对误差。
 
@@ -73,6 +76,7 @@ def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", weight: T
     return _weighted(matched("l1_loss", input, target).abs(), weight, reduction, input)
 
 
+@full_precision
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """``|d| < β`` 时为 ``d²/2β``，否则为 ``|d| - β/2``。
 
@@ -89,6 +93,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     return reduced(where(gap < beta, 0.5 * gap * gap / beta, gap - 0.5 * beta), reduction)
 
 
+@full_precision
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tinygrad_llm.autograd.precision import full_precision
 from tinygrad_llm.joining import where
 from tinygrad_llm.nn.activations import logsigmoid
 from tinygrad_llm.nn.distances import pairwise_distance
@@ -16,6 +17,7 @@ from tinygrad_llm.nn.losses import need_float, reduced
 from tinygrad_llm.tensor import Tensor
 
 
+@full_precision
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -31,6 +33,7 @@ def margin_ranking_loss(
     return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
+@full_precision
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean") -> Tensor:
     """相似的一对（``t = 1``）罚距离本身，不相似的（``t = -1``）罚 ``max(0, margin - x)``。
 
@@ -41,6 +44,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, *, 
     return reduced(apart + where(target != -1, input, 0), reduction)
 
 
+@full_precision
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -71,6 +75,7 @@ def cosine_embedding_loss(
     return reduced(alike + where(target == -1, (cos - margin).clamp(min=0), 0.0), reduction)
 
 
+@full_precision
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -139,6 +144,7 @@ def triplet_margin_with_distance_loss(
     return reduced((margin + distance(anchor, positive) - far).clamp(min=0), reduction)
 
 
+@full_precision
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -189,6 +195,7 @@ def multi_margin_loss(
     return reduced((value.sum(1) / classes).reshape(target.array.shape), reduction)
 
 
+@full_precision
 def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     """多标签的间隔损失：每个标签都该比每个非标签高出 1。
 
