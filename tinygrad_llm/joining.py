@@ -21,6 +21,7 @@ from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.methods.shaping import axis as nonnegative
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
+from tinygrad_llm.ops.bfloat16 import same_dtype
 from tinygrad_llm.tensor import Tensor
 
 
@@ -39,9 +40,11 @@ def _checked(tensors: Any, name: str, error: type[Exception] = RuntimeError) -> 
 def _together(tensors: Sequence[Tensor]) -> list[Tensor]:
     """统一 dtype。"""
     common = tensors[0].array.dtype
+    if all(t.array.dtype is common for t in tensors):
+        return list(tensors)
     dimensioned = tensors[0].array.ndim
     for t in tensors[1:]:
-        if t.array.dtype != common or t.array.ndim != dimensioned:
+        if not same_dtype(t.array.dtype, common) or t.array.ndim != dimensioned:
             common = dtypes.promote(np.empty((0,) * dimensioned, common), t.array)
             dimensioned = max(dimensioned, t.array.ndim)
     return [t.to(dtypes.of(np.empty(0, common))) for t in tensors]
