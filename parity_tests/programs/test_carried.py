@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -47,16 +47,22 @@ def _train(m: Any, model: Any, vocab: int) -> dict[str, Any]:
     return {**found, "weights": model.state_dict()}
 
 
-def _built(m: Any, name: str, seed: int) -> tuple[Any, int]:
-    """float64 的模型；旋转位置的表也要用 float64 算，单精度的 cos 两边相差一个 ulp。"""
-    m.manual_seed(seed)
-    m.set_default_dtype(m.float64)
-    try:
-        return MODELS[name](load(name, m))
-    finally:
+@pytest.fixture
+def _in_float64() -> Iterator[None]:
+    """连旋转位置的表也用 float64 算：单精度的 cos 两边相差一个 ulp。"""
+    for m in (tg, torch):
+        m.set_default_dtype(m.float64)
+    yield
+    for m in (tg, torch):
         m.set_default_dtype(m.float32)
 
 
+def _built(m: Any, name: str, seed: int) -> tuple[Any, int]:
+    m.manual_seed(seed)
+    return MODELS[name](load(name, m))
+
+
+@pytest.mark.usefixtures("_in_float64")
 @pytest.mark.parametrize("direction", ["from torch", "to torch"])
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_weights_carried_through_numpy_train_alike(name: str, direction: str) -> None:
