@@ -230,6 +230,11 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     return input[rows]  # type: ignore[no-any-return]
 
 
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """按长度切成几段；给列表则逐段指定。"""
+    return tensor.split(split_size_or_sections, dim)
+
+
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """展平的序号 → 各轴的下标。
 
