@@ -29,8 +29,8 @@ from tinygrad_llm.functions import FUNCTIONS
 from tinygrad_llm.gradcheck import gradcheck, gradgradcheck
 from tinygrad_llm.joining import (
     atleast_1d, atleast_2d, atleast_3d, block_diag, broadcast_shapes, broadcast_tensors, cartesian_prod, cat,
-    column_stack, combinations, concat, concatenate, dstack, hstack, meshgrid, row_stack, stack, unravel_index, vstack,
-    where,
+    column_stack, combinations, concat, concatenate, dstack, hstack, meshgrid, row_stack, split, stack, unravel_index,
+    vstack, where,
 )  # fmt: skip
 from tinygrad_llm.layouts import (
     channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
@@ -122,6 +122,6 @@ __all__ = [
     "normal", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "preserve_format", "promote_types",
     "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "result_type", "row_stack",
     "scalar_tensor", "seed", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
-    "set_rng_state", "stack", "strided", "svd_lowrank", "tensor", "tensordot", "tril_indices", "triu_indices",
+    "set_rng_state", "split", "stack", "strided", "svd_lowrank", "tensor", "tensordot", "tril_indices", "triu_indices",
     "typename", "uint8", "unravel_index", "utils", "vstack", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -29,7 +29,8 @@ FAMILIES = (
     Statistics, Sorting, LinearAlgebra,
 )  # fmt: skip
 METHOD_ONLY = frozenset([
-    "contiguous", "expand", "expand_as", "repeat", "reshape_as", "sum_to_size", "unfold", "view", "view_as", "where",
+    "contiguous", "expand", "expand_as", "repeat", "reshape_as", "split", "sum_to_size", "unfold", "view", "view_as",
+    "where",
 ])  # fmt: skip
 """torch 里只作方法、没有同名函数的名字。"""
 

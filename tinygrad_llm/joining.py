@@ -21,6 +21,7 @@ from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.methods.shaping import axis as nonnegative
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
+from tinygrad_llm.ops.bfloat16 import same_dtype
 from tinygrad_llm.tensor import Tensor
 
 
@@ -39,9 +40,11 @@ def _checked(tensors: Any, name: str, error: type[Exception] = RuntimeError) -> 
 def _together(tensors: Sequence[Tensor]) -> list[Tensor]:
     """统一 dtype。"""
     common = tensors[0].array.dtype
+    if all(t.array.dtype is common for t in tensors):
+        return list(tensors)
     dimensioned = tensors[0].array.ndim
     for t in tensors[1:]:
-        if t.array.dtype != common or t.array.ndim != dimensioned:
+        if not same_dtype(t.array.dtype, common) or t.array.ndim != dimensioned:
             common = dtypes.promote(np.empty((0,) * dimensioned, common), t.array)
             dimensioned = max(dimensioned, t.array.ndim)
     return [t.to(dtypes.of(np.empty(0, common))) for t in tensors]
@@ -225,6 +228,11 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = np.array(list(choose(range(input.array.size), r)), dtype=np.int64).reshape(-1, r)
     return input[rows]  # type: ignore[no-any-return]
+
+
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """按长度切成几段；给列表则逐段指定。"""
+    return tensor.split(split_size_or_sections, dim)
 
 
 def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:

@@ -94,7 +94,7 @@ def outcome(m: Any, program: Callable[[Any], Any]) -> Any:
     """一段程序的结果；报错也是一种结果，只看类型。"""
     try:
         return plain(program(m))
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+    except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
         return type(error).__name__
 
 

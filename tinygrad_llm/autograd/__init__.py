@@ -10,7 +10,7 @@ from tinygrad_llm.autograd.function import Function
 from tinygrad_llm.autograd.inference import inference_mode, is_inference_mode_enabled
 from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 
-_offered = attributes(__name__)
+_offered = attributes(__name__, ("functional",))
 
 
 def __getattr__(name: str) -> Any:

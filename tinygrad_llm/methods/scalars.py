@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_llm.ops.op import Array
 
 NUMBERS = (bool, int, float, np.generic)
+_LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float16, np.float32, np.float64)}
 
 
 def as_element(value: Any, dtype: Any) -> Array:
@@ -38,11 +39,9 @@ def as_element(value: Any, dtype: Any) -> Array:
 
 def _as_float(value: Any, dtype: Any) -> Array:
     number = float(value)
-    with np.errstate(over="ignore"):
-        element = np.asarray(number, dtype=dtype)
-    if math.isfinite(number) and not np.isfinite(element):
+    if abs(number) > _LARGEST[dtype] and math.isfinite(number):
         raise _overflow(value, dtype)
-    return element
+    return np.asarray(number, dtype=dtype)
 
 
 def _overflow(value: Any, dtype: Any) -> RuntimeError:

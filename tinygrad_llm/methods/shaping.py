@@ -59,6 +59,8 @@ def sizes(args: Sequence[Any]) -> tuple[int, ...]:
 
 def _inferred(wanted: tuple[int, ...], have: tuple[int, ...], total: int) -> tuple[int, ...]:
     """补上 -1，核对元素数。"""
+    if -1 not in wanted and math.prod(wanted) == total and min(wanted, default=0) >= 0:
+        return wanted
     known = math.prod([n for n in wanted if n != -1])
     if -1 in wanted and wanted.count(-1) == 1 and known > 0 and total % known == 0:
         wanted = tuple([total // known if n == -1 else n for n in wanted])
