@@ -9,11 +9,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tinygrad_llm.methods.arithmetic import Arithmetic
 from tinygrad_llm.methods.comparing import Comparing
 from tinygrad_llm.methods.elementwise import Elementwise
 from tinygrad_llm.methods.indexing import Indexing
 from tinygrad_llm.methods.linear_algebra import LinearAlgebra
+from tinygrad_llm.methods.operands import constant
 from tinygrad_llm.methods.pairwise import Pairwise
 from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
@@ -35,10 +38,30 @@ METHOD_ONLY = frozenset([
 """torch 里只作方法、没有同名函数的名字。"""
 
 
+_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+"""NumPy 的参数名，torch 也认。"""
+_NUMBER_FIRST = frozenset({
+    "bitwise_and", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "float_power", "pow",
+    "remainder", "xlogy",
+})  # fmt: skip
+"""torch 里第一个操作数也可以是数的函数。"""
+
+
+def _first_operand(name: str, input: Any, args: tuple[Any, ...]) -> Any:
+    """第一个操作数不是 Tensor：少数函数可以是数，其余报错。"""
+    if name in _NUMBER_FIRST and isinstance(input, (bool, int, float)) and args and isinstance(args[0], Tensor):
+        return constant(input, np.result_type(input, args[0].array.dtype))
+    raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+
+
 def _as_function(name: str) -> Callable[..., Any]:
     method = getattr(Tensor, name)
 
     def function(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(input, Tensor):
+            input = _first_operand(name, input, args)
+        if kwargs:
+            kwargs = {_NUMPY_NAMES.get(key, key): value for key, value in kwargs.items()}
         return method(input, *args, **kwargs)
 
     function.__name__ = function.__qualname__ = name

@@ -31,11 +31,11 @@ from tinygrad_llm.methods.rearranging import Rearranging
 from tinygrad_llm.methods.reducing import Reducing
 from tinygrad_llm.methods.sampling import Sampling
 from tinygrad_llm.methods.scattering import Scattering
-from tinygrad_llm.methods.shaping import Shaping, Size
+from tinygrad_llm.methods.shaping import Shaping, Size, sizes
 from tinygrad_llm.methods.sorting import Sorting
 from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
-from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, rounded
+from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, rounded, same_dtype
 from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.printing import tensor_text
 
@@ -49,7 +49,7 @@ class Tensor(
     """张量。
 
     Args:
-        data: 数、嵌套列表、数组或 Tensor；转成缺省浮点类型。要保留整数类型请用 ``tinygrad_llm.tensor``。
+        *args: 几个整数是形状（内容未初始化）；嵌套列表或数组转成缺省浮点类型。新的代码请用 ``tinygrad_llm.tensor``。
 
     Attributes:
         array: 底下的 NumPy 数组。
@@ -77,9 +77,22 @@ class Tensor(
     untracked: bool = False
     hooks: Any = None
 
-    def __init__(self, data: Any) -> None:
-        source = data.array if isinstance(data, Tensor) else data
-        self.array: Array = np.array(source, dtype=dtypes.get_default_dtype().numpy)
+    array: Array
+
+    def __init__(self, *args: Any) -> None:
+        dtype = dtypes.get_default_dtype().numpy
+        if len(args) != 1 or isinstance(args[0], (int, Size)):  # 早年的写法：几个整数是形状，内容未初始化
+            self.array = np.empty(sizes(args) if args else (0,), dtype)
+            return
+        data = args[0]
+        if isinstance(data, Tensor):  # 共享内存，与 torch 一致
+            if not same_dtype(data.array.dtype, dtype):
+                raise TypeError(f"expected a Tensor of {dtypes.get_default_dtype()}, got {data.dtype}")
+            self.array = data.array
+            return
+        if not isinstance(data, (list, tuple, range, np.ndarray)):
+            raise TypeError(f"new(): data must be a sequence (got {type(data).__name__})")
+        self.array = np.array(data, dtype=dtype)
 
     @staticmethod
     def wrap(array: Array) -> Tensor:
