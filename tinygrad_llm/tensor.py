@@ -49,7 +49,7 @@ class Tensor(
     """张量。
 
     Args:
-        data: 数、嵌套列表、数组或 Tensor；转成缺省浮点类型。要保留整数类型请用 ``tinygrad_llm.tensor``。
+        *data: 嵌套列表、数组或 Tensor，转成缺省浮点类型；几个整数则是形状。要保留整数类型请用 ``tinygrad_llm.tensor``。
 
     Attributes:
         array: 底下的 NumPy 数组。
@@ -77,9 +77,14 @@ class Tensor(
     untracked: bool = False
     hooks: Any = None
 
-    def __init__(self, data: Any) -> None:
-        source = data.array if isinstance(data, Tensor) else data
-        self.array: Array = np.array(source, dtype=dtypes.get_default_dtype().numpy)
+    def __init__(self, *data: Any) -> None:
+        wanted = dtypes.get_default_dtype().numpy
+        if not data or isinstance(data[0], (int, Size)):  # 早年的写法 Tensor(2, 3)：只有形状，值未定
+            shape = data[0] if data and isinstance(data[0], Size) else data or (0,)
+            self.array: Array = np.empty(shape, wanted)
+            return
+        (given,) = data
+        self.array = np.array(given.array if isinstance(given, Tensor) else given, dtype=wanted)
 
     @staticmethod
     def wrap(array: Array) -> Tensor:
