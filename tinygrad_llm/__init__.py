@@ -65,7 +65,7 @@ from tinygrad_llm.view_copies import COPIES
 if not TYPE_CHECKING:  # 类型名会遮住内建名，只在运行时放进门面
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short
 
-inf, nan, pi, e = math.inf, math.nan, math.pi, math.e
+inf, nan, pi, e, newaxis = math.inf, math.nan, math.pi, math.e, None
 
 globals().update(FUNCTIONS)
 globals().update(FOREACH)

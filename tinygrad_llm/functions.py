@@ -49,6 +49,8 @@ _NUMBER_FIRST = frozenset({
 
 def _first_operand(name: str, input: Any, args: tuple[Any, ...]) -> Any:
     """第一个操作数不是 Tensor：少数函数可以是数，其余报错。"""
+    if name == "polygamma":  # 阶数在前，方法自己会认
+        return input
     if name in _NUMBER_FIRST and isinstance(input, (bool, int, float)) and args and isinstance(args[0], Tensor):
         return constant(input, np.result_type(input, args[0].array.dtype))
     raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")

@@ -301,9 +301,9 @@ class Shaping:
         """广播成 ``other`` 的形状。"""
         return apply(sh.expand, (self,), {"shape": other.array.shape})
 
-    def broadcast_to(self, size: Any) -> Any:
+    def broadcast_to(self, *args: Any, size: Any = None) -> Any:
         """广播成给定形状。"""
-        return self.expand(size)
+        return self.expand(*args, size=size)
 
     def sum_to_size(self, *args: Any, size: Any = None) -> Any:
         """求和成 ``size``：广播的反面。
