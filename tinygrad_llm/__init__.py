@@ -100,6 +100,7 @@ _LAZY = {
     "set_float32_matmul_precision": "settings",
     "set_num_threads": "settings",
     "use_deterministic_algorithms": "settings",
+    "vmap": "func",
 }
 __getattr__ = attributes(__name__, _NAMESPACES, _LAZY)
 

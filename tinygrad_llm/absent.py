@@ -15,15 +15,13 @@ _COMPLEX = "there are no complex dtypes here; use pairs of real tensors, NumPy o
 _SPARSE = "tensors are dense here; use index_add_, scatter_add or gather"
 _QUANTIZED = "there are no quantized dtypes here; use int8 tensors and a float scale"
 _GRAPH = "there is no graph compiler or tracer here; run the function itself, or compile it in torch_llm"
-_FUNCTIONAL = "use autograd.grad with create_graph=True, one call per vector, or batch by broadcasting"
 _PICKLE = "tinygrad_llm never unpickles; save tensors and plain containers with tinygrad_llm.save"
 _GPU = "there is no GPU here: guard the call with is_available(), or use torch_llm"
 
 _HINTS: dict[str, str] = {
     "Event": _GPU,
     "Stream": _GPU,
-    "autograd.functional": _FUNCTIONAL,
-    "autograd.forward_ad": "reverse mode only; a jvp is two calls of autograd.grad with create_graph=True",
+    "autograd.forward_ad": "reverse mode only; func.jvp and func.jacfwd get there with two backward passes",
     "autograd.profiler": "use cProfile or time.perf_counter; operations run at once, there is nothing to synchronize",
     "cfloat": _COMPLEX,
     "cdouble": _COMPLEX,
@@ -35,7 +33,7 @@ _HINTS: dict[str, str] = {
     "cuda": _GPU,
     "export": _GRAPH,
     "fft": _COMPLEX,
-    "functorch": _FUNCTIONAL,
+    "functorch": "its transforms are in tinygrad_llm.func",
     "fx": _GRAPH,
     "hub": "download weights as a .safetensors file and read it with tinygrad_llm.load",
     "istft": _COMPLEX,
@@ -61,7 +59,6 @@ _HINTS: dict[str, str] = {
     "utils.cpp_extension": "write an operator with autograd.Function; the forward may call any NumPy code",
     "view_as_complex": _COMPLEX,
     "view_as_real": _COMPLEX,
-    "vmap": _FUNCTIONAL,
     "xpu": _GPU,
     "_dynamo": _GRAPH,
     "_inductor": _GRAPH,

@@ -344,7 +344,7 @@ def test_the_configuration_is_not_shown() -> None:
 ABSENT = {
     "fft": "complex",
     "complex64": "complex",
-    "vmap": "autograd.grad",
+    "functorch": "tinygrad_llm.func",
     "onnx": "tinygrad_llm.save",
     "hub": "safetensors",
     "quantization": "quantized",
@@ -407,9 +407,10 @@ def test_interpreter_questions_are_answered_oddly() -> None:
 
 
 MODULES = (
-    "__config__", "accelerator", "autograd", "backends", "backends.cuda", "backends.cudnn", "backends.mps", "compiler",
-    "cpu", "cuda", "distributed", "jit", "mps", "nn", "nn.functional", "nn.init", "nn.parallel", "nn.utils", "optim",
-    "optim.lr_scheduler", "utils", "utils.data", "utils.tensorboard", "version", "xpu",
+    "__config__", "accelerator", "autograd", "autograd.functional", "backends", "backends.cuda", "backends.cudnn",
+    "backends.mps", "compiler", "cpu", "cuda", "distributed", "func", "jit", "mps", "nn", "nn.functional", "nn.init",
+    "nn.parallel", "nn.utils", "optim", "optim.lr_scheduler", "utils", "utils.data", "utils.tensorboard", "version",
+    "xpu",
 )  # fmt: skip
 
 

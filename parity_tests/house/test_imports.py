@@ -45,6 +45,7 @@ _LAYERS = (
     "masked",
     "utils",
     "nn",
+    "func",
     "optim",
     "gradcheck",
 )

@@ -24,13 +24,19 @@ import torch
 import tinygrad_llm as tg
 
 FOLDER = Path(__file__).parent
-_IMPORT = re.compile(r"^(\s*)import torch$", re.MULTILINE)
-_DOTTED = re.compile(r"^(\s*)(import|from) torch\b", re.MULTILINE)
+_IMPORT = re.compile(r"^(\s*import )(.+)$", re.MULTILINE)
+_FROM = re.compile(r"^(\s*from )torch\b", re.MULTILINE)
 
 
 def in_our_words(source: str) -> str:
     """读者会做的替换：只改 ``import`` 的行。"""
-    return _DOTTED.sub(r"\1\2 tinygrad_llm", _IMPORT.sub(r"\1import tinygrad_llm as torch", source))
+    return _FROM.sub(r"\1tinygrad_llm", _IMPORT.sub(lambda line: line[1] + _renamed(line[2]), source))
+
+
+def _renamed(names: str) -> str:
+    """``math, torch, torch.nn as nn`` → ``math, tinygrad_llm as torch, tinygrad_llm.nn as nn``。"""
+    parts = [re.sub(r"^torch$", "tinygrad_llm as torch", part.strip()) for part in names.split(",")]
+    return ", ".join(re.sub(r"^torch\.", "tinygrad_llm.", part) for part in parts)
 
 
 class _Ours(SourceFileLoader):

@@ -170,7 +170,7 @@ def _jacobian_rows(i: int, y: Any, xs: Sequence[Any], create_graph: bool, strict
     columns: list[list[Any]] = [[] for _ in xs]
     for seed in _basis(y):
         found = _products((y,), xs, (seed,), create_graph, retain_graph=True)
-        for column, x, g in zip(columns, xs, check.row(found, i, create_graph, strict), strict=True):
+        for column, x, g in zip(columns, xs, check.jacobian_row(found, i, create_graph, strict), strict=True):
             column.append(_zero(x) if g is None else g)
     shapes = [tuple(y.array.shape) + tuple(x.array.shape) for x in xs]
     return tuple(

@@ -119,7 +119,7 @@ def filled(grads: Sequence[Any], like: Sequence[Any], strict: bool, create_graph
     return tuple(graph.tensor_type.wrap(np.zeros_like(t.array)) if g is None else g for g, t in pairs)
 
 
-def row(grads: Sequence[Any], output: int, create_graph: bool, strict: bool) -> Sequence[Any]:
+def jacobian_row(grads: Sequence[Any], output: int, create_graph: bool, strict: bool) -> Sequence[Any]:
     """``jacobian`` 的一行。
 
     Raises:
