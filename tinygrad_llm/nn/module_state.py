@@ -45,6 +45,9 @@ class StateDict(OrderedDict[str, Any]):
         super().__init__(*args)
         self._metadata: dict[str, dict[str, Any]] = OrderedDict()
 
+    def __repr__(self) -> str:
+        return repr(OrderedDict(self))  # 印出来与 torch 的一样
+
 
 class State:
     """存取与它的钩子。"""
