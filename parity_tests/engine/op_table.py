@@ -81,9 +81,19 @@ def _matmul(draw: Draw, small: bool) -> Case:
     return [array(draw, (*first, n, k)), array(draw, (*second, k, m))], {}
 
 
+def _mm(draw: Draw, small: bool) -> Case:
+    n, k, m = (draw(st.integers(1 if small else 0, 2 if small else 4)) for _ in range(3))
+    return [array(draw, (n, k)), array(draw, (k, m))], {}
+
+
 def _mv(draw: Draw, small: bool) -> Case:
     n, m = (draw(st.integers(1 if small else 0, 2 if small else 4)) for _ in range(2))
     return [array(draw, (n, m)), array(draw, (m,))], {}
+
+
+def _vm(draw: Draw, small: bool) -> Case:
+    (matrix, vector), attrs = _mv(draw, small)
+    return [vector, np.ascontiguousarray(matrix.T)], attrs
 
 
 def _dot(draw: Draw, small: bool) -> Case:
@@ -193,7 +203,9 @@ TABLE: dict[str, Row] = {
     "attention": Row(_attention, _attention_twin),
     "rotary": Row(_rotary, rotary),
     "matmul": Row(_matmul, torch.matmul),
+    "mm": Row(_mm, torch.mm),
     "mv": Row(_mv, torch.mv),
+    "vm": Row(_vm, torch.matmul),
     "dot": Row(_dot, torch.dot),
     "linear": Row(_linear, F.linear),
     "cross_entropy": Row(

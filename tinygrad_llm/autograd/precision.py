@@ -80,7 +80,7 @@ def _wide(a: Any) -> Any:
     return a.float() if hasattr(a, "array") and is_low(a.array.dtype) else a
 
 
-LOWERED = frozenset(["matmul", "mv", "dot", "linear", "attention", "conv"])
+LOWERED = frozenset({"matmul", "mm", "mv", "vm", "dot", "linear", "attention", "convolution", "conv_transpose"})
 """autocast 换成 16 位来算的算子：矩阵乘法那一类。"""
 RAISED = frozenset(["cross_entropy", "prod"])
 """autocast 换成 float32 来算的算子。"""

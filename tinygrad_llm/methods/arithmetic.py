@@ -88,18 +88,18 @@ def matmul(a: Any, b: Any) -> Any:
     x, y = a.array, b.array
     if x.ndim == 2:  # 最常见的两种先办；形状或 dtype 不合时 ``_product`` 会说清
         if y.ndim == 2:
-            return _matmul(a, b)
+            return _mm(a, b)
         if y.ndim == 1:
             return _mv(a, b)
+    elif x.ndim == 1 and 0 < y.ndim < 3:
+        return _vm(a, b) if y.ndim == 2 else _dot(a, b)
     _check_product(x, y)
     if x.ndim == 1:
-        if y.ndim == 1:
-            return _dot(a, b)
-        return _mv(b.mT, a) if y.ndim == 2 else matmul(a.unsqueeze(0), b).squeeze(-2)
+        return matmul(a.unsqueeze(0), b).squeeze(-2)
     if y.ndim == 1:
         return matmul(a, b.unsqueeze(1)).squeeze(-1)
     if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
-        rows = apply(linear.matmul, (a.reshape(math.prod(x.shape[:-1]), x.shape[-1]), b), _NO_ATTRS)
+        rows = _mm(a.reshape(math.prod(x.shape[:-1]), x.shape[-1]), b)
         return rows.reshape(*x.shape[:-1], y.shape[-1])
     return _matmul(a, b)
 
@@ -119,7 +119,9 @@ def _product(op: Op, a: Any, b: Any) -> Any:
     return apply(op, (a, b), _NO_ATTRS)
 
 
-_matmul, _mv, _dot = (binary_method(op, _product) for op in (linear.matmul, linear.mv, linear.dot))
+_matmul, _mm, _mv, _vm, _dot = (
+    binary_method(op, _product) for op in (linear.matmul, linear.mm, linear.mv, linear.vm, linear.dot)
+)
 
 
 class Arithmetic:
