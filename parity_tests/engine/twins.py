@@ -82,9 +82,11 @@ def same_error(f: Callable[[Any], Any], *, what: str = "") -> None:
 
 
 def plain(value: Any) -> Any:
-    """两个引擎可以直接比较的样子：Tensor 变成（值，要不要梯度）。"""
+    """两个引擎可以直接比较的样子：Tensor 变成（值，要不要梯度），小数留 9 位。"""
     if isinstance(value, (tg.Tensor, torch.Tensor)):
-        return value.tolist(), value.requires_grad
+        return plain(value.tolist()), value.requires_grad
+    if isinstance(value, float):
+        return round(value, 9)
     if isinstance(value, dict):
         return {key: plain(v) for key, v in value.items()}
     return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value

@@ -1,8 +1,8 @@
-"""README 里带注释的目录树：磁盘上有什么，树里就有什么。
+"""README 里带注释的目录树：顶层与两个包的第一层都在，更深的文件只列值得先读的几个。
 
 流入：磁盘上的文件，与两份 README 中 ``<!-- tree -->`` 标记之间已有的次序和注释；流出：补全之后的树。
 用法：``python -m parity_tests.house.tree --write``。新文件排在所在目录的末尾，中文注释取自模块文档的首句，
-英文注释留空，由人补写（测试不接受空的注释）；挪动一行，次序就记住了。
+英文注释留空，由人补写（测试不接受空的注释）；挪动一行，次序就记住了。子目录里要多列一个文件，把那一行手写进树里即可。
 """
 
 from __future__ import annotations
@@ -18,25 +18,21 @@ _LINE = re.compile(r"^(?P<bars>(?:[│ ] {3})*)[├└]── (?P<name>\S+) *(?P
 _NOTE_COLUMN = 36
 
 
-def on_disk() -> list[str]:
-    """树里应有的全部路径：顶层的每一项，以及两个包里的每个子包与模块；目录以 ``/`` 结尾。"""
+def required() -> list[str]:
+    """树里必须有的路径：顶层的每一项，以及两个包里的直接子包与模块；目录以 ``/`` 结尾。"""
     found = []
     for path in entries(ROOT):
         found.append(path.name + "/" * path.is_dir())
         if path.name in PACKAGES:
-            found += _modules(path.name)
+            inside = [one for one in entries(path) if one.is_dir() or one.suffix == ".py"]
+            found += [f"{path.name}/{one.name}" + "/" * one.is_dir() for one in inside if one.stem != "__init__"]
     return found
 
 
-def _modules(folder: str) -> list[str]:
-    found = []
-    for path in entries(ROOT / folder):
-        name = f"{folder}/{path.name}"
-        if path.is_dir():
-            found += [name + "/", *_modules(name)]
-        elif path.suffix == ".py" and path.name != "__init__.py":
-            found.append(name)
-    return found
+def is_on_disk(path: str) -> bool:
+    """树里的一项（目录以 ``/`` 结尾）在磁盘上还有。"""
+    target = ROOT / path
+    return target.is_dir() if path.endswith("/") else target.is_file()
 
 
 def parse(block: str) -> dict[str, str]:
@@ -87,9 +83,9 @@ def _branch(parent: str, bars: str, notes: dict[str, str]) -> list[str]:
 
 def completed(block: str, *, use_docstrings: bool) -> str:
     """返回与磁盘一致的树：去掉已不存在的项，补上缺少的项，其余的次序与注释不动。"""
-    known, actual = parse(block), on_disk()
-    merged = {path: note for path, note in known.items() if path in actual}
-    merged |= {path: _docstring(path) if use_docstrings else "" for path in actual if path not in known}
+    known = parse(block)
+    merged = {path: note for path, note in known.items() if is_on_disk(path)}
+    merged |= {path: _docstring(path) if use_docstrings else "" for path in required() if path not in known}
     return render(merged)
 
 
@@ -114,7 +110,9 @@ def main() -> None:
             new = completed(block, use_docstrings=name == "README.zh-CN.md")
             path.write_text(write_block(text, "tree", new), encoding="utf-8")
         else:
-            print(name, *sorted(set(on_disk()) ^ set(parse(block))), sep="\n  ")
+            listed = parse(block)
+            gone = [path for path in listed if not is_on_disk(path)]
+            print(name, *sorted([*gone, *(set(required()) - set(listed))]), sep="\n  ")
 
 
 if __name__ == "__main__":

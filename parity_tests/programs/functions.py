@@ -6,14 +6,7 @@ import math
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-
-try:
-    from torch.utils.checkpoint import checkpoint
-except ImportError:  # 老版本没有；重算与否，结果相同
-
-    def checkpoint(function, *args, use_reentrant=True):
-        """不重算。"""
-        return function(*args)
+from torch.utils.checkpoint import checkpoint
 
 
 class RoundSTE(torch.autograd.Function):

@@ -225,9 +225,10 @@ def program():
         torch.backends.cudnn.allow_tf32 = True
         device = "cpu"
         device_type = "cuda" if "cuda" in device else "cpu"
-        ptdtype = {"float32": torch.float32, "float64": torch.float64}["float32"]
-        assert ptdtype is torch.float32
-        ctx = nullcontext()
+        dtype = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+        ptdtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+        ctx = nullcontext() if device_type == "cpu" else torch.amp.autocast(device_type=device_type, dtype=ptdtype)
+        scaler = torch.cuda.amp.GradScaler(enabled=(dtype == "float16"))
         rng = np.random.default_rng(5)
         rng.integers(0, 29, 300).astype(np.uint16).tofile(os.path.join(path, "train.bin"))
 
@@ -269,12 +270,14 @@ def program():
                     logits, loss = model(X, Y)
                     loss = loss / gradient_accumulation_steps
                 X, Y = get_batch("train")
-                loss.backward()
+                scaler.scale(loss).backward()
             if iter_num == 0:
                 grads = {n: p.grad.detach().clone() for n, p in model.named_parameters()}
             if grad_clip != 0.0:
+                scaler.unscale_(optimizer)
                 norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip))
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad(set_to_none=True)
             losses.append(loss.item() * gradient_accumulation_steps)
         assert raw_model.estimate_mfu(batch_size, time.time() - t0 + 1.0) > 0

@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.absent import absent
 from tinygrad_llm.autograd import anomaly
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.autograd.node_api import NodeApi
@@ -331,3 +333,9 @@ def _shape_message(op: Op, data: Sequence[Any], error: ValueError) -> str:
             both = " and ".join(str(n) for n in dict.fromkeys(sizes))
             return f"{op.name}: shapes {listed} cannot be broadcast: dimension -{back} has sizes {both}, none of them 1"
     return f"{op.name}: shapes {listed} do not fit together ({error})"
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("increment_version", "save_on_cpu", "saved_tensors_hooks"):  # torch 把它们放在这里，用到才取
+        return getattr(importlib.import_module("tinygrad_llm.autograd.saved"), name)
+    raise absent(__name__, name)

@@ -94,7 +94,8 @@ class saved_tensors_hooks:  # noqa: N801  与 torch 同名
         """一次算子调用完成：把它的节点留下的数组换掉。"""
         node = output.node
         if node is not None and node.saved:
-            node.saved = tuple(self.pack(v) if type(v) is np.ndarray else v for v in node.saved)
+            values = node.saved[: len(node.plan.sources)]  # 只留一样时它出现两次，见 ``op._picker``
+            node.saved = [self.pack(v) if type(v) is np.ndarray else v for v in values]
             node.time = -1  # 引擎因此总来问 ``checked_saved``
             node.__class__ = _PackedNode
         watcher = self._watcher()
@@ -124,6 +125,11 @@ def packed(array: Any) -> Any:
     """按此刻生效的方式存放；没有就是数组自己。"""
     hooks = switch.tracer
     return hooks.pack(array) if isinstance(hooks, saved_tensors_hooks) else array
+
+
+def unpacked(stored: Any) -> Any:
+    """取回 ``packed`` 存放的数组。"""
+    return stored.unpacked() if type(stored) is Packed else stored
 
 
 def increment_version(tensor: Any) -> None:

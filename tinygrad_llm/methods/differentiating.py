@@ -48,12 +48,14 @@ class Differentiating:
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        """换掉梯度；类型、形状与 dtype 都要对得上。"""
         if value is not None:
             self._check_grad(value)
         self.kept_grad = value
 
     @grad.deleter
     def grad(self) -> None:
+        """丢掉梯度。"""
         self.kept_grad = None
 
     def _check_grad(self, value: Any) -> None:
