@@ -39,8 +39,9 @@ format: setup ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## time one training step, NumPy beside torch
+bench: setup ## time one training step and small graphs, NumPy beside torch
 	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.overhead
 
 clean: ## remove .venv and the tools' caches; runs/ stays
 	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .hypothesis build dist
