@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def scalar_mlp(m: Any) -> Callable[[], None]:
     sizes = (2, 16, 16, 1)
     layers = [
         [[_leaf(m, rng.standard_normal()) for _ in range(wide + 1)] for _ in range(out)]
-        for wide, out in zip(sizes, sizes[1:], strict=False)
+        for wide, out in itertools.pairwise(sizes)
     ]
     inputs = [m.tensor(1.5), m.tensor(-0.5)]
 
@@ -82,11 +83,9 @@ def compare(make: Callable[[Any], Callable[[], None]], repeats: int) -> tuple[fl
         （本引擎每步微秒，torch 每步微秒，比值的中位数）。
     """
     ours, theirs = make(tg), make(torch)
-    times: list[tuple[float, float]] = []
-    for _ in range(ROUNDS):
-        times.append((_timed(ours, repeats), _timed(theirs, repeats)))
-    mine, other = zip(*times[5:], strict=True)
-    return statistics.median(mine), statistics.median(other), statistics.median(a / b for a, b in times[5:])
+    times = [(_timed(ours, repeats), _timed(theirs, repeats)) for _ in range(ROUNDS)][5:]
+    mine, other = zip(*times, strict=True)
+    return statistics.median(mine), statistics.median(other), statistics.median(a / b for a, b in times)
 
 
 def _timed(step: Callable[[], None], repeats: int) -> float:

@@ -113,8 +113,9 @@ class _Pass:
                 edge = edges[position]
                 is_node = edge.is_node
                 like = edge if is_node else edge.array
-                if found.shape != like.shape:
-                    found = unbroadcast(found, like.shape)
+                have, wanted = found.shape, like.shape
+                if have != wanted:
+                    found = found[0] if have[1:] == wanted and have[0] == 1 else unbroadcast(found, wanted)
                 if found.dtype is not like.dtype:
                     found = np.asarray(found, dtype=like.dtype)
                 if is_node:

@@ -106,6 +106,8 @@ class Reducing:
 
     def sum(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
         """求和；整数与布尔累加成 int64。"""
+        if dim is None and dtype is None:
+            return apply(reduce.sum, (self,), {"dim": tuple(range(self.array.ndim)), "keepdim": keepdim})
         return as_dtype(_reduced(reduce.sum, as_dtype(self, dtype), dim, keepdim), dtype)
 
     def mean(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:

@@ -12,6 +12,8 @@ import numpy as np
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.shape import reshape
 
+_ndarray = np.ndarray
+
 
 @op("y = a b", a=lambda g, b: g @ b.mT, b=lambda g, a: a.mT @ g)
 def matmul(a: Array, b: Array) -> Any:
@@ -22,19 +24,23 @@ def matmul(a: Array, b: Array) -> Any:
     return np.matmul(a, b)
 
 
-@op("y = a b", a=lambda g, b: _product(g, b.mT), b=lambda g, a: _product(a.mT, g))
+@op(
+    "y = a b",
+    a=lambda g, b: g.dot(b.T) if type(g) is _ndarray else g @ b.T,
+    b=lambda g, a: a.T.dot(g) if type(g) is _ndarray else a.T @ g,
+)
 def mm(a: Array, b: Array) -> Any:
-    """``y = a b``，两个矩阵；小矩阵用 ``dot`` 比 ``matmul`` 少一半开销。"""
+    """``y = a b``，两个矩阵；小矩阵用数组的 ``dot`` 比 ``matmul`` 少一半开销；Tensor 没有这个写法。"""
     return a.dot(b)
 
 
-@op("y = a x", a=lambda g, x: _product(g.reshape(-1, 1), x.reshape(1, -1)), x=lambda g, a: _product(a.mT, g))
+@op("y = a x", a=lambda g, x: _outer(g, x), x=lambda g, a: a.T.dot(g) if type(g) is _ndarray else a.T @ g)
 def mv(a: Array, x: Array) -> Any:
     """``y = a x``，矩阵乘向量：``∂L/∂aᵢⱼ = gᵢ xⱼ``，``∂L/∂x = aᵀ g``。"""
     return a.dot(x)
 
 
-@op("y = x b", x=lambda g, b: _product(b, g), b=lambda g, x: _product(x.reshape(-1, 1), g.reshape(1, -1)))
+@op("y = x b", x=lambda g, b: b.dot(g) if type(g) is _ndarray else b @ g, b=lambda g, x: _outer(x, g))
 def vm(x: Array, b: Array) -> Any:
     """``y = x b``，向量乘矩阵：``∂L/∂x = b g``，``∂L/∂bᵢⱼ = xᵢ gⱼ``。"""
     return x.dot(b)
@@ -46,9 +52,10 @@ def dot(a: Array, b: Array) -> Any:
     return a.dot(b)
 
 
-def _product(a: Any, b: Any) -> Any:
-    """``a b``，左边是矩阵，右边是矩阵或向量。"""
-    return a.dot(b) if type(a) is np.ndarray else a @ b
+def _outer(a: Any, b: Any) -> Any:
+    """``aᵢ bⱼ``：一列乘一行。"""
+    column, row = a.reshape(-1, 1), b.reshape(1, -1)
+    return column.dot(row) if type(column) is _ndarray else column @ row
 
 
 def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool]) -> tuple[Any, Any, Any]:
