@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import tinygrad_llm as tg
-from parity_tests.house.api_absent import absent_block, missing, module_of
+from parity_tests.house.api_absent import absent_block, belongs, missing, module_of
 from parity_tests.house.repo import ROOT, read_block, write_block
 from tinygrad_llm.foreach import FOREACH
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS
@@ -63,11 +63,9 @@ def shared(namespace: str) -> list[str]:
 
 def _is_own(thing: Any, other: Any, namespace: str) -> bool:
     home = str(getattr(thing, "__module__", None) or "tinygrad_llm")
-    other_home = str(getattr(other, "__module__", None) or "torch")
-    if isinstance(thing, (ModuleType, bool)) or not other_home.startswith("torch"):
+    if isinstance(thing, (ModuleType, bool)) or not home.startswith("tinygrad_llm"):
         return False
-    is_class = inspect.isclass(thing) and namespace not in ANSWERING
-    return home.startswith(f"tinygrad_llm.{namespace}".rstrip(".") if is_class else "tinygrad_llm")
+    return belongs(other, "" if namespace in ANSWERING else namespace)
 
 
 def sentence(thing: Any) -> str:

@@ -144,12 +144,15 @@ def _is_public(theirs: Any, name: str, namespace: str) -> bool:
         return callable(thing) or not name.startswith("is_")
     if isinstance(thing, ModuleType) or not callable(thing):
         return False
-    home = str(getattr(thing, "__module__", None) or "torch")
-    if not home.startswith("torch"):
+    if namespace == "" and not name[0].islower():  # 顶层大写的名字都是 C++ 一侧的类型
         return False
-    if namespace == "":  # 顶层大写的名字都是 C++ 一侧的类型
-        return name[0].islower()
-    return not isinstance(thing, type) or home.startswith(f"torch.{namespace}")
+    return belongs(thing, namespace)
+
+
+def belongs(thing: Any, namespace: str) -> bool:
+    """torch 的 ``thing`` 是不是这个名字空间自己的，而不是从标准库或（若是类）别的名字空间引入的。"""
+    home = str(getattr(thing, "__module__", None) or "torch")
+    return home.startswith(f"torch.{namespace}".rstrip(".") if isinstance(thing, type) else "torch")
 
 
 def groups() -> dict[str, list[str]]:
