@@ -19,6 +19,7 @@ $(STAMP): pyproject.toml
 	  $(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=python3.12 ..." if sys.version_info < (3, 10) else 0)' && \
 	  $(PYTHON) -m venv .venv && \
 	  $(BIN)/python -m pip install --quiet --editable '.[dev]' && \
+	  $(BIN)/python -m compileall -q tinygrad_llm torch_llm && \
 	  cp pyproject.toml $@; fi
 
 run: setup ## train the same GPT on both engines and show that they agree

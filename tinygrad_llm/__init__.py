@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_llm import autograd, dtypes, linalg, masked, nn, optim, utils
+from tinygrad_llm import autograd, dtypes
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
@@ -36,16 +36,7 @@ from tinygrad_llm.layouts import (
     channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
 )  # fmt: skip
 from tinygrad_llm.legacy import LEGACY_TYPES, typename
-from tinygrad_llm.linalg.factoring import lu_unpack
-from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 from tinygrad_llm.methods.shaping import Size
-from tinygrad_llm.nn.functional import (
-    adaptive_avg_pool1d, avg_pool1d, bilinear, celu, celu_, channel_shuffle, conv1d, conv2d, conv3d, conv_transpose1d,
-    conv_transpose2d, conv_transpose3d, cosine_similarity, hardshrink, layer_norm, max_pool1d, max_pool2d, max_pool3d,
-    pairwise_distance, pdist, pixel_shuffle, pixel_unshuffle, prelu, rms_norm, rrelu, rrelu_, selu, selu_, threshold,
-    threshold_,
-)  # fmt: skip
-from tinygrad_llm.nn.padding import constant_pad_nd
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
 from tinygrad_llm.random import (
@@ -62,7 +53,11 @@ from tinygrad_llm.tensor import Tensor
 from tinygrad_llm.version import __version__
 from tinygrad_llm.view_copies import COPIES
 
-if not TYPE_CHECKING:  # 类型名会遮住内建名，只在运行时放进门面
+if TYPE_CHECKING:  # 运行时用到才加载，见 ``_NAMESPACES``
+    from tinygrad_llm import linalg, masked, nn, optim, utils
+    from tinygrad_llm.linalg.factoring import lu_unpack
+    from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
+else:  # 类型名会遮住内建名，只在运行时放进门面
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short
 
 inf, nan, pi, e, newaxis = math.inf, math.nan, math.pi, math.e, None
@@ -79,10 +74,10 @@ def is_tensor(obj: Any) -> Any:
     return isinstance(obj, Tensor)
 
 
-# 少有人用的名字用到才加载：``import`` 不为它们付时间
+# 用到才加载：``import tinygrad_llm`` 只为张量与自动微分付时间
 _NAMESPACES = (
-    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "func", "jit", "mps",
-    "special", "version", "xpu",
+    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "func", "jit", "linalg",
+    "masked", "mps", "nn", "optim", "special", "utils", "version", "xpu",
 )  # fmt: skip
 _LAZY = {
     "autocast": "amp",
@@ -101,6 +96,45 @@ _LAZY = {
     "set_num_threads": "settings",
     "use_deterministic_algorithms": "settings",
     "vmap": "func",
+}
+_FROM_FUNCTIONAL = [
+    "adaptive_avg_pool1d",
+    "avg_pool1d",
+    "bilinear",
+    "celu",
+    "celu_",
+    "channel_shuffle",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_similarity",
+    "hardshrink",
+    "layer_norm",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "pairwise_distance",
+    "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "prelu",
+    "rms_norm",
+    "rrelu",
+    "rrelu_",
+    "selu",
+    "selu_",
+    "threshold",
+    "threshold_",
+]
+"""在 ``nn.functional`` 里、torch 顶层也有的函数。"""
+_LAZY |= dict.fromkeys(_FROM_FUNCTIONAL, "nn.functional") | {
+    "constant_pad_nd": "nn.padding",
+    "lu_unpack": "linalg.factoring",
+    "pca_lowrank": "linalg.lowrank",
+    "svd_lowrank": "linalg.lowrank",
 }
 __getattr__ = attributes(__name__, _NAMESPACES, _LAZY)
 

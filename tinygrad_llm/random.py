@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import secrets
+import os
 from collections.abc import Iterator
 from operator import index as as_int
 from typing import Any
@@ -63,7 +63,7 @@ class Generator:
 
     def seed(self) -> int:
         """换一个取自操作系统的种子，并返回它。"""
-        self.manual_seed(secrets.randbits(64))
+        self.manual_seed(int.from_bytes(os.urandom(8), "little"))
         return self._seed
 
     def clone_state(self) -> Generator:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +20,7 @@ from parity_tests.engine import rows_elementwise, rows_linear_algebra, rows_nn, 
 from parity_tests.engine import shape_cases as sc
 from parity_tests.engine.op_cases import Case, Row, along_dim, binary, reduce, reduction, size, unary
 from parity_tests.strategies import Draw, array, booleans, broadcastable, integers, shapes
+from tinygrad_llm import ops
 from torch_llm.functional import rotary
 
 
@@ -143,6 +146,9 @@ def _layer_norm_twin(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     y = y if weight is None else y * weight
     return y if bias is None else y + bias
 
+
+for _module in pkgutil.iter_modules(ops.__path__, f"{ops.__name__}."):
+    importlib.import_module(_module.name)  # 全部加载，``REGISTRY`` 才齐
 
 TABLE: dict[str, Row] = {
     "add": Row(binary(("any", "any")), torch.add),

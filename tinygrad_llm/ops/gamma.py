@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -60,9 +61,10 @@ def zeta(s: Array, q: Array) -> Any:
     return np.where(s == 1, np.inf, np.where(s < 1, np.nan, result))
 
 
-_ZETA_TAILS = [
-    (-1) ** k / k * float(zeta(np.array(float(k)), np.array(2.0))) for k in range(2, 34)
-]  # (-1)ᵏ (ζ(k) - 1) / k
+@functools.cache
+def _zeta_tails() -> list[float]:
+    """``(-1)ᵏ (ζ(k) - 1) / k``，k = 2 … 33。"""
+    return [(-1) ** k / k * float(zeta(np.array(float(k)), np.array(2.0))) for k in range(2, 34)]
 
 
 def _near_lgamma(x: Array) -> Array:
@@ -71,7 +73,7 @@ def _near_lgamma(x: Array) -> Array:
     z = (x - steps) - 2
     z = np.where(steps == -1, x - 1, np.where(steps == -2, x, z))  # 移动本身不许有舍入误差
     total = np.zeros_like(x)
-    for c in reversed(_ZETA_TAILS):
+    for c in reversed(_zeta_tails()):
         total = (total + c) * z
     up = np.where(steps < 0, x, 1.0) * np.where(steps < -1, x + 1, 1.0)
     down = np.ones_like(x)
