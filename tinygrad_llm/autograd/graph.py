@@ -17,6 +17,7 @@ import numpy as np
 from tinygrad_llm.absent import absent
 from tinygrad_llm.autograd import anomaly
 from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.autograd.names import torch_name
 from tinygrad_llm.autograd.node_api import NodeApi
 from tinygrad_llm.autograd.precision import autocast_args, working_forward
 from tinygrad_llm.autograd.writes import clock, written_since
@@ -62,7 +63,7 @@ class Node(NodeApi):
 
     def name(self) -> str:
         """与 torch 的 ``grad_fn.name()`` 同样的写法。"""
-        return "".join(part.capitalize() for part in self.op.name.split("_")) + "Backward0"
+        return torch_name(self)
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.layouts import contiguous_format
@@ -70,6 +70,24 @@ class Examining:
     def get_device(self) -> int:
         """GPU 的序号；在 CPU 上总是 -1。"""
         return -1
+
+    def pin_memory(self) -> NoReturn:
+        """锁页内存只对 GPU 有意义，与没有 GPU 的 torch 一样报错。
+
+        Raises:
+            RuntimeError: 总是。
+        """
+        raise RuntimeError("Cannot access accelerator device when none is available: pin_memory() needs a GPU")
+
+    def cuda(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """没有 GPU，报错。
+
+        Raises:
+            RuntimeError: 总是。
+        """
+        raise RuntimeError(
+            "tinygrad_llm runs on the CPU only: guard .cuda() with cuda.is_available(), or use torch_llm"
+        )
 
     def is_pinned(self) -> bool:
         """从不锁页。"""

@@ -127,6 +127,7 @@ class Embedding(Module):
         max_norm: 用到的行，范数超过它的先就地缩到它。
         norm_type: ``max_norm`` 用哪种 p-范数。
         scale_grad_by_freq: 每行的梯度除以它在这一批里出现的次数。
+        sparse: 只能是 ``False``；这里的梯度都是稠密的。
         _weight: 现成的表，共享内存。
         _freeze: 表是否不训练。
         device: 只能是 CPU。
@@ -137,6 +138,7 @@ class Embedding(Module):
 
     Raises:
         AssertionError: ``padding_idx`` 越界，或 ``_weight`` 的形状不符。
+        NotImplementedError: 要稀疏的梯度。
     """
 
     def __init__(
@@ -147,13 +149,15 @@ class Embedding(Module):
         max_norm: float | None = None,
         norm_type: float = 2.0,
         scale_grad_by_freq: bool = False,
-        *,
+        sparse: bool = False,
         _weight: Tensor | None = None,
         _freeze: bool = False,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        if sparse:
+            raise NotImplementedError("Embedding: gradients are dense here; drop sparse=True")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:

@@ -23,6 +23,7 @@ def embedding(
     max_norm: float | None = None,
     norm_type: float = 2.0,
     scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Tensor:
     """查表。
 
@@ -33,15 +34,19 @@ def embedding(
         max_norm: 用到的行，范数超过它的先就地缩到它。
         norm_type: ``max_norm`` 用哪种 p-范数。
         scale_grad_by_freq: 每行的梯度除以它在 ``input`` 里出现的次数。
+        sparse: 只能是 ``False``；这里的梯度都是稠密的。
 
     Returns:
         ``input.shape + (D,)``。
 
     Raises:
+        NotImplementedError: 要稀疏的梯度。
         IndexError: 下标越界；消息里写明越界的值与表长。
         RuntimeError: 下标不是 int32 或 int64，或表不是二维。
         AssertionError: ``padding_idx`` 越界。
     """
+    if sparse:
+        raise NotImplementedError("embedding: gradients are dense here; drop sparse=True")
     ids, table = input.array, weight.array
     if ids.dtype not in (np.int32, np.int64):
         raise RuntimeError(f"embedding: indices must be int32 or int64, got {input.dtype}")
