@@ -54,7 +54,14 @@ def neg(x: Array) -> Any:
 def pow(a: Array, b: Array) -> Any:
     """``y = a ** b``，指数是数组；``0 ** 0`` 处两个导数都取 0，与 torch 一致。"""
     with np.errstate(all="ignore"):
-        return _integer_power(a, b) if np.asarray(b).dtype.kind == "i" else np.power(a, b)
+        return _integer_power(a, b) if np.asarray(b).dtype.kind == "i" else _through_float64(np.power, a, b)
+
+
+def _through_float64(function: Any, *x: Any) -> Any:
+    """float32 的函数在 float64 里算、舍入一次：NumPy 的 float32 版常差末位，位置编码之类的表便与 torch 不同。"""
+    if np.result_type(*x) != np.float32:
+        return function(*x)
+    return function(*x, dtype=np.float64).astype(np.float32)
 
 
 def _integer_power(a: Array, b: Array) -> Any:
@@ -86,7 +93,7 @@ def pow_scalar(x: Array, *, exponent: float) -> Any:
 def exp(x: Array) -> Any:
     """``y = exp(x)``，只留输出。"""
     with np.errstate(over="ignore"):
-        return np.exp(x)
+        return _through_float64(np.exp, x)
 
 
 @op("y = ln x", x=lambda g, x: g / x)
@@ -121,14 +128,14 @@ def rsqrt(x: Array) -> Any:
 def sin(x: Array) -> Any:
     """``y = sin x``。"""
     with np.errstate(invalid="ignore"):
-        return np.sin(x)
+        return _through_float64(np.sin, x)
 
 
 @op("y = cos x", x=lambda g, x: -g * sin(x))
 def cos(x: Array) -> Any:
     """``y = cos x``。"""
     with np.errstate(invalid="ignore"):
-        return np.cos(x)
+        return _through_float64(np.cos, x)
 
 
 @op("y = tanh x", x=lambda g, y: g * (1 - y * y))
