@@ -130,14 +130,17 @@ class _Pass:
 
     def visit(self, node: Node, g: Any) -> None:
         """一个节点的反向，一般情形：有钩子、要另存、只走一部分、记图或被追踪。"""
-        hooks = node.hooks
+        hooks, is_wanted, goes_on = node.hooks, node in self.capture, self.only is None or node in self.only
+        if not (is_wanted or goes_on):
+            return
+        if is_wanted and goes_on:  # 与 torch 一致：梯度还要往前走，另存的就是钩子换掉之前的
+            self.captured[node] = g
         if hooks:
             g = hooks.on_gradient(g, self.create_graph)
-        if node in self.capture:
+        if not goes_on:
             self.captured[node] = g
+            return
         if self.only is not None:
-            if node not in self.only:
-                return
             node.check_partial()
         outputs = ()
         if hooks and (hooks.before or hooks.after):

@@ -77,7 +77,10 @@ class Hooks:
     def after_leaf(self, leaf: Any, g: Any) -> None:
         """叶子累加之后。"""
         for hook in tuple(self.accumulated.values()):
-            _accepted(hook, hook(leaf), leaf)
+            returned = hook(leaf)
+            if returned is not None:
+                kind = RuntimeError if isinstance(returned, graph.tensor_type) else TypeError
+                raise kind("Tensor post accumulate grad hooks should return None.")
         self.after_node((), (as_tensor(g),))
 
 
