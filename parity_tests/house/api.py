@@ -43,7 +43,16 @@ ANSWERING = (
 """多半只是如实回答「没有」的名字空间：一个一行。"""
 
 _ELSEWHERE = frozenset(
-    ["autograd.function", "serialization", "nn.modules", "nn.parameter", "utils", "ops", "return_types"]
+    [
+        "autograd.function",
+        "autograd.variable",
+        "serialization",
+        "nn.modules",
+        "nn.parameter",
+        "utils",
+        "ops",
+        "return_types",
+    ]
 )
 """不另立一节的名字空间：名字已在别处列出，或没有给用户的名字。"""
 

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import Any
 
-from tinygrad_llm.linalg import factoring, products, solving, spectrum, symmetric
 from tinygrad_llm.linalg.checks import require_same
 from tinygrad_llm.methods.arithmetic import match
 from tinygrad_llm.ops import elementwise as ew
@@ -87,6 +87,11 @@ class _InPlaceProducts:
     def baddbmm_(self, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``self = β · self + α · batch1 batch2``（逐批）。"""
         return self._put(self.baddbmm(batch1, batch2, beta=beta, alpha=alpha))
+
+
+def _linalg(part: str) -> Any:
+    """``linalg/`` 里的一个文件，用到才加载。"""
+    return importlib.import_module(f"tinygrad_llm.linalg.{part}")
 
 
 class LinearAlgebra(_InPlaceProducts):
@@ -224,77 +229,77 @@ class LinearAlgebra(_InPlaceProducts):
 
     def cross(self, other: Any, dim: int | None = None) -> Any:
         """叉积；不给 ``dim`` 则取第一根长度为 3 的轴。"""
-        return products.old_cross(self, other, dim)
+        return _linalg("products").old_cross(self, other, dim)
 
     def inverse(self) -> Any:
         """逆矩阵。"""
-        return solving.inv(self)
+        return _linalg("solving").inv(self)
 
     def det(self) -> Any:
         """行列式。"""
-        return solving.det(self)
+        return _linalg("solving").det(self)
 
     def logdet(self) -> Any:
         """行列式的对数；行列式为负时是 NaN。"""
-        return solving.logdet(self)
+        return _linalg("solving").logdet(self)
 
     def slogdet(self) -> Any:
         """行列式的符号与绝对值的对数。"""
-        return _SlogDet(solving.slogdet(self))
+        return _SlogDet(_linalg("solving").slogdet(self))
 
     def matrix_power(self, n: int) -> Any:
         """矩阵的整数次幂。"""
-        return solving.matrix_power(self, n)
+        return _linalg("solving").matrix_power(self, n)
 
     def matrix_exp(self) -> Any:
         """矩阵指数。"""
-        return solving.matrix_exp(self)
+        return _linalg("solving").matrix_exp(self)
 
     def triangular_solve(self, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:
         """解三角方程 ``A X = self``，连同 ``A`` 的一份拷贝返回。"""
-        return solving.triangular_solve(self, A, upper, transpose, unitriangular)
+        return _linalg("solving").triangular_solve(self, A, upper, transpose, unitriangular)
 
     def cholesky(self, upper: bool = False) -> Any:
         """Cholesky 因子。"""
-        return symmetric.cholesky(self, upper=upper)
+        return _linalg("symmetric").cholesky(self, upper=upper)
 
     def cholesky_solve(self, input2: Any, upper: bool = False) -> Any:
         """由 Cholesky 因子 ``input2`` 解 ``A X = self``。"""
-        return symmetric.cholesky_solve(self, input2, upper)
+        return _linalg("symmetric").cholesky_solve(self, input2, upper)
 
     def cholesky_inverse(self, upper: bool = False) -> Any:
         """由 Cholesky 因子求逆矩阵。"""
-        return symmetric.cholesky_inverse(self, upper)
+        return _linalg("symmetric").cholesky_inverse(self, upper)
 
     def qr(self, some: bool = True) -> Any:
         """QR 分解；``some`` 为假时 ``Q`` 是方阵。"""
-        return _QR(factoring.qr(self, "reduced" if some else "complete"))
+        return _QR(_linalg("factoring").qr(self, "reduced" if some else "complete"))
 
     def geqrf(self) -> Any:
         """QR 的紧凑形式。"""
-        return factoring.geqrf(self)
+        return _linalg("factoring").geqrf(self)
 
     def orgqr(self, input2: Any) -> Any:
         """若干 Householder 反射之积的前几列。"""
-        return factoring.householder_product(self, input2)
+        return _linalg("factoring").householder_product(self, input2)
 
     def ormqr(self, input2: Any, input3: Any, left: bool = True, transpose: bool = False) -> Any:
         """``Q`` 乘 ``input3``，``Q`` 由 ``self`` 与 ``input2`` 里的 Householder 反射给出。"""
-        return factoring.ormqr(self, input2, input3, left, transpose)
+        return _linalg("factoring").ormqr(self, input2, input3, left, transpose)
 
     def lu(self, pivot: bool = True, get_infos: bool = False) -> Any:
         """LU 分解的紧凑形式与换行；``get_infos`` 时再加上 ``info``。"""
-        found = factoring.lu_factor_ex(self, pivot=pivot)
-        return factoring.LUWithInfo(found) if get_infos else tuple(found[:2])
+        found = _linalg("factoring").lu_factor_ex(self, pivot=pivot)
+        return _linalg("factoring").LUWithInfo(found) if get_infos else tuple(found[:2])
 
     def lu_solve(self, LU_data: Any, LU_pivots: Any) -> Any:
         """由 LU 分解解 ``A X = self``。"""
-        return factoring.lu_solve(LU_data, LU_pivots, self)
+        return _linalg("factoring").lu_solve(LU_data, LU_pivots, self)
 
     def svd(self, some: bool = True, compute_uv: bool = True) -> Any:
         """奇异值分解，第三项是 ``V``。"""
-        return spectrum.old_svd(self, some, compute_uv)
+        return _linalg("spectrum").old_svd(self, some, compute_uv)
 
     def pinverse(self, rcond: float = 1e-15) -> Any:
         """伪逆。"""
-        return spectrum.pinv(self, rcond)
+        return _linalg("spectrum").pinv(self, rcond)
