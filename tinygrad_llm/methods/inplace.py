@@ -103,6 +103,8 @@ class InPlace:
         if traced and bottom is not self:
             return self.refreshed()
         if is_grad_enabled():
+            if self.needs_grad and not result.needs_grad:  # 被常数盖掉，仍在图上，梯度是 0
+                result = apply(ew.where, (False, self, result), {})
             self.node, self.needs_grad = result.node, result.needs_grad
             if self.retains_grad and self.needs_grad:
                 self.retain_grad()  # 留的是改写之后的梯度
