@@ -275,6 +275,26 @@ def test_leaving_out_use_reentrant_warns(m: Any) -> None:
         checkpoints[m].checkpoint(lambda t: t, m.ones(1), use_reentrant=True)
 
 
+def _products(t: Any, w: Any) -> Any:
+    return (t @ w).exp() @ w
+
+
+@pytest.mark.parametrize("m", ENGINES, ids=["tinygrad_llm", "torch"])
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_recomputation_forgets_autocast(m: Any, reentrant: bool) -> None:
+    """前向在 autocast 之内，重算却用了全精度：梯度与不重算时不同，或类型对不上而报错。"""
+    found = []
+    for again in (False, True):
+        x = (m.arange(6, dtype=m.float32).reshape(2, 3) / 7).requires_grad_()
+        w = (m.arange(9, dtype=m.float32).reshape(3, 3) / 11).requires_grad_()
+        with m.autocast("cpu", dtype=m.bfloat16):
+            y = checkpoints[m].checkpoint(_products, x, w, use_reentrant=reentrant) if again else _products(x, w)
+        y.float().sum().backward()
+        found.append((str(y.dtype), x.grad.tolist(), w.grad.tolist()))
+    assert found[0] == found[1]
+    assert "bfloat16" in found[0][0]
+
+
 # ---- 换一种方式存放
 
 

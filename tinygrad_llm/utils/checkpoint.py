@@ -1,6 +1,7 @@
 """用计算换内存：前向不留中间结果，反传时再算一遍。名字与 ``torch.utils.checkpoint`` 相同。
 
-流入：函数与它的输入；流出：它的结果，反传到这里时重新调用函数。随机数恢复成前向时的样子，丢弃的掩码因此相同。
+流入：函数与它的输入；流出：它的结果，反传到这里时重新调用函数。随机数与 autocast 恢复成前向时的样子，
+丢弃的掩码与中间结果的类型因此相同。
 
 不可重入的一种（``use_reentrant=False``，推荐）照常记图，只是留下的每个数组都换成一个号码；取用时重算一遍，按号码填上。
 可重入的一种在前向时不记图，反传时在里面再反传一趟。下一站：``tinygrad_llm/autograd/saved.py``。
@@ -16,10 +17,12 @@ from typing import Any
 
 from tinygrad_llm.autograd import backward
 from tinygrad_llm.autograd.function import Function
-from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled
+from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled, switch
+from tinygrad_llm.autograd.precision import Autocast
 from tinygrad_llm.autograd.saved import packed, saved_tensors_hooks
 from tinygrad_llm.autograd.saved import unpacked as restored
 from tinygrad_llm.autograd.writes import clock, written_since
+from tinygrad_llm.ops.bfloat16 import extras
 from tinygrad_llm.random import fork_rng, get_rng_state, set_rng_state
 from tinygrad_llm.tensor import Tensor
 
@@ -105,6 +108,29 @@ def set_checkpoint_early_stop(enable: bool) -> Iterator[None]:
         _stops_early = before
 
 
+class _Surroundings:
+    """前向时的随机数状态（``preserve`` 时）与 autocast。"""
+
+    def __init__(self, preserve: bool) -> None:
+        self.rng = get_rng_state() if preserve else None
+        self.autocast = switch.autocast
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """``with`` 之内记图，随机数与 autocast 和前向时一样；出来时恢复。"""
+        outer, scope = switch.autocast, self.autocast
+        extras.users += 1
+        try:
+            with fork_rng(enabled=self.rng is not None), enable_grad():
+                if self.rng is not None:
+                    set_rng_state(self.rng)
+                switch.autocast = scope and Autocast(scope.dtype, None if scope.cached is None else {})
+                yield
+        finally:
+            switch.autocast = outer
+            extras.users -= 1
+
+
 class _Enough(Exception):  # noqa: N818  不是错误，只为从用户的函数里出来
     """需要的都算出来了。"""
 
@@ -123,7 +149,7 @@ class _Frame:
     ) -> None:
         self.function, self.context = function, context
         self.args, self.kwargs = [_kept(a) for a in args], {name: _kept(a) for name, a in kwargs.items()}
-        self.rng = get_rng_state() if preserve else None
+        self.surroundings = _Surroundings(preserve)
         self.is_checked, self.stops_early = True, True
         self.kinds: list[tuple[Any, Any]] = []
         self.values: dict[int, Any] = {}
@@ -154,11 +180,9 @@ class _Frame:
             return tensor
 
         args, kwargs = [again() for again in self.args], {name: again() for name, again in self.kwargs.items()}
-        with contextlib.suppress(_Enough), fork_rng(enabled=self.rng is not None), enable_grad():
-            if self.rng is not None:
-                set_rng_state(self.rng)
-            with saved_tensors_hooks(pack, lambda tensor: tensor), self.context:
-                self.function(*args, **kwargs)
+        hooks = saved_tensors_hooks(pack, lambda tensor: tensor)
+        with contextlib.suppress(_Enough), self.surroundings.again(), hooks, self.context:
+            self.function(*args, **kwargs)
         self._check(values)
         self.values, self.time = values, clock.time
 
@@ -213,7 +237,7 @@ class _Reentrant(Function):
             warnings.warn(
                 "None of the inputs have requires_grad=True. Gradients will be None", UserWarning, stacklevel=4
             )
-        ctx.function, ctx.rng = function, get_rng_state() if preserve else None
+        ctx.function, ctx.surroundings = function, _Surroundings(preserve)
         ctx.rest = [None if isinstance(a, Tensor) else a for a in args]
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
         ctx.save_for_backward(*[args[i] for i in ctx.places])
@@ -224,9 +248,7 @@ class _Reentrant(Function):
         inputs = list(ctx.rest)
         for i, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
             inputs[i] = tensor.detach().requires_grad_(tensor.requires_grad)
-        with fork_rng(enabled=ctx.rng is not None), enable_grad():
-            if ctx.rng is not None:
-                set_rng_state(ctx.rng)
+        with ctx.surroundings.again():
             outputs = ctx.function(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         pairs = [(y, g) for y, g in zip(outputs, grads, strict=True) if isinstance(y, Tensor) and y.requires_grad]
