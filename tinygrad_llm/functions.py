@@ -71,7 +71,7 @@ def _as_function(name: str) -> Callable[..., Any]:
     return function
 
 
-OWN = ("detach", "is_floating_point", "numel")
+OWN = ("detach", "is_floating_point", "is_inference", "numel")
 """写在 ``Tensor`` 自己身上、torch 里也是函数的名字。"""
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {name: _as_function(name) for name in OWN} | {

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import tinygrad_llm as tg
 from parity_tests.engine.function_cases import leaf
 from parity_tests.engine.twins import ENGINES, outcome, table
 
@@ -393,3 +394,10 @@ def test_old_names_do_not_warn(m: Any) -> None:
         m.autograd.backward([x * 2], grad_variables=[_ones(m, 2)])
     with pytest.warns(FutureWarning, match="only_inputs"):
         m.autograd.grad(x.sum(), x, only_inputs=False)
+
+
+def test_a_batch_of_gradients_is_accepted() -> None:
+    """一次反传只走一个向量，却收下了一批。"""
+    x = leaf(tg, 1.0, 2.0)
+    with pytest.raises(NotImplementedError, match="call grad once per vector"):
+        tg.autograd.grad(x * 2, x, tg.eye(2, dtype=tg.float64), is_grads_batched=True)
