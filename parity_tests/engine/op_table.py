@@ -197,6 +197,7 @@ TABLE: dict[str, Row] = {
     "tril": Row(sc.triangle, lambda x, diagonal: torch.tril(x, diagonal)),
     "triu": Row(sc.triangle, lambda x, diagonal: torch.triu(x, diagonal)),
     "sum": Row(reduce("any", min_side=0), reduction("sum")),
+    "sum_all": Row(unary("any"), torch.sum),
     "mean": Row(reduce("any", min_side=0), reduction("mean")),
     "amax": Row(reduce("smooth", "ties"), reduction("amax")),
     "amin": Row(reduce("smooth", "ties"), reduction("amin")),

@@ -45,7 +45,7 @@ def unbroadcast(g: Any, shape_: tuple[int, ...]) -> Any:
             return g[0] if have[0] == 1 else np.add.reduce(g, 0)
         return g.sum(axis=tuple(range(extra)))
     try:
-        return _reshaped_like(g, shape_)
+        return shape.expand(g, shape=shape_) if not have else _reshaped_like(g, shape_)
     except ValueError:
         raise RuntimeError(f"invalid gradient: got shape {tuple(g.shape)}, the input has {shape_}") from None
 
@@ -67,7 +67,8 @@ class _Pass:
         is_plain: 没有任何特别的要求，可以走最短的路。
         only: 只执行这些节点；``None`` 表示全部。
         pending: 还没轮到的节点收到的梯度。
-        leaves: 叶子收到的梯度：``[叶子, 梯度, 梯度的内存是否归我们]``，按首次收到的次序。
+        direct: 第一份梯度已经直接放进 ``.grad`` 的叶子：原先没有 ``.grad``，也没有钩子。
+        leaves: 其余叶子收到的梯度：``[叶子, 梯度, 梯度的内存是否归我们]``，按首次收到的次序。
         owned: ``pending`` 里由我们相加得到、可以就地累加的那几份属于哪些节点。
         heap: 等着执行的节点，最晚创建的在前。
         capture: 把收齐的梯度另存一份的节点（``grad`` 要的中间结果）。
@@ -81,6 +82,7 @@ class _Pass:
         self.capture = capture or set()
         self.is_plain = not (create_graph or only is not None or self.capture or extras.users)
         self.pending: dict[Node, Any] = {}
+        self.direct: set[Any] = set()
         self.leaves: dict[int, list[Any]] = {}
         self.owned: set[Node] = set()
         self.heap: list[tuple[int, Node]] = []
@@ -88,8 +90,9 @@ class _Pass:
 
     def run(self) -> None:
         """按创建次序从后往前走。引擎里最热的循环：最常见的情形（第一份梯度，形状与 dtype 都相符）就地办完。"""
-        pending, leaves, heap, retain = self.pending, self.leaves, self.heap, self.retain_graph
-        pop, push, is_plain = heapq.heappop, heapq.heappush, self.is_plain
+        pending, heap, retain = self.pending, self.heap, self.retain_graph
+        pop, push, is_plain, ndarray, new = heapq.heappop, heapq.heappush, self.is_plain, np.ndarray, object.__new__
+        tensor_type, direct = graph.tensor_type, self.direct
         while heap:
             node = pop(heap)[1]
             g = pending.pop(node)
@@ -123,8 +126,11 @@ class _Pass:
                         pending[edge] = found
                         push(heap, (edge.order, edge))
                         continue
-                elif (key := id(edge)) not in leaves:
-                    leaves[key] = [edge, found, found is not g and found.base is None]
+                elif edge.kept_grad is None and edge.hooks is None:
+                    is_ours = found is not g and type(found) is ndarray and found.base is None
+                    edge.kept_grad = fresh = new(tensor_type)  # 与参数同样的排布，``p.grad.view(-1)`` 才行
+                    fresh.array = found if is_ours and found.flags.c_contiguous else np.array(found, order="C")
+                    direct.add(edge)
                     continue
                 self.accumulate(edge, found, g)
 
@@ -173,19 +179,23 @@ class _Pass:
         if edge.is_node and edge not in self.pending:
             self.pending[edge] = g
             heapq.heappush(self.heap, (edge.order, edge))
-        elif not edge.is_node and id(edge) not in self.leaves:
-            self.leaves[id(edge)] = [edge, g, g is not source and g.base is None]
         else:
             self.accumulate(edge, g, source)
 
     def accumulate(self, edge: Any, g: Any, source: Any) -> None:
-        """一条边的第二份及以后的梯度：加到已有的上面。
+        """一条边的又一份梯度：加到已有的上面；叶子的第一份也可以交到这里。
 
         Args:
             edge: 节点或叶子。
             g: 这份梯度；不是 ``source`` 也不是谁的视图时，内存归我们，可以就地累加。
             source: 产生它的节点收到的梯度，可能还有别人在用。
         """
+        if not edge.is_node and id(edge) not in self.leaves:
+            if edge in self.direct:
+                np.add(edge.kept_grad.array, g, out=edge.kept_grad.array)
+            else:
+                self.leaves[id(edge)] = [edge, g, g is not source and g.base is None]
+            return
         if extras.low_precision and is_low(g.dtype):
             self.accumulate_low(edge, g)
             return

@@ -20,6 +20,7 @@ _FIXED = {
     "pad_constant": "ConstantPadNdBackward0",
     "pow": "PowBackward1",
     "pow_scalar": "PowBackward0",
+    "sum_all": "SumBackward0",
     "vector_norm": "LinalgVectorNormBackward0",
     "vm": "SqueezeBackward4",
 }

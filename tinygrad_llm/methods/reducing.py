@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes, return_types
 from tinygrad_llm.autograd import graph
-from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.graph import apply, unary_method
 from tinygrad_llm.methods.arithmetic import as_float, binary
 from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.shaping import axis
@@ -50,6 +50,9 @@ def filled_dims(name: str, x: Any, dim: Any) -> tuple[int, ...]:
         problem = f"{name}(): expected reduction dim {over} to have non-zero size, got shape {x.array.shape}"
         raise RuntimeError(problem) if dim is None or dim == () else IndexError(problem)
     return over
+
+
+_sum_all = unary_method(reduce.sum_all, lambda op, x: apply(op, (x,), {}))
 
 
 def _reduced(op: Op, x: Any, dim: Any, keepdim: bool) -> Any:
@@ -106,8 +109,8 @@ class Reducing:
 
     def sum(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
         """求和；整数与布尔累加成 int64。"""
-        if dim is None and dtype is None:
-            return apply(reduce.sum, (self,), {"dim": tuple(range(self.array.ndim)), "keepdim": keepdim})
+        if dim is None and dtype is None and not keepdim:
+            return _sum_all(self)
         return as_dtype(_reduced(reduce.sum, as_dtype(self, dtype), dim, keepdim), dtype)
 
     def mean(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
