@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.sizes import sized
 from tinygrad_llm.common.cli import parse
-from tinygrad_llm.common.config import GPTConfig, parameter_count, preset
+from tinygrad_llm.common.config import GPTConfig, parameter_count
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.progress import format_bytes
 from tinygrad_llm.common.system import hardware, peak_memory_bytes
@@ -41,9 +42,9 @@ class StepConfig:
     """一次测速的设置。"""
 
     preset: str = "toy"
-    """模型预设名。"""
-    batch_size: int = 16
-    """每步的序列数。"""
+    """规模：T、S、M（见 ``sizes.py``）或模型预设名。"""
+    batch_size: int | None = None
+    """每步的序列数；缺省由规模决定。"""
     context: int | None = None
     """覆盖预设：序列长度。"""
     steps: int = 30
@@ -67,9 +68,9 @@ class StepConfig:
         if wrong:
             raise UserError("; ".join(wrong), where="benchmark settings", fix="correct the flags named above")
 
-    def model(self) -> GPTConfig:
-        """模型配置；torch 与 NumPy 相同。"""
-        return preset(self.preset, context=self.context)
+    def model(self) -> tuple[GPTConfig, int]:
+        """（模型配置，批大小）；torch 与 NumPy 相同。"""
+        return sized(self.preset, self.context, self.batch_size)
 
 
 def main(argv: list[str]) -> int:
@@ -99,12 +100,12 @@ def main(argv: list[str]) -> int:
 
 def work(name: str, config: StepConfig) -> None:
     """造好引擎；标准输入来一行，走一步，回一行用时；输入结束时回一行内存峰值。"""
-    model = config.model()
-    settings = TrainConfig(preset=config.preset, batch_size=config.batch_size, dtype=config.dtype)
+    model, batch = config.model()
+    settings = TrainConfig(batch_size=batch, dtype=config.dtype)
     engine = _engine(name, model, settings, config.threads)
     for step, _ in enumerate(sys.stdin):
         draw = np.random.default_rng(step)
-        x, y = draw.integers(model.vocab_size, size=(2, config.batch_size, model.context))
+        x, y = draw.integers(model.vocab_size, size=(2, batch, model.context))
         started_at = time.perf_counter()
         engine.train_step(step, x, y, settings.lr)
         print(time.perf_counter() - started_at, flush=True)
@@ -142,7 +143,7 @@ def measure(config: StepConfig) -> dict[str, Any]:
     Raises:
         UserError: 预设不存在，或子进程中途退出（例如没有安装 torch）。
     """
-    model = config.model()
+    model, batch = config.model()
     times: dict[str, list[float]] = {name: [] for name in ENGINES}
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_worker(name, config)) for name in ENGINES}
@@ -153,10 +154,11 @@ def measure(config: StepConfig) -> dict[str, Any]:
                     times[name].append(elapsed_s)
         memory = {name: _finish(worker, name) for name, worker in workers.items()}
     medians = {name: statistics.median(found) for name, found in times.items()}
-    tokens = config.batch_size * model.context
+    tokens = batch * model.context
     return {
         "settings": {**asdict(config), "json": None},
         "parameters": parameter_count(model),
+        "batch_size": batch,
         "tokens_per_step": tokens,
         "engines": {
             name: {
@@ -224,8 +226,8 @@ def _stopped(name: str) -> UserError:
 def print_result(config: StepConfig, result: dict[str, Any]) -> None:
     """打印一张表与几句保留。"""
     print(
-        f"{config.preset}: {result['parameters']:,} parameters, {config.batch_size} x"
-        f" {result['tokens_per_step'] // config.batch_size} tokens per step, {config.dtype}, {config.steps} steps"
+        f"{config.preset}: {result['parameters']:,} parameters, {result['batch_size']} x"
+        f" {result['tokens_per_step'] // result['batch_size']} tokens per step, {config.dtype}, {config.steps} steps"
     )
     print("engine   median step   quartiles (ms)      tokens/s   peak memory")
     for name, found in result["engines"].items():
