@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_llm import autograd, dtypes
+from tinygrad_llm import autograd, dtypes, finder
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
@@ -77,7 +77,7 @@ def is_tensor(obj: Any) -> Any:
 # 用到才加载：``import tinygrad_llm`` 只为张量与自动微分付时间
 _NAMESPACES = (
     "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "func", "jit", "linalg",
-    "masked", "mps", "nn", "optim", "special", "utils", "version", "xpu",
+    "masked", "mps", "nn", "optim", "special", "types", "utils", "version", "xpu",
 )  # fmt: skip
 _LAZY = {
     "autocast": "amp",

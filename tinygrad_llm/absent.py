@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tinygrad_llm.paths import PATHS, RENAMED
+
 _COMPLEX = "there are no complex dtypes here; use pairs of real tensors, NumPy on x.numpy(), or torch_llm"
 _SPARSE = "tensors are dense here; use index_add_, scatter_add or gather"
 _QUANTIZED = "there are no quantized dtypes here; use int8 tensors and a float scale"
@@ -18,7 +20,7 @@ _GRAPH = "there is no graph compiler or tracer here; run the function itself, or
 _PICKLE = "tinygrad_llm never unpickles; save tensors and plain containers with tinygrad_llm.save"
 _GPU = "there is no GPU here: guard the call with is_available(), or use torch_llm"
 
-_HINTS: dict[str, str] = {
+HINTS: dict[str, str] = {
     "Event": _GPU,
     "Stream": _GPU,
     "autograd.forward_ad": "reverse mode only; func.jvp and func.jacfwd get there with two backward passes",
@@ -43,6 +45,8 @@ _HINTS: dict[str, str] = {
     "jit.trace_module": _GRAPH,
     "mps": _GPU,
     "multiprocessing": "one process only; use the multiprocessing module of Python with NumPy arrays, or torch_llm",
+    "nn.attention.bias": "pass is_causal=True or an attn_mask to scaled_dot_product_attention",
+    "nn.attention.flex_attention": "pass an attn_mask (bool, or scores to add) to scaled_dot_product_attention",
     "nn.quantized": _QUANTIZED,
     "onnx": "save the state_dict with tinygrad_llm.save, load it in PyTorch and export there",
     "optim.SparseAdam": _SPARSE,
@@ -85,12 +89,31 @@ def attributes(
         if name in submodules:
             return importlib.import_module(f"{module}.{name}")
         if name not in homes:
-            raise absent(module, name)
+            return elsewhere(module, name)
         value = getattr(importlib.import_module(f"{module}.{homes[name]}"), name)
         setattr(sys.modules[module], name, value)
         return value
 
     return lookup
+
+
+def elsewhere(module: str, name: str) -> Any:
+    """``module`` 里没有 ``name``：看它是不是 ``PATHS`` 里的一条路径，或换了名字。
+
+    Args:
+        module: 模块的点分名。
+        name: 被取的属性名。
+
+    Raises:
+        AttributeError: 都不是。
+    """
+    package, _, dotted = f"{module}.{name}".partition(".")
+    if dotted in PATHS:
+        return importlib.import_module(f"{module}.{name}")
+    if dotted in RENAMED:
+        home, _, inner = RENAMED[dotted].rpartition(".")
+        return getattr(importlib.import_module(f"{package}.{home}"), inner)
+    raise absent(module, name)
 
 
 def absent(module: str, name: str) -> AttributeError:
@@ -102,18 +125,18 @@ def absent(module: str, name: str) -> AttributeError:
     """
     full = f"{module}.{name}"
     text = f"{full} is not offered" if not _is_dunder(name) else f"module {module!r} has no attribute {name!r}"
-    hint = "" if _is_dunder(name) else "; " + _hint(full.partition(".")[2])
-    return AttributeError(text + hint, name=name, obj=sys.modules[module])
+    advice = "" if _is_dunder(name) else f"; {hint(full.partition('.')[2]) or _DEFAULT}"
+    return AttributeError(text + advice, name=name, obj=sys.modules.get(module))
 
 
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _hint(dotted: str) -> str:
-    """最贴切的建议：先看全名，再看它所在的名字空间。"""
+def hint(dotted: str) -> str | None:
+    """最贴切的建议：先看全名，再看它所在的名字空间；都没有则为 ``None``。"""
     while dotted:
-        if dotted in _HINTS:
-            return _HINTS[dotted]
+        if dotted in HINTS:
+            return HINTS[dotted]
         dotted = dotted.rpartition(".")[0]
-    return _DEFAULT
+    return None

@@ -61,14 +61,14 @@ def _reduced(op: Op, x: Any, dim: Any, keepdim: bool) -> Any:
     return apply(op, (x,), {"dim": dims(dim, x.array.ndim), "keepdim": keepdim})
 
 
-def floating(x: Any, name: str) -> Any:
+def floating(x: Any, name: str, error: type[RuntimeError] = RuntimeError) -> Any:
     """原样返回浮点张量。
 
     Raises:
-        RuntimeError: 不是浮点类型。
+        RuntimeError: 不是浮点类型；``error`` 指明是它的哪个子类。
     """
     if x.array.dtype.kind != "f":
-        raise RuntimeError(f"{name}(): expected a floating-point tensor, got {dtypes.of(x.array)}")
+        raise error(f"{name}(): expected a floating-point tensor, got {dtypes.of(x.array)}")
     return x
 
 
@@ -224,7 +224,7 @@ class Reducing:
         return self._normalized(activation.log_softmax, dim, dtype)
 
     def _normalized(self, op: Op, dim: int, dtype: Any) -> Any:
-        x: Any = floating(as_dtype(self, dtype), op.name)
+        x: Any = floating(as_dtype(self, dtype), op.name, NotImplementedError)
         d = axis(dim, x.array.ndim)
         if x.array.ndim:
             return apply(op, (x,), {"dim": d})

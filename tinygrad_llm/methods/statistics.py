@@ -140,7 +140,7 @@ class Statistics:
 
     def logcumsumexp(self, dim: int) -> Any:
         """沿 ``dim`` 累积的 ``ln Σ eˣ``。"""
-        return _scan(scan.logcumsumexp, floating(self, "logcumsumexp"), dim)
+        return _scan(scan.logcumsumexp, floating(self, "logcumsumexp", NotImplementedError), dim)
 
     def cummax(self, dim: int) -> Any:
         """沿 ``dim`` 到此为止的最大值与它的下标。"""
