@@ -25,6 +25,7 @@ from tinygrad_llm.methods.shaping import Shaping
 from tinygrad_llm.methods.sorting import Sorting
 from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
+from tinygrad_llm.out import write_out
 from tinygrad_llm.tensor import Tensor
 
 FAMILIES = (
@@ -64,6 +65,9 @@ def _as_function(name: str) -> Callable[..., Any]:
             input = _first_operand(name, input, args)
         if kwargs:
             kwargs = {_NUMPY_NAMES.get(key, key): value for key, value in kwargs.items()}
+            if "out" in kwargs:
+                out = kwargs.pop("out")
+                return write_out(name, out, method(input, *args, **kwargs))
         return method(input, *args, **kwargs)
 
     function.__name__ = function.__qualname__ = name

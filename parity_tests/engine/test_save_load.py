@@ -324,7 +324,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "damaged tensor": (_ours({"$tensor": "x", "hook": 1}), "damaged tensor entry"),
     "dtype of NumPy only": (_ours({"$parameter": "u"}), "no dtype for"),
     "unknown dtype": (_ours({"$dtype": "torch.Tensor"}), "unknown dtype"),
-    "other device": (_ours({"$device": "cuda"}), "torch_llm"),
+    "unknown device": (_ours({"$device": "gpu"}), "device type"),
     "key that cannot be one": (_ours({"$dict": [[[], 1]]}), "load: "),
     "half a state_dict": (_ours({"$state_dict": [{}]}), "state_dict and its versions"),
     "pair of one": (_ours({"$ordered": [[1]]}), "pairs of key and value"),

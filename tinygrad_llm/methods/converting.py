@@ -140,7 +140,8 @@ class Converting(Examining, Renewing):
         """
         if args:
             dtype, device, copy = _positional(args, dtype, device, copy)
-        require_cpu(device)
+        if device is not None:
+            require_cpu(device)
         wanted = dtypes.as_numpy(dtype)
         found: Any = self
         if wanted is not None and not same_dtype(wanted, self.array.dtype):

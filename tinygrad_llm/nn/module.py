@@ -94,7 +94,7 @@ class Module(Registry, Tree, Hooks, State):
         for one in wanted:
             if isinstance(one, (Tensor, dtypes.dtype)):
                 dtype = one.dtype if isinstance(one, Tensor) else one
-            elif not isinstance(one, bool):  # 布尔值是 non_blocking
+            elif one is not None and not isinstance(one, bool):  # 布尔值是 non_blocking
                 require_cpu(one)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={dtype}")
