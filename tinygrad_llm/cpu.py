@@ -15,7 +15,7 @@ _TYPES = (
 _DEVICE_STRING = re.compile(r"([a-z]+)(?::(0|[1-9][0-9]*))?")
 
 
-class DeviceNotAvailable(AssertionError, RuntimeError):
+class DeviceError(AssertionError, RuntimeError):
     """要用的设备这里没有。
 
     torch 的 CPU 版为此报 ``AssertionError``，带 CUDA 而没有显卡时报 ``RuntimeError``；两种 ``except`` 都接得住它。
@@ -102,11 +102,11 @@ def require_cpu(name: Any) -> None:
     """设备必须是 CPU；没写则看缺省设备。
 
     Raises:
-        DeviceNotAvailable: 不是 CPU。
+        DeviceError: 不是 CPU。
     """
     wanted = _defaults[-1] if name is None else device(name)
     if wanted.type != "cpu":
-        raise DeviceNotAvailable(f"tinygrad_llm runs on the CPU only; device '{wanted}' needs torch_llm")
+        raise DeviceError(f"tinygrad_llm runs on the CPU only; device '{wanted}' needs torch_llm")
 
 
 def get_default_device() -> device:

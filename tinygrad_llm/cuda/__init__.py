@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from tinygrad_llm.absent import attributes
-from tinygrad_llm.cpu import DeviceNotAvailable
+from tinygrad_llm.cpu import DeviceError
 
 
 def is_available() -> bool:
@@ -95,8 +95,8 @@ def memory_stats(device: Any = None) -> dict[str, Any]:
 # ---- 非要有设备不可的
 
 
-def _no_gpu(name: str) -> DeviceNotAvailable:
-    return DeviceNotAvailable(
+def _no_gpu(name: str) -> DeviceError:
+    return DeviceError(
         f"cuda.{name} needs a GPU, and tinygrad_llm runs on the CPU only; "
         "guard it with cuda.is_available(), or use torch_llm"
     )
