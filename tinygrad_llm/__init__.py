@@ -15,13 +15,17 @@ from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )  # fmt: skip
+from tinygrad_llm.complexes import (
+    imag, polar, view_as_complex, view_as_complex_copy, view_as_real, view_as_real_copy,
+)  # fmt: skip
 from tinygrad_llm.contraction import cdist, chain_matmul, einsum, tensordot
 from tinygrad_llm.creation import (
     as_tensor, asarray, empty, empty_like, empty_permuted, empty_strided, from_numpy, full, full_like, ones, ones_like,
     scalar_tensor, tensor, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
-    bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
+    bfloat16, cdouble, cfloat, complex64, complex128, dtype, float16, float32, float64, get_default_dtype, int8, int16,
+    int32, int64, set_default_dtype, uint8,
 )  # fmt: skip
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.foreach import FOREACH
@@ -59,6 +63,7 @@ if TYPE_CHECKING:  # 运行时用到才加载，见 ``_NAMESPACES``
     from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 else:  # 类型名会遮住内建名，只在运行时放进门面
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short
+    from tinygrad_llm.complexes import complex
 
 inf, nan, pi, e, newaxis = math.inf, math.nan, math.pi, math.e, None
 
@@ -146,17 +151,18 @@ def __dir__() -> list[str]:
 __all__ = [
     "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "asarray",
     "atleast_1d", "atleast_2d", "atleast_3d", "autograd", "bernoulli", "bfloat16", "block_diag", "broadcast_shapes",
-    "broadcast_tensors", "can_cast", "cartesian_prod", "cat", "cdist", "chain_matmul", "channels_last",
-    "channels_last_3d", "column_stack", "combinations", "concat", "concatenate", "contiguous_format",
-    "default_generator", "device", "dstack", "dtype", "dtypes", "e", "einsum", "empty", "empty_like",
-    "empty_permuted", "empty_strided", "enable_grad", "equal", "eye", "finfo", "float16", "float32", "float64",
-    "from_numpy", "full", "full_like", "get_default_device", "get_default_dtype", "get_rng_state", "gradcheck",
-    "gradgradcheck", "hstack", "iinfo", "inf", "inference_mode", "initial_seed", "int8", "int16", "int32", "int64",
-    "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "layout", "linalg", "linspace", "logspace",
-    "lu_unpack", "manual_seed", "masked", "memory_format", "meshgrid", "multinomial", "nan", "nn", "no_grad",
-    "normal", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "preserve_format", "promote_types",
-    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "result_type", "row_stack",
-    "scalar_tensor", "seed", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
-    "set_rng_state", "split", "stack", "strided", "svd_lowrank", "tensor", "tensordot", "tril_indices", "triu_indices",
-    "typename", "uint8", "unravel_index", "utils", "vstack", "where", "zeros", "zeros_like",
+    "broadcast_tensors", "can_cast", "cartesian_prod", "cat", "cdist", "cdouble", "cfloat", "chain_matmul",
+    "channels_last", "channels_last_3d", "column_stack", "combinations", "complex64", "complex128", "concat",
+    "concatenate", "contiguous_format", "default_generator", "device", "dstack", "dtype", "dtypes", "e", "einsum",
+    "empty", "empty_like", "empty_permuted", "empty_strided", "enable_grad", "equal", "eye", "finfo", "float16",
+    "float32", "float64", "from_numpy", "full", "full_like", "get_default_device", "get_default_dtype", "get_rng_state",
+    "gradcheck", "gradgradcheck", "hstack", "iinfo", "imag", "inf", "inference_mode", "initial_seed", "int8", "int16",
+    "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "layout", "linalg", "linspace",
+    "logspace", "lu_unpack", "manual_seed", "masked", "memory_format", "meshgrid", "multinomial", "nan", "nn",
+    "no_grad", "normal", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "polar", "preserve_format",
+    "promote_types", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "result_type",
+    "row_stack", "scalar_tensor", "seed", "set_default_device", "set_default_dtype", "set_grad_enabled",
+    "set_printoptions", "set_rng_state", "split", "stack", "strided", "svd_lowrank", "tensor", "tensordot",
+    "tril_indices", "triu_indices", "typename", "uint8", "unravel_index", "utils", "view_as_complex", "view_as_real",
+    "vstack", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ from typing import Any
 
 from tinygrad_llm.paths import PATHS, RENAMED
 
-_COMPLEX = "there are no complex dtypes here; use pairs of real tensors, NumPy on x.numpy(), or torch_llm"
+_HALF_COMPLEX = "the complex dtypes here are complex64 and complex128; compute in complex64"
+_FRAMES = "cut the signal into frames with unfold, multiply by the window and use fft.rfft or fft.irfft"
 _SPARSE = "tensors are dense here; use index_add_, scatter_add or gather"
 _QUANTIZED = "there are no quantized dtypes here; use int8 tensors and a float scale"
 _GRAPH = "there is no graph compiler or tracer here; run the function itself, or compile it in torch_llm"
@@ -25,20 +26,14 @@ HINTS: dict[str, str] = {
     "Stream": _GPU,
     "autograd.forward_ad": "reverse mode only; func.jvp and func.jacfwd get there with two backward passes",
     "autograd.profiler": "use cProfile or time.perf_counter; operations run at once, there is nothing to synchronize",
-    "cfloat": _COMPLEX,
-    "cdouble": _COMPLEX,
-    "chalf": _COMPLEX,
-    "complex": _COMPLEX,
-    "complex32": _COMPLEX,
-    "complex64": _COMPLEX,
-    "complex128": _COMPLEX,
+    "chalf": _HALF_COMPLEX,
+    "complex32": _HALF_COMPLEX,
     "cuda": _GPU,
     "export": _GRAPH,
-    "fft": _COMPLEX,
     "functorch": "its transforms are in tinygrad_llm.func",
     "fx": _GRAPH,
     "hub": "download weights as a .safetensors file and read it with tinygrad_llm.load",
-    "istft": _COMPLEX,
+    "istft": _FRAMES,
     "jit.load": _PICKLE,
     "jit.save": _PICKLE,
     "jit.trace": _GRAPH,
@@ -51,7 +46,6 @@ HINTS: dict[str, str] = {
     "onnx": "save the state_dict with tinygrad_llm.save, load it in PyTorch and export there",
     "optim.SparseAdam": _SPARSE,
     "package": _PICKLE,
-    "polar": _COMPLEX,
     "profiler": "use cProfile or time.perf_counter; operations run at once, there is nothing to synchronize",
     "qint8": _QUANTIZED,
     "quantization": _QUANTIZED,
@@ -59,10 +53,8 @@ HINTS: dict[str, str] = {
     "quantize_per_tensor": _QUANTIZED,
     "quint8": _QUANTIZED,
     "sparse": _SPARSE,
-    "stft": _COMPLEX,
+    "stft": _FRAMES,
     "utils.cpp_extension": "write an operator with autograd.Function; the forward may call any NumPy code",
-    "view_as_complex": _COMPLEX,
-    "view_as_real": _COMPLEX,
     "xpu": _GPU,
     "_dynamo": _GRAPH,
     "_inductor": _GRAPH,

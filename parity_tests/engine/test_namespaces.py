@@ -342,8 +342,7 @@ def test_the_configuration_is_not_shown() -> None:
 # ---- 缺席的名字与懒加载
 
 ABSENT = {
-    "fft": "complex",
-    "complex64": "complex",
+    "complex32": "complex64",
     "functorch": "tinygrad_llm.func",
     "onnx": "tinygrad_llm.save",
     "hub": "safetensors",

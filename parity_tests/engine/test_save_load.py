@@ -254,6 +254,7 @@ UNSAVABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "path": (lambda: [Path("a")], r"save str\(\) of it"),
     "bytes": (lambda: [b"a"], "tensor of uint8"),
     "complex number": (lambda: [1j], "is a complex"),
+    "complex128": (lambda: {"f": tg.ones(1, dtype=tg.complex128)}, r"obj\['f'\] is complex128.*view_as_real"),
     "object array": (lambda: [np.array([None])], "NumPy data of object"),
     "lock": (lambda: [threading.Lock()], "save numbers, strings or tensors"),
 }

@@ -80,7 +80,7 @@ class _Pass:
     ) -> None:
         self.create_graph, self.retain_graph, self.only = create_graph, retain_graph, only
         self.capture = capture or set()
-        self.is_plain = not (create_graph or only is not None or self.capture or extras.users)
+        self.is_plain = not (create_graph or only is not None or self.capture or extras.users > extras.complex)
         self.pending: dict[Node, Any] = {}
         self.direct: set[Any] = set()
         self.leaves: dict[int, list[Any]] = {}
@@ -98,7 +98,7 @@ class _Pass:
             g = pending.pop(node)
             plan = node.plan
             if node.hooks or plan.is_joint or not is_plain:
-                self.visit(node, g)
+                visit(node, g)
                 continue
             saved = node.saved
             if saved is None or node.time != clock.time:
@@ -120,7 +120,7 @@ class _Pass:
                 if have != wanted:
                     found = found[0] if have[1:] == wanted and have[0] == 1 else unbroadcast(found, wanted)
                 if found.dtype is not like.dtype:
-                    found = np.asarray(found, dtype=like.dtype)
+                    found = narrowed(found, like.dtype)
                 if is_node:
                     if edge not in pending:
                         pending[edge] = found
@@ -287,6 +287,8 @@ def _initial_gradient(i: int, output: Any, gradient: Any) -> Any:
         if output.array.size != 1:
             shape_ = tuple(output.array.shape)
             raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got shape {shape_}")
+        if output.array.dtype.kind == "c":
+            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {output.dtype}")
         one = np.array(1, output.array.dtype)  # 比 np.ones 快
         return graph.tensor_type.wrap(one if output.array.ndim == 0 else one.reshape(output.array.shape))
     if not isinstance(gradient, graph.tensor_type):
@@ -295,6 +297,11 @@ def _initial_gradient(i: int, output: Any, gradient: Any) -> Any:
         raise RuntimeError(
             f"Mismatch in shape: grad_output[{i}] has a shape of {gradient.array.shape} and output[{i}] has a shape of "
             f"{output.array.shape}."
+        )
+    if (gradient.array.dtype.kind == "c") != (output.array.dtype.kind == "c"):
+        raise RuntimeError(
+            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+            f"grad_output[{i}] has a dtype of {gradient.dtype} and output[{i}] has a dtype of {output.dtype}."
         )
     return gradient
 

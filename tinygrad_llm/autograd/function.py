@@ -184,7 +184,7 @@ def _recorded(cls: Any, ctx: FunctionCtx, edges: tuple[Any, ...], args: Sequence
     constant = {id(t) for t in ctx.non_differentiable}
     outputs, places = [], {}
     for i, (r, is_tensor) in enumerate(zip(raw, tensors, strict=True)):
-        if not is_tensor or id(r) in constant or r.array.dtype.kind != "f":
+        if not is_tensor or id(r) in constant or r.array.dtype.kind not in "fc":
             outputs.append(_detached(r) if id(r) in inputs or (is_tensor and r.needs_grad) else r)
             continue
         output = graph.tensor_type.from_edge(r.array, node.edge_of(i))

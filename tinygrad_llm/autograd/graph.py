@@ -144,7 +144,7 @@ def _reattach(value: Any, edge: Any) -> Any:
     """把留下的数组接回图上；不需要梯度的输入就是常数。"""
     if edge is not None:
         return tensor_type.from_edge(value, edge)
-    return tensor_type.wrap(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+    return tensor_type.wrap(value) if isinstance(value, np.ndarray) and value.dtype.kind in "fc" else value
 
 
 tensor_type: Any = None
@@ -206,8 +206,8 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     output.array = y
     if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图
         output.watch(args[0], op, attrs)
-    if wanted and switch.grad_enabled and y.dtype.kind == "f":
-        plan = op.plan(wanted | bit)
+    if wanted and switch.grad_enabled and (kind := y.dtype.kind) in "fc":
+        plan = op.plan(wanted | bit) if kind == "f" else op.complex_plan(wanted | bit)
         if plan is not None:
             pool.append(y)
             if plan.wants_more:

@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.bfloat16 import is_low, narrowed
 from tinygrad_llm.ops.op import Array
@@ -26,6 +27,7 @@ _DIGITS = {dtypes.bfloat16: 8, dtypes.float16: 11, dtypes.float32: 24, dtypes.fl
 class Sampling:
     """随机写入与抽样的方法。"""
 
+    add_: Any
     array: Any
     reshape: Any
     expand: Any
@@ -47,23 +49,29 @@ class Sampling:
         return self.array.dtype
 
     def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
-        """写成正态随机数。
+        """写成正态随机数；复数的实部与虚部各占一半方差。
 
         Raises:
-            RuntimeError: 标准差为负，或不是浮点类型。
+            RuntimeError: 标准差为负，或不是浮点、复数类型。
         """
-        dtype = self._require_float("normal_")
         if not std >= 0:
             raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+        if self.array.dtype.kind == "c":
+            cx.view_as_real(self).normal_(0.0, std * math.sqrt(0.5), generator=generator)
+            return self.add_(mean)
+        dtype = self._require_float("normal_")
         source, serial = generator or default_generator, not self.array.flags.c_contiguous
         return self._fill_in_memory_order(lambda shape: source.normal(shape, dtype, mean, std, serial))
 
     def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **bounds: float) -> Any:
-        """写成 ``[from, to)`` 上的均匀随机数。
+        """写成 ``[from, to)`` 上的均匀随机数；复数的实部与虚部各抽各的。
 
         Raises:
-            RuntimeError: 下界大于上界，或不是浮点类型。
+            RuntimeError: 下界大于上界，或不是浮点、复数类型。
         """
+        if self.array.dtype.kind == "c":
+            cx.view_as_real(self).uniform_(from_, to, generator=generator, **bounds)
+            return self
         dtype, low = self._require_float("uniform_"), bounds.pop("from", from_)
         if bounds:
             raise TypeError(f"uniform_() got an unexpected keyword argument {next(iter(bounds))!r}")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -61,6 +62,23 @@ def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     return itemgetter(*places) if len(places) > 1 else itemgetter(*places, *places)
 
 
+def conjugate(value: Any) -> Any:
+    """复数的数组、Tensor 与 Python 数取共轭；别的（实数、下标、形状）原样返回。"""
+    if isinstance(value, np.ndarray):
+        return np.conjugate(value) if value.dtype.kind == "c" else value
+    return value.conj() if hasattr(value, "__tinygrad_op__") else value.conjugate() if type(value) is complex else value
+
+
+def _conjugating(rule: Rule) -> Rule:
+    """实数的一行求导表 → 复数的：留下的值先取共轭。
+
+    torch 约定复数的梯度是 ``g · conj(f'(x))``。求导表写的是 ``g · f'(x)``，``f'`` 由系数为实数的运算写成，所以
+    ``conj(f'(x)) = f'(conj(x))``：同一行公式，代入共轭就是。只用到 ``g`` 的行（相加、换形状、求和）什么也不必改。
+    """
+    index, vjp, count, slots = rule
+    return (index, lambda g, *saved: vjp(g, *[conjugate(value) for value in saved]), count, slots) if count else rule
+
+
 class Op:
     """一个算子：前向、公式、求导表。
 
@@ -79,12 +97,13 @@ class Op:
         keeps: 前向顺手留下的中间量的名字。
         composed: 由普通算子写成的同一个函数：融合算子的对照，也是二阶导的来路。
         is_view: 输出与第一个输入共享内存。
-        plans: 「谁需要梯度」到执行方式的缓存。
+        wirtinger: 求导表已经照复数的约定写好，不必再取共轭（见 ``_conjugating``）。
+        plans: 「谁需要梯度」到执行方式的缓存；复数的执行方式记在相反数之下。
     """
 
     __slots__ = (
         "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_view", "joint", "keeps", "name",
-        "plans", "variadic", "vjps",
+        "plans", "variadic", "vjps", "wirtinger",
     )  # fmt: skip
 
     def __init__(
@@ -96,11 +115,12 @@ class Op:
         keeps: tuple[str, ...],
         composed: Callable[..., Any] | None,
         is_view: bool,
+        wirtinger: bool,
     ) -> None:
         self.name, self.formula, self.forward = forward.__name__, formula, forward
         self.doc = forward.__doc__
         self.vjps, self.joint, self.keeps = vjps, joint, keeps
-        self.composed, self.is_view = composed, is_view
+        self.composed, self.is_view, self.wirtinger = composed, is_view, wirtinger
         parameters = inspect.signature(forward).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL))
@@ -140,6 +160,16 @@ class Op:
                 flags = tuple(bool(wanted >> i & 1) for i in range(wanted.bit_length() - 1))
             plan = self.plans[wanted] = self._make_plan(flags)
             return plan
+
+    def complex_plan(self, wanted: int) -> Plan | None:
+        """同 ``plan``，用于输出是复数的时候；``wanted`` 只用位表示。"""
+        if -wanted not in self.plans:
+            plan = self.plan(wanted)
+            if plan is not None and not self.wirtinger:
+                plan = copy.copy(plan)
+                plan.rules = tuple([_conjugating(rule) for rule in plan.rules])
+            self.plans[-wanted] = plan
+        return self.plans[-wanted]
 
     def _make_plan(self, wanted: tuple[bool, ...]) -> Plan | None:
         names = self.inputs * len(wanted) if self.variadic else self.inputs
@@ -188,6 +218,7 @@ def op(
     wrt: str = "",
     composed: Callable[..., Any] | None = None,
     is_view: bool = False,
+    wirtinger: bool = False,
     **vjps: Callable[..., Any],
 ) -> Callable[[Callable[..., Any]], Op]:
     """把一个纯 NumPy 前向声明成算子。
@@ -199,6 +230,7 @@ def op(
         wrt: 与 ``joint`` 同用：可求导的输入名，以空格分隔。
         composed: 由普通算子写成的同一个函数。
         is_view: 输出与第一个输入共享内存。
+        wirtinger: 求导表已经照复数的约定写好：``g`` 乘的是导数的共轭。
         **vjps: 输入名到 VJP。VJP 的第一个形参是 ``g``（输出的梯度），其余形参可以是输入名、``y``（输出）、
             属性名、``keeps`` 里的名字、``shapes``（各输入的形状）；``joint`` 还可以要 ``needs``（各输入是否需要梯度）。
 
@@ -212,7 +244,7 @@ def op(
         vjps = dict.fromkeys(wrt.split(), joint)
 
     def declare(forward: Callable[..., Any]) -> Op:
-        declared = Op(forward, formula, vjps, joint, tuple(keeps.split()), composed, is_view)
+        declared = Op(forward, formula, vjps, joint, tuple(keeps.split()), composed, is_view, wirtinger)
         REGISTRY[declared.name] = declared
         return declared
 
