@@ -81,8 +81,8 @@ def is_tensor(obj: Any) -> Any:
 
 # 用到才加载：``import tinygrad_llm`` 只为张量与自动微分付时间
 _NAMESPACES = (
-    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "func", "jit", "linalg",
-    "masked", "mps", "nn", "optim", "special", "types", "utils", "version", "xpu",
+    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "fft", "func", "jit",
+    "linalg", "masked", "mps", "nn", "optim", "special", "types", "utils", "version", "xpu",
 )  # fmt: skip
 _LAZY = {
     "autocast": "amp",

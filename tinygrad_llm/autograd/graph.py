@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_llm.absent import absent
 from tinygrad_llm.autograd import anomaly
+from tinygrad_llm.autograd.complex import refuse_complex
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.autograd.names import torch_name
 from tinygrad_llm.autograd.node_api import NodeApi
@@ -178,6 +179,8 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         args = autocast_args(op, args, tensor_type, _cast)
         if extras.low_precision:
             forward = working_forward(op, args, tensor_type)
+        if extras.complex:
+            refuse_complex(op, args, tensor_type)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None
