@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.autograd import anomaly, arguments, graph
+from tinygrad_llm.autograd import anomaly, arguments, graph, observer
 from tinygrad_llm.autograd.graph import Node
 from tinygrad_llm.autograd.hooks import as_tensor
 from tinygrad_llm.autograd.mode import switch
@@ -92,7 +92,7 @@ class _Pass:
         """按创建次序从后往前走。引擎里最热的循环：最常见的情形（第一份梯度，形状与 dtype 都相符）就地办完。"""
         pending, heap, retain = self.pending, self.heap, self.retain_graph
         pop, push, is_plain, ndarray, new = heapq.heappop, heapq.heappush, self.is_plain, np.ndarray, object.__new__
-        tensor_type, direct = graph.tensor_type, self.direct
+        tensor_type, direct, visit = graph.tensor_type, self.direct, observer.observed(self)
         while heap:
             node = pop(heap)[1]
             g = pending.pop(node)

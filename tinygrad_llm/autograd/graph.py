@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.absent import absent
-from tinygrad_llm.autograd import anomaly
+from tinygrad_llm.autograd import anomaly, observer
 from tinygrad_llm.autograd.complex import refuse_complex
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.autograd.names import torch_name
@@ -181,6 +181,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
             forward = working_forward(op, args, tensor_type)
         if extras.complex:
             refuse_complex(op, args, tensor_type)
+        observer.before(op)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None
@@ -222,6 +223,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
             anomaly.remember(output.node)
         if switch.tracer is not None:
             switch.tracer.forward(op, args, attrs, output)
+        observer.after(op, args, (output,))
     return output
 
 
