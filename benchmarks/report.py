@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from benchmarks.options import Options
+from benchmarks.options import Output
 from tinygrad_llm.common.system import git_commit, hardware
 
 CAVEATS = """\
@@ -21,7 +21,7 @@ then counts them all. Medians of two runs differ by some 10 % even on a quiet ma
 Memory is the peak PSS of the process and its children, the interpreter and the libraries included."""
 
 
-def document(name: str, options: Options, results: Any) -> dict[str, Any]:
+def document(name: str, options: Output, results: Any) -> dict[str, Any]:
     """一种测速的结果，加上日期、提交号、机器与设置。"""
     return {
         "benchmark": name,
@@ -33,7 +33,7 @@ def document(name: str, options: Options, results: Any) -> dict[str, Any]:
     }
 
 
-def publish(found: dict[str, Any], options: Options) -> None:
+def publish(found: dict[str, Any], options: Output) -> None:
     """按设置写出 JSON 与图；``found`` 是 ``document`` 的结果。"""
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -62,6 +62,11 @@ def milliseconds(seconds: float) -> str:
 def times(ratio: float | None) -> str:
     """比值写成两位小数；没有就是一横。"""
     return "-" if ratio is None else f"{ratio:.2f}"
+
+
+def turns(found: dict[str, Any]) -> str:
+    """算了几回；有作废的就在后面写明。"""
+    return f"{found['kept']}" + (f" ({found['dropped']} dropped)" if found["dropped"] else "")
 
 
 def tell(text: str) -> None:

@@ -168,8 +168,8 @@ def quartiles(values: Sequence[float]) -> list[float]:
     return [at(0.25), at(0.75)]
 
 
-def peak_memory(worker: Worker) -> int:
+def peak_memory(worker: Worker, steps: int = MEMORY_STEPS) -> int:
     """再走几步，不计时，只看内存；读不到 PSS 时取进程自己说的峰值。"""
     with memory.watched(worker.pids) as peak:
-        answer = worker.ask(MEMORY_STEPS)
+        answer = worker.ask(steps)
     return peak.pss_bytes or int(answer["peak_memory_bytes"])

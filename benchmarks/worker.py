@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}, known: {TASKS}")
     answers = _private_stdout()
-    limit_cores(settings.get("cores"))
+    limit_cores(settings.get("cores"), settings.get("threads"))
     module = importlib.import_module(f"benchmarks.{task}")
     try:
         with module.job(settings) as once:
@@ -48,13 +48,18 @@ def _serve(once: Any, answers: TextIO) -> None:
         _answer(answers, elapsed_s=elapsed_s, peak_memory_bytes=_peak_memory_bytes(), **facts)
 
 
-def limit_cores(count: int | None) -> None:
-    """本进程只用前 ``count`` 个核；``None`` 不限。要在导入数学库之前调用。"""
-    if count is None:
-        return
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count)))
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+def limit_cores(cores: int | None, threads: int | None = None) -> None:
+    """限定用几个核、数学库开几个线程；要在导入数学库之前调用。
+
+    Args:
+        cores: 只用前这么多个核；``None`` 不限。
+        threads: 数学库的线程数；缺省与 ``cores`` 相同。
+    """
+    threads = threads or cores
+    if threads is not None:
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)))
+    if cores is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
 def _private_stdout() -> TextIO:
