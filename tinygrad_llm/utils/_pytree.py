@@ -35,7 +35,7 @@ class TreeSpec:
 
     def __init__(self, type: Any, context: Any, children: list[TreeSpec]) -> None:
         self.type, self.context, self._children = type, context, children
-        self.num_leaves = 1 if type is None else sum(child.num_leaves for child in children)
+        self.num_leaves: int = 1 if type is None else sum(child.num_leaves for child in children)
 
     def is_leaf(self) -> bool:
         """是不是一片叶子。"""
