@@ -140,7 +140,7 @@ class Generator:
         """正态数（Box–Muller）；16 个以上按 16 个一组成批计算，``serial`` 则总是逐个计算，与 torch 的次序相同。"""
         n = math.prod(shape)
         if n < 16 or serial:
-            drawn = np.array([self._one_normal() * std + mean for _ in range(n)])
+            drawn = np.array([self.one_normal() * std + mean for _ in range(n)])
             return narrowed(drawn.astype(np.float32) if is_low(dtype) else drawn, dtype).reshape(shape)
         whole, inner = n - n % 16, np.dtype(np.float32) if is_low(dtype) else np.dtype(dtype)
         values = np.empty(n, inner)
@@ -151,11 +151,17 @@ class Generator:
         scaled: Array = values * inner.type(std) + inner.type(mean)
         return narrowed(scaled, dtype).reshape(shape)
 
-    def _one_normal(self) -> float:
+    def one_uniform(self) -> float:
+        """``[0, 1)`` 上的一个 53 位均匀数。"""
+        high, low = int(self._bits.random_raw()), int(self._bits.random_raw())
+        return ((high << 32 | low) & ((1 << 53) - 1)) * 2.0**-53
+
+    def one_normal(self) -> float:
+        """一个标准正态数；一次算出一对，另一个留给下一次。"""
         if self._spare is not None:
             value, self._spare = self._spare, None
             return value
-        u1, u2 = self.uniform((2,), np.float64).tolist()
+        u1, u2 = self.one_uniform(), self.one_uniform()
         radius, theta = math.sqrt(-2 * math.log1p(-u2)), 2 * math.pi * u1
         self._spare = radius * math.sin(theta)
         return radius * math.cos(theta)

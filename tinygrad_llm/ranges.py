@@ -1,4 +1,4 @@
-"""等差与等比数列、单位阵、三角的下标。
+"""等差与等比数列、单位阵、三角的下标，以及各列是一个向量的幂的矩阵。
 
 流入：端点、步长或个数；流出：Tensor。个数与舍入的次序同 torch 的 CPU 实现。
 """
@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.creation import finish, float_type
+from tinygrad_llm.joining import cat
 from tinygrad_llm.layouts import strided
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.ops.bfloat16 import is_bfloat16, rounded
@@ -244,3 +245,22 @@ def _indices(name: str, triangle: Any, row: int, col: int, offset: int, dtype: A
         raise RuntimeError(f"{name}: row and col must be non-negative integers of an integer dtype, got {row}, {col}")
     found = np.array(np.nonzero(triangle(np.ones((row, col), bool), offset)), dtype=wanted)
     return finish(found, False, device, layout)
+
+
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """Vandermonde 矩阵：各列是 ``x`` 的幂，缺省从高次到 0 次；整数算在 int64 里。
+
+    Raises:
+        RuntimeError: 不是一维，或 ``N`` 为负。
+    """
+    if x.array.ndim != 1:
+        raise RuntimeError(f"vander: x must be a one-dimensional tensor, got shape {x.array.shape}")
+    columns = len(x.array) if N is None else as_int(N)
+    if columns < 0:
+        raise RuntimeError(f"vander: N must be non-negative, got {columns}")
+    base = x if x.array.dtype.kind in "fc" else x.long()
+    powers = [Tensor.wrap(np.ones((len(x.array), min(columns, 1)), base.array.dtype))]
+    if columns > 1:
+        powers.append(base.unsqueeze(-1).expand(-1, columns - 1).cumprod(-1))
+    found = cat(powers, 1)
+    return found if increasing else found.flip(1)

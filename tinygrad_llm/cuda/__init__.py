@@ -92,6 +92,14 @@ def memory_stats(device: Any = None) -> dict[str, Any]:
     return {}
 
 
+class OutOfMemoryError(RuntimeError):
+    """显存不够；没有显存，从不抛出，只为 ``except cuda.OutOfMemoryError`` 认得。"""
+
+
+def ipc_collect() -> None:
+    """没有进程间共享的显存可回收。"""
+
+
 # ---- 非要有设备不可的
 
 
