@@ -54,6 +54,7 @@ def _dims(name: str, x: Any, s: Sequence[int] | None, dim: Any) -> tuple[list[in
         RuntimeError: 轴有重复，个数与 ``s`` 不同，或某根轴没有长度。
     """
     ndim, shape = x.array.ndim, x.array.shape
+    s, dim = ((v,) if isinstance(v, int) else v for v in (s, dim))
     given = list(range(-len(s), 0)) if dim is None and s is not None else range(ndim) if dim is None else dim
     if not ndim and len(given):
         raise IndexError(f"{name}: dimension specified as {given[0]} but tensor has no dimensions")

@@ -68,8 +68,8 @@ def arange(
     low, high, by = (_number(v, "arange") for v in (first, last, step))
     integral = not any(isinstance(v, float) for v in (low, high, by))
     wanted = (np.dtype(np.int64) if integral else float_type(None)) if dtype is None else dtypes.as_numpy(dtype)
-    if wanted.kind == "b":
-        raise RuntimeError("arange is not implemented for torch.bool")
+    if wanted.kind in "bc":
+        raise NotImplementedError(f"arange is not implemented for {wanted}")
     if wanted == np.int64 and math.isfinite(low) and math.isfinite(high):
         low, high, by = int(low), int(high), int(by)  # torch 先换成目标类型，再数个数
     _inside(low, high, by, "arange")
@@ -122,7 +122,7 @@ def linspace(
     Raises:
         RuntimeError: 个数为负，或端点不是 0 维。
     """
-    wanted = float_type(dtype)
+    wanted = _float_or_complex(dtype, start, end)
     count = _count(steps, wanted, "linspace")
     if is_bfloat16(wanted):
         return finish(_rounded_linspace(start, end, count), requires_grad, device, layout)
@@ -135,6 +135,13 @@ def linspace(
     else:
         found = [low + by * front.astype(wanted), high - by * back.astype(wanted)]
     return finish(np.concatenate(found), requires_grad, device, layout)
+
+
+def _float_or_complex(dtype: Any, *ends: Any) -> Any:
+    """没写 ``dtype`` 时：端点有复数就是复数，否则是缺省浮点类型。"""
+    if dtype is None and any(x.is_complex() if isinstance(x, Tensor) else isinstance(x, complex) for x in ends):
+        return dtypes.default_complex().numpy
+    return float_type(dtype)
 
 
 def _rounded_linspace(start: Any, end: Any, count: int) -> Array:
@@ -178,7 +185,7 @@ def logspace(
     Raises:
         RuntimeError: 个数为负，或端点不是 0 维。
     """
-    wanted = float_type(dtype)
+    wanted = _float_or_complex(dtype, start, end)
     first, last = (_number(v, "logspace") for v in (start, end))
     count = _count(steps, wanted, "logspace")
     with np.errstate(all="ignore"):

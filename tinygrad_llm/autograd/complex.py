@@ -16,10 +16,11 @@ ACCEPTS_COMPLEX = frozenset({
     "index", "index_put", "masked_fill", "permute", "reshape", "roll", "scatter_add_zeros", "scatter_index",
     "scatter_rows", "scatter_view", "through_memory", "tril", "triu", "unfold", "where", "write_region",
     # 处处解析：实数的求导表代入共轭就是
-    "acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "cos", "cosh", "cumprod", "cumsum", "det", "div", "dot",
-    "exp", "exp2", "expm1", "inv", "lerp", "linear", "log", "log10", "log1p", "log2", "matmul", "matrix_exp", "mean",
-    "mm", "mul", "mv", "neg", "pow", "pow_scalar", "prod", "recurrence", "rsqrt", "sin", "sinc", "sinh", "solve",
-    "sqrt", "sub", "sum", "sum_all", "tan", "tanh", "vm",
+    "acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "cofactor", "col2im", "conv_transpose", "conv_weight",
+    "convolution", "cos", "cosh", "cumprod", "cumsum", "det", "div", "dot", "exp", "exp2", "expm1", "im2col", "inv",
+    "lerp", "linear", "log", "log10", "log1p", "log2", "matmul", "matrix_exp", "mean", "mm", "mul", "mv", "neg",
+    "pad_constant", "pow", "pow_scalar", "prod", "recurrence", "resample", "rsqrt", "sin", "sinc", "sinh", "solve",
+    "solve_triangular", "sqrt", "sub", "sum", "sum_all", "tan", "tanh", "vm",
     # 为复数而写
     "complex_abs", "complex_angle", "conj", "fft_c2c", "fft_c2r", "imag", "real", "sgn", "view_as_real",
 })  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.layouts import preserve_format
 from tinygrad_llm.methods.arithmetic import unary
 from tinygrad_llm.methods.operands import tensors
 from tinygrad_llm.ops import complex as cx
@@ -88,10 +89,10 @@ class Complexes:
             raise ValueError(f"only one element tensors can be converted to Python scalars, got {self.array.shape}")
         return complex(self.array.item())
 
-    def cfloat(self) -> Any:
+    def cfloat(self, memory_format: Any = preserve_format) -> Any:
         """换成 complex64。"""
-        return self.to(dtypes.complex64)
+        return self.to(dtypes.complex64, memory_format=memory_format)
 
-    def cdouble(self) -> Any:
+    def cdouble(self, memory_format: Any = preserve_format) -> Any:
         """换成 complex128。"""
-        return self.to(dtypes.complex128)
+        return self.to(dtypes.complex128, memory_format=memory_format)

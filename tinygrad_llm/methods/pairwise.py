@@ -147,6 +147,7 @@ class Pairwise:
             RuntimeError: 两边 dtype 不同。
         """
         tensors("heaviside", self, values)
+        refuse("heaviside", self, "c")
         x, at_zero = self.array, values.array
         if x.dtype != at_zero.dtype:
             raise RuntimeError(f"heaviside: dtypes must be the same, got {dtypes.of(x)} and {dtypes.of(at_zero)}")

@@ -127,7 +127,7 @@ class Sampling:
         Raises:
             RuntimeError: ``p`` 不在 ``(0, 1)``。
         """
-        if not 0 < p < 1 or self.array.dtype.kind == "b":
+        if not 0 < p < 1 or self.array.dtype.kind in "bc":
             raise RuntimeError(f"geometric_ expects p to be in (0, 1) and a number dtype, but got p={p}")
         source = generator or default_generator
 

@@ -228,7 +228,10 @@ class Statistics:
             return c / c
         places = graph.tensor_type.wrap(np.arange(len(c.array)))
         deviation = c[places, places].sqrt()
-        return (c / deviation.unsqueeze(1) / deviation).clamp(-1, 1)
+        r = c / deviation.unsqueeze(1) / deviation
+        if r.array.dtype.kind == "c":  # 实部与虚部各自截断
+            return cx.view_as_complex(cx.view_as_real(r).clamp(-1, 1))
+        return r.clamp(-1, 1)
 
 
 def _nuclear_norm(x: Any, dim: Any, keepdim: bool) -> Any:
@@ -279,5 +282,5 @@ def _covariance(x: Any, correction: int, fweights: Any, aweights: Any) -> Any:
         warnings.warn("cov(): degrees of freedom is <= 0", UserWarning, stacklevel=4)
         freedom = freedom * 0
     centered = x - ((x if w is None else x * w).sum(1, keepdim=True) / total)
-    product = centered @ (centered if w is None else centered * w).mT
+    product = centered @ (centered if w is None else centered * w).mH
     return (product / freedom).squeeze()

@@ -156,7 +156,7 @@ def cofactor(x: Array) -> Any:
     u, s, vh = np.linalg.svd(x[singular])
     sign = np.linalg.det(u) * np.linalg.det(vh)
     rest = np.stack([np.delete(s, k, axis=-1).prod(-1) for k in range(s.shape[-1])], axis=-1)
-    y[singular] = (u * (sign[..., None] * rest)[..., None, :]) @ vh
+    y[singular] = (np.conj(u) * (np.conj(sign)[..., None] * rest)[..., None, :]) @ np.conj(vh)
     return y
 
 
@@ -219,7 +219,7 @@ def matrix_exp(x: Array) -> Any:
     if x.size == 0:
         return np.array(x)
     with np.errstate(all="ignore"):
-        norm = np.abs(x.astype(np.float64)).sum(-2).max(-1)
+        norm = np.abs(x).astype(np.float64).sum(-2).max(-1)
         finite = np.isfinite(norm)
         squarings = np.where(finite, np.maximum(np.ceil(np.log2(norm / 5.37)), 0), 0).astype(int)
         small = np.where(finite[..., None, None], x, 0) / np.exp2(squarings)[..., None, None]
