@@ -22,6 +22,7 @@ _BY_FILE = {
     "feature_dropout feature_dropout_ group_norm hinge_embedding_loss instance_norm kl_div layer_norm "
     "margin_ranking_loss max_pool1d_with_indices poisson_nll_loss triplet_margin_loss",
     "nn.padding": "constant_pad_nd",
+    "profiler.summary": "memory_summary",
     "serialization": "load save",
     "settings": "are_deterministic_algorithms_enabled get_deterministic_debug_mode get_float32_matmul_precision "
     "get_num_interop_threads get_num_threads has_lapack has_mkl has_openmp has_spectral "

@@ -17,6 +17,8 @@ PATHS: dict[str, tuple[str, ...]] = {
     "amp.grad_scaler": ("amp",),
     "autograd.anomaly_mode": ("autograd.anomaly",),
     "autograd.grad_mode": ("autograd",),
+    "autograd.profiler": ("profiler.legacy",),
+    "autograd.profiler_util": ("profiler.table", "profiler.events"),
     "cpu.amp": ("amp",),
     "cpu.amp.autocast_mode": ("amp",),
     "cpu.amp.grad_scaler": ("amp",),

@@ -105,7 +105,6 @@ _MODULES = {
     "onnx": "用 `save` 存，在 PyTorch 里导出",
     "overrides": "没有 `__torch_function__`",
     "package": "从不读 pickle",
-    "profiler": "用 cProfile 或 `time.perf_counter`",
     "quantization": "没有量化的 dtype",
     "quasirandom": "Sobol 数列：用 SciPy",
     "signal": "窗函数：用 NumPy",

@@ -91,6 +91,8 @@ class TrainConfig:
     """每隔几步存一个检查点；0 表示只在末尾存。"""
     keep: int = 2
     """保留最近的几个检查点。"""
+    profile: Path | None = None
+    """剖析预热之后的一步：Chrome trace 写到这个文件，最费时的算子印成表。"""
 
     def __post_init__(self) -> None:
         problems = [*self._count_problems(), *self._rate_problems()]

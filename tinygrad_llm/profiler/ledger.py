@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-OUTPUT, GRADIENT, HELD, INPUT = "output", "gradient", "held", "input"
+OUTPUT, GRADIENT, HELD, INPUT = KINDS = ("output", "gradient", "held", "input")
 """账目的种类：前向申请的、反向申请的、图留着的，以及图留着的里面不由算子申请的（用户给的输入）。
 
 前两种与最后一种互不重叠，相加就是总数；「图留着的」是另一种看法，其中的内存已经在别的种类里。
@@ -153,6 +154,20 @@ class Ledger:
                 key = change.op, change.kind
                 found[key] = found.get(key, 0) + change.nbytes
         return found
+
+    def most_held(self) -> dict[str, int]:
+        """算子 → 图同时替它留着的字节数，最多的时候。"""
+        held: dict[str, int] = {}
+        most: dict[str, int] = {}
+        for change in self.changes:
+            if change.kind == HELD:
+                held[change.op] = held.get(change.op, 0) + change.nbytes
+                most[change.op] = max(most.get(change.op, 0), held[change.op])
+        return most
+
+    def most_in_all(self) -> int:
+        """图一共留着的字节数，最多的时候。"""
+        return max(itertools.accumulate(one.nbytes for one in self.changes if one.kind == HELD), default=0)
 
     # ---- 一块内存的来去
 

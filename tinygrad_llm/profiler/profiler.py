@@ -51,6 +51,7 @@ class profile:  # noqa: N801  与 torch 同名
     Attributes:
         step_num: 走到了第几步。
         current_action: 这一步做什么。
+        ledger: 最近一轮的内存账；没有记则为 ``None``。
 
     Raises:
         AssertionError: ``activities`` 里没有 CPU。
@@ -77,7 +78,7 @@ class profile:  # noqa: N801  与 torch 同名
         self._recorder: Recorder | None = None
         self._events: list[FunctionEvent] | None = None
         self._threads: dict[int, str] = {}
-        self._ledger: Ledger | None = None
+        self.ledger: Ledger | None = None
         self._metadata: dict[str, Any] = {}
         self._handles: list[RemovableHandle] = []
 
@@ -155,7 +156,7 @@ class profile:  # noqa: N801  与 torch 同名
         kept = self._events or [] if self.acc_events else []
         self._events = nested([*kept, *one.events])
         self._threads |= one.threads
-        self._ledger = one.ledger
+        self.ledger = one.ledger
 
     def _open_step(self) -> None:
         if self._marks_steps and self._recorder is not None:
@@ -197,7 +198,7 @@ class profile:  # noqa: N801  与 torch 同名
 
     def export_chrome_trace(self, path: str | Path) -> None:
         """写出 Chrome trace；文件名以 ``.gz`` 结尾则压缩。"""
-        write_trace(path, self.events(), self._threads, self._ledger, self._metadata)
+        write_trace(path, self.events(), self._threads, self.ledger, self._metadata)
 
     def export_stacks(self, path: str | Path, metric: str = "self_cpu_time_total") -> None:
         """写出火焰图工具要的文件，见 ``EventList.export_stacks``；要先打开 ``with_stack``。"""
