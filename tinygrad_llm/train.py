@@ -19,6 +19,7 @@ from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.data import IGNORE_INDEX
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import Arrays, StepResult
+from tinygrad_llm.common.profiling import profiled_step
 from tinygrad_llm.common.report import training_report
 from tinygrad_llm.common.session import micro_batches, prepare
 from tinygrad_llm.common.train_config import TrainConfig
@@ -28,6 +29,7 @@ from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.nn.utils import clip_grad_norm_
 from tinygrad_llm.optim import AdamW
+from tinygrad_llm.profiler.training import measure_step
 
 
 def build_model(config: GPTConfig, weights: Arrays) -> GPT:
@@ -153,5 +155,7 @@ def main(config: TrainConfig) -> None:
     """``python -m tinygrad_llm train``：在 NumPy 上训练，写出运行文件夹与报告。"""
     keep_freed_memory()
     session = prepare(config)
-    loop.train(session, NumpyEngine(session.model, config))
+    engine = NumpyEngine(session.model, config)
+    with profiled_step(session, engine, measure_step):
+        loop.train(session, engine)
     print(f"report: {training_report(config.folder)}")
