@@ -55,19 +55,21 @@ class Options(Output):
     """计时之前先走几步。"""
     budget_s: float | None = None
     """一个系统至多量这么多秒，慢的因此少量几回，但不少于两回；缺省 90，``--quick`` 时 20。"""
+    patience_s: float = 2.0
+    """每一回之前，最多等机器静下来这么多秒。"""
     cores: int | None = None
     """每个系统用几个核；缺省用本进程可用的全部。"""
 
     def problems(self) -> list[str]:
         """各项设置里不对的地方，每处一句。"""
-        least = {"steps": 1, "warmup": 1, "budget_s": 0, "cores": 1}
+        least = {"steps": 1, "warmup": 1, "budget_s": 0, "patience_s": 0, "cores": 1}
         return [*super().problems(), *too_small(self, least)]
 
     @property
     def plan(self) -> Plan:
         """量多少回。"""
         steps = self.steps or (5 if self.quick else 15)
-        return Plan(steps, self.budget_s or (20.0 if self.quick else 90.0))
+        return Plan(steps, self.budget_s or (20.0 if self.quick else 90.0), self.patience_s)
 
     @property
     def core_count(self) -> int:

@@ -53,11 +53,18 @@ def _bars(title: str, values: dict[str, float | None], *, unit: str, mark: float
 
 
 def _lines(title: str, lines: dict[str, list[tuple[float, float]]], *, x: str, y: str) -> Panel:
+    from matplotlib.ticker import LogLocator
+
     def draw(axes: Any) -> None:
         for name, found in lines.items():
             axes.plot(*zip(*found, strict=True), marker="o", markersize=3, label=name)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.set_xticks(sorted({point[0] for found in lines.values() for point in found}))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_formatter("")
         axes.set(title=title, xlabel=x, ylabel=y)
         axes.legend(frameon=False)
 

@@ -19,6 +19,10 @@ ALLOWED_SHARE, ALLOWED_S = 0.05, 0.03
 _IDLE, _IOWAIT, _GUEST = 3, 4, 8
 
 
+SETTLED_SHARE, WINDOW_S = 0.15, 0.1
+"""谁也没在算的时候，这么长的一段里忙碌的比例低于它，机器就算静下来了。"""
+
+
 class Reading(NamedTuple):
     """一次读数。
 
@@ -80,6 +84,21 @@ def share(before: Reading | None, after: Reading | None) -> Share | None:
         return None
     foreign_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
     return Share(max(foreign_s, 0.0), (after.at_s - before.at_s) * after.cores)
+
+
+def settle(patience_s: float) -> None:
+    """等机器静下来：换人之后，上一个系统的线程还会空转一会儿；别的程序也可能正忙。
+
+    Args:
+        patience_s: 最多等这么多秒。
+    """
+    deadline = time.perf_counter() + patience_s
+    while True:
+        before = read([])
+        time.sleep(WINDOW_S)
+        found = share(before, read([]))
+        if found is None or found.foreign_s < SETTLED_SHARE * found.capacity_s or time.perf_counter() > deadline:
+            return
 
 
 def busy_s(stat: str, cores: Iterable[int]) -> float:

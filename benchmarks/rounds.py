@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,6 @@ from benchmarks.processes import Worker
 
 TURN_S = 0.25
 """一回至少量这么久：时钟滴答记账的误差才显得小；一步太短就连做几步取平均。"""
-PAUSE_S = 0.02
-"""换人之前歇一下：OpenMP 的线程做完之后还会空转几毫秒。"""
 EXTRA = 2
 """被打扰的回数太多时，至多做到预定的这么多倍。"""
 ENOUGH = 3
@@ -52,10 +49,12 @@ class Plan:
     Attributes:
         steps: 每个系统要多少回没被打扰的。
         budget_s: 一个系统至多量这么久；慢的系统因此少量几回，但不少于两回。
+        patience_s: 每一回之前，最多等机器静下来这么多秒。
     """
 
     steps: int
     budget_s: float = math.inf
+    patience_s: float = 0.0
 
     def turns(self, elapsed_s: float) -> int:
         """每步要 ``elapsed_s`` 的系统该做几回。"""
@@ -98,7 +97,7 @@ def interleave(
     while waiting := {name for name, count in left.items() if count > 0 and at_most[name] > 0}:
         index, found = len(rounds), {}
         for worker in rotated([one for one in workers if one.name in waiting | {reference}], index):
-            time.sleep(PAUSE_S)
+            quiet.settle(plan.patience_s)
             turn = found[worker.name] = take_turn(worker, repeats[worker.name])
             at_most[worker.name] -= 1
             left[worker.name] -= not turn.is_disturbed
