@@ -191,10 +191,14 @@ class _Pass:
             source: 产生它的节点收到的梯度，可能还有别人在用。
         """
         if not edge.is_node and id(edge) not in self.leaves:
+            is_ours = g is not source and type(g) is np.ndarray and g.base is None
             if edge in self.direct:
                 np.add(edge.kept_grad.array, g, out=edge.kept_grad.array)
+            elif self.is_plain and edge.kept_grad is None and edge.hooks is None:  # 与 ``run`` 同样的次序相加，逐位相同
+                edge.kept_grad = graph.tensor_type.wrap(_kept(g, is_ours))
+                self.direct.add(edge)
             else:
-                self.leaves[id(edge)] = [edge, g, g is not source and g.base is None]
+                self.leaves[id(edge)] = [edge, g, is_ours]
             return
         if extras.low_precision and is_low(g.dtype):
             self.accumulate_low(edge, g)
@@ -241,6 +245,11 @@ class _Pass:
             slot[1] = elementwise.add(slot[1], g)
 
 
+def _kept(g: Any, is_ours: bool) -> Any:
+    """叶子的第一份梯度：与参数同样的排布，``p.grad.view(-1)`` 才行；内存不归我们就复制一份。"""
+    return g if is_ours and type(g) is np.ndarray and g.flags.c_contiguous else np.array(g, order="C")
+
+
 def _sum(first: Any, g: Any, source: Any) -> Any:
     """两份梯度之和；``g`` 的内存归我们时就写在那里。"""
     if g.ndim and g is not source and g.base is None:
@@ -280,32 +289,6 @@ def _needed_nodes(roots: Sequence[Any], targets: Sequence[Any]) -> set[Node]:
     return needed
 
 
-def _initial_gradient(i: int, output: Any, gradient: Any) -> Any:
-    if not output.refreshed().needs_grad:
-        raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
-    if gradient is None:
-        if output.array.size != 1:
-            shape_ = tuple(output.array.shape)
-            raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got shape {shape_}")
-        if output.array.dtype.kind == "c":
-            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {output.dtype}")
-        one = np.array(1, output.array.dtype)  # 比 np.ones 快
-        return graph.tensor_type.wrap(one if output.array.ndim == 0 else one.reshape(output.array.shape))
-    if not isinstance(gradient, graph.tensor_type):
-        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
-    if gradient.array.shape != output.array.shape:
-        raise RuntimeError(
-            f"Mismatch in shape: grad_output[{i}] has a shape of {gradient.array.shape} and output[{i}] has a shape of "
-            f"{output.array.shape}."
-        )
-    if (gradient.array.dtype.kind == "c") != (output.array.dtype.kind == "c"):
-        raise RuntimeError(
-            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
-            f"grad_output[{i}] has a dtype of {gradient.dtype} and output[{i}] has a dtype of {output.dtype}."
-        )
-    return gradient
-
-
 def run_backward(
     outputs: Sequence[Any],
     gradients: Sequence[Any],
@@ -315,7 +298,7 @@ def run_backward(
     create_graph: bool,
 ) -> _Pass:
     """从若干输出出发反传一趟，收集叶子（或指定输入）的梯度，不动 ``.grad``。"""
-    starts = [_initial_gradient(i, o, g) for i, (o, g) in enumerate(zip(outputs, gradients, strict=True))]
+    starts = [arguments.initial_gradient(i, o, g) for i, (o, g) in enumerate(zip(outputs, gradients, strict=True))]
     only = None if inputs is None else _needed_nodes(outputs, inputs)
     capture = {t.node for t in inputs or () if t.node is not None}
     work = _Pass(create_graph=create_graph, retain_graph=retain_graph, only=only, capture=capture)
@@ -369,12 +352,7 @@ def backward(
         target.retain_grad()
     work = run_backward(outputs, gradients, inputs=targets, retain_graph=retain, create_graph=create_graph)
     for leaf, g, owned in work.leaves.values():
-        if leaf.kept_grad is None and not leaf.hooks and not create_graph:  # 最常见的情形就地办完
-            fresh = leaf.kept_grad = object.__new__(graph.tensor_type)
-            usable = owned and type(g) is np.ndarray and g.flags.c_contiguous
-            fresh.array = g if usable else np.array(g, order="C")  # 与参数同样的排布，``p.grad.view(-1)`` 才行
-        else:
-            _accumulate(leaf, g, owned, create_graph)
+        _accumulate(leaf, g, owned, create_graph)
 
 
 def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
@@ -386,8 +364,7 @@ def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
     if create_graph:
         leaf.kept_grad = g if have is None else elementwise.add(have, g)
     elif have is None:
-        usable = owned and type(g) is np.ndarray and g.flags.c_contiguous
-        leaf.kept_grad = graph.tensor_type.wrap(g if usable else np.array(g, order="C"))
+        leaf.kept_grad = graph.tensor_type.wrap(_kept(g, owned))
     else:
         if extras.low_precision:
             have.array[...] = narrowed(widened(have.array) + widened(g), have.array.dtype)
