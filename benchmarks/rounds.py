@@ -10,10 +10,12 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks import memory, quiet
 from benchmarks.processes import Worker
+
+T = TypeVar("T")
 
 TURN_S = 0.25
 """一回至少量这么久：时钟滴答记账的误差才显得小；一步太短就连做几步取平均。"""
@@ -107,7 +109,7 @@ def interleave(
     return rounds
 
 
-def rotated(items: Sequence[Worker], index: int) -> list[Worker]:
+def rotated(items: Sequence[T], index: int) -> list[T]:
     """第 ``index`` 轮的次序：轮流先走，偶数圈正着来、奇数圈倒着来，免得谁总跟在谁后面。"""
     turned = index // max(len(items), 1) % 2
     order = list(reversed(items)) if turned else list(items)

@@ -23,7 +23,7 @@ def trainer(config: GPTConfig, settings: TrainConfig) -> Callable[[NDArray[Any],
     weights = {name: Tensor(value).realize() for name, value in arrays.items()}
     optimizer = _optimizer(list(weights.values()), settings)
 
-    @TinyJit
+    @TinyJit  # type: ignore[untyped-decorator,unused-ignore]
     def update(x: Tensor, y: Tensor) -> Tensor:
         optimizer.zero_grad()
         loss = gpt.loss(dialect, config, weights, x, y).backward()
