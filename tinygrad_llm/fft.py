@@ -102,7 +102,8 @@ def _c2r(name: str, input: Any, s: Any, dim: Any, norm: str | None) -> Any:
     dims, sizes = _dims(name, x, s, dim)
     if not dims:
         raise RuntimeError(f"{name} must transform at least one axis")
-    n = 2 * (sizes[-1] - 1) if s is None or s[-1] == -1 else sizes[-1]
+    wanted = -1 if s is None else s if isinstance(s, int) else s[-1]
+    n = 2 * (sizes[-1] - 1) if wanted == -1 else wanted
     if n < 1:
         raise RuntimeError(f"{name}: Invalid number of data points ({n}) specified, input has shape {x.array.shape}")
     x = _resized(_complex(x), dims, [*sizes[:-1], n // 2 + 1])

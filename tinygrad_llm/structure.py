@@ -264,7 +264,7 @@ class Decoder:
         else:
             tensor = tensor.detach()
         self._tensors.setdefault(node[tag], tensor)
-        if needs_grad and not tensor.is_floating_point():
+        if needs_grad and not (tensor.is_floating_point() or tensor.is_complex()):
             raise ValueError(f"{node[tag]!r} cannot require gradients")
         if tag == "$tensor":
             return tensor.requires_grad_(needs_grad)  # type: ignore[no-any-return]

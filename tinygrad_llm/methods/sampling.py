@@ -27,7 +27,6 @@ _DIGITS = {dtypes.bfloat16: 8, dtypes.float16: 11, dtypes.float32: 24, dtypes.fl
 class Sampling:
     """随机写入与抽样的方法。"""
 
-    add_: Any
     array: Any
     reshape: Any
     expand: Any
@@ -49,7 +48,7 @@ class Sampling:
         return self.array.dtype
 
     def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
-        """写成正态随机数；复数的实部与虚部各占一半方差。
+        """写成正态随机数；复数的实部与虚部各占一半方差，都加上 ``mean``，与 torch 一致。
 
         Raises:
             RuntimeError: 标准差为负，或不是浮点、复数类型。
@@ -57,8 +56,8 @@ class Sampling:
         if not std >= 0:
             raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
         if self.array.dtype.kind == "c":
-            cx.view_as_real(self).normal_(0.0, std * math.sqrt(0.5), generator=generator)
-            return self.add_(mean)
+            cx.view_as_real(self).normal_(mean, std * math.sqrt(0.5), generator=generator)
+            return self
         dtype = self._require_float("normal_")
         source, serial = generator or default_generator, not self.array.flags.c_contiguous
         return self._fill_in_memory_order(lambda shape: source.normal(shape, dtype, mean, std, serial))
@@ -167,9 +166,11 @@ class Sampling:
         """写成 ``[from, to)`` 上的随机整数；不给界则取遍这种类型精确表示的非负整数。
 
         Raises:
-            RuntimeError: 区间为空，或超出这种类型。
+            RuntimeError: 区间为空，或超出这种类型，或是复数。
         """
         source, dtype = generator or default_generator, self.array.dtype
+        if dtype.kind == "c":
+            raise NotImplementedError(f"random_: not implemented for {dtypes.of(self.array)}")
         if from_ is None and to is None:
             return self._fill_in_memory_order(lambda shape: _any_integers(source, shape, dtype))
         low, high = (0, from_) if to is None else (from_ or 0, to)

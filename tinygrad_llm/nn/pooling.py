@@ -199,6 +199,7 @@ def _maximum(
     ceil_mode: bool,
     return_indices: bool,
 ) -> Any:
+    refuse(name, input, "c")
     x, single = batched(input, axes, name)
     window, out = _geometry(name, x.array.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     values, indices = picked(x, largest(x.array, window, out))

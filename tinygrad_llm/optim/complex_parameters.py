@@ -15,7 +15,7 @@ from tinygrad_llm.tensor import Tensor
 
 def as_reals(x: Array) -> Array:
     """复数数组看作实数（最后添一根长度为 2 的轴）；实数原样返回。"""
-    return view_as_real.forward(x) if x.dtype.kind == "c" else x  # type: ignore[no-any-return]
+    return view_as_real.forward(x) if x.dtype.kind == "c" else x
 
 
 def update_as_reals(
