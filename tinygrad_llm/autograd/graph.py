@@ -197,6 +197,9 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         bit += bit
     try:
         y = forward(*pool, **attrs)
+    except RuntimeWarning:  # 用户把警告当作错误：inf 与 NaN 如实算下去，与 torch 一样不作声
+        with np.errstate(all="ignore"):
+            y = forward(*pool, **attrs)
     except ValueError as error:
         raise RuntimeError(_shape_message(op, pool, error) + anomaly.operands(edges)) from None
     except TypeError as error:
@@ -281,7 +284,7 @@ def binary_method(op: Op, otherwise: Callable[[Op, Any, Any], Any]) -> Callable[
             return otherwise(op, a, b)
         try:
             y = forward(left, right)
-        except (ValueError, TypeError):  # 一般路线会再遇到它，并说清是哪里不合
+        except (ValueError, TypeError, RuntimeWarning):  # 一般路线会再遇到它，并说清是哪里不合
             return otherwise(op, a, b)
         if type(y) is not _ndarray:
             y = np.asarray(y)

@@ -34,7 +34,11 @@ _FIXED = {
 
 
 def _reduction(base: str) -> Callable[[Any, tuple[int, ...]], str]:
-    return lambda node, shape: f"{base}Backward{int(len(node.attrs['dim']) < len(shape))}"
+    def name(node: Any, shape: tuple[int, ...]) -> str:
+        dim = node.attrs["dim"]  # 一根轴，或几根
+        return f"{base}Backward{int((len(dim) if isinstance(dim, tuple) else 1) < len(shape))}"
+
+    return name
 
 
 def _linear(node: Any, shape: tuple[int, ...]) -> str:

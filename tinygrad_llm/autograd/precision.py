@@ -26,7 +26,7 @@ def working_forward(op: Op, args: Sequence[Any], tensor_type: Any) -> Callable[.
 
     几个浮点参数的类型不一时，结果取其中 16 位的那一种（归一化的权重常是 float32）；两种 16 位并存则不舍入。
     """
-    if op.is_view or op.name == "cast":
+    if op.is_view or op.name in ("cast", "index"):  # 切片是视图：放宽会变成拷贝，写它就写不进原来的内存
         return op.forward
     lows = [a.array.dtype for a in args if isinstance(a, tensor_type) and is_low(a.array.dtype)]
     if not lows:

@@ -15,6 +15,7 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply, binary_method, unary_method
 from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.layouts import like_operands
 from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import linear
@@ -37,13 +38,26 @@ def as_float(x: Any) -> Any:
 def binary(op: Op, a: Any, b: Any) -> Any:
     """二元运算：统一 dtype 后执行；遇到不认识的操作数返回 ``NotImplemented``。"""
     pair = match(a, b)
-    return NotImplemented if pair is None else apply(op, pair, _NO_ATTRS)
+    return NotImplemented if pair is None else _ordered(apply(op, pair, _NO_ATTRS), *pair)
+
+
+def _ordered(y: Any, a: Any, b: Any) -> Any:
+    """操作数有一个不按行连续时，结果的内存次序照 torch 的规则。"""
+    if y.array.ndim > 1 and isinstance(a, graph.tensor_type) and isinstance(b, graph.tensor_type):
+        left, right = a.array, b.array
+        if not (left.flags.c_contiguous and right.flags.c_contiguous):
+            y.array = like_operands(y.array, left, right)
+    return y
 
 
 def _difference(op: Op, a: Any, b: Any) -> Any:
-    if any(isinstance(x, bool) or (isinstance(x, graph.tensor_type) and x.array.dtype.kind == "b") for x in (a, b)):
-        raise RuntimeError("Subtraction with a bool tensor is not supported: use `^`, `~` or logical_not() instead.")
+    _refuse_bool(a, b)
     return binary(op, a, b)
+
+
+def _refuse_bool(*operands: Any) -> None:
+    if any(isinstance(x, bool) or (isinstance(x, graph.tensor_type) and x.array.dtype.kind == "b") for x in operands):
+        raise RuntimeError("Subtraction with a bool tensor is not supported: use `^`, `~` or logical_not() instead.")
 
 
 def match(a: Any, b: Any) -> tuple[Any, Any] | None:
@@ -291,6 +305,7 @@ def subtract(a: Any, b: Any, alpha: float) -> Any:
     Raises:
         RuntimeError: 有一边是布尔类型。
     """
+    _refuse_bool(a, b)
     return a - b if alpha == 1 else operator.sub(*_scaled(a, b, alpha))
 
 
@@ -316,7 +331,7 @@ def _divide(a: Any, b: Any) -> Any:
     if tensor.array.dtype.kind not in "fc":  # 各自直接变成浮点：先统一成 uint8 会把 -1 变成 255
         kept = [x if isinstance(x, graph.tensor_type) else y for x, y in zip((a, b), pair, strict=True)]
         pair = tuple(as_float(x) if isinstance(x, graph.tensor_type) else x for x in kept)
-    return apply(ew.div, pair, _NO_ATTRS)
+    return _ordered(apply(ew.div, pair, _NO_ATTRS), *pair)
 
 
 def power(base: Any, exponent: Any) -> Any:

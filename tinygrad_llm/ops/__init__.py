@@ -5,6 +5,11 @@
 → ``loss``。
 """
 
+import warnings
+
 from tinygrad_llm.ops.op import REGISTRY, Array, Op, op
+
+# 上溢、inf - inf 之类，NumPy 会警告而 torch 不会；逐个算子设 errstate 比算子本身还贵
+warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"tinygrad_llm\.")
 
 __all__ = ["REGISTRY", "Array", "Op", "op"]

@@ -33,7 +33,7 @@ def mul(a: Array, b: Array) -> Any:
     return np.multiply(a, b)
 
 
-@op("y = a / b", a=lambda g, b: g / b, b=lambda g, b, y: -g * y / b)
+@op("y = a / b", a=lambda g, b: g / b, b=lambda g, a, b: -g * (a / b / b))
 def div(a: Array, b: Array) -> Any:
     """``y = a / b``（真除法）。"""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,0 +1,97 @@
+"""公开的 PyTorch 程序原样跑起来时撞见过的不同：每行是撞见它的那几句，两个引擎结果相同。"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from parity_tests.engine.twins import same, same_error, table
+
+Program = Callable[[Any], Any]
+
+
+def _leaf(m: Any, *shape: int) -> Any:
+    return m.arange(float(m.tensor(shape).prod())).reshape(shape).div(7).requires_grad_()
+
+
+def _low_cache(m: Any, kind: str) -> Any:
+    """16 位的缓存：取出一层，往里写，再读整块。"""
+    cache = m.zeros(2, 3, 4, dtype=getattr(m, kind))
+    layer = cache[1]
+    layer[:, 1:2] = 5
+    layer[0].add_(1)
+    return cache.float(), layer.stride(), cache[..., 0].stride()
+
+
+def _low_write(m: Any, kind: str) -> Any:
+    """图上的 16 位张量就地写一段。"""
+    x = _leaf(m, 2, 3)
+    y = x.to(getattr(m, kind)) * 1
+    y[0] = 7
+    y[:, 1] += 1
+    y.float().square().sum().backward()
+    return y.float(), x.grad
+
+
+def _dropped(m: Any, x: Any) -> Any:
+    m.manual_seed(0)
+    return x.stride(), m.nn.functional.dropout(x, 0.5), m.nn.functional.dropout(x * 2, 0.5)
+
+
+def _patches(m: Any) -> Any:
+    """卷积切出的小块换轴之后加上位置，再丢弃：掩码按内存次序抽。"""
+    x = m.arange(48.0).reshape(2, 4, 6).transpose(1, 2)
+    position = m.ones(1, 6, 4)
+    return [_dropped(m, y) for y in (x + position, position + x, x - x.contiguous(), x / (x.contiguous() + 1), x * 2)]
+
+
+def _divided(m: Any) -> Any:
+    """商可以就地改写：反向用的是被除数与除数。"""
+    x = _leaf(m, 2, 3)
+    y = (x + 1) / (x + 2)
+    y *= 3
+    y.sum().backward()
+    return y, x.grad
+
+
+def _floored(m: Any) -> Any:
+    x = _leaf(m, 4)
+    y = x // 0.3
+    y[y > 1] = -1
+    return y.detach(), y.requires_grad
+
+
+PROGRAMS: dict[str, Program] = {
+    "a bfloat16 cache is written through its layers": lambda m: _low_cache(m, "bfloat16"),
+    "a float16 cache is written through its layers": lambda m: _low_cache(m, "float16"),
+    "bfloat16 slices are written on the graph": lambda m: _low_write(m, "bfloat16"),
+    "float16 slices are written on the graph": lambda m: _low_write(m, "float16"),
+    "dropout after adding positions": _patches,
+    "a quotient is written in place": _divided,
+    "a floored quotient is written in place": _floored,
+    "prod along an axis has a name": lambda m: (
+        _leaf(m, 2, 3).prod(0).grad_fn.name(), _leaf(m, 2, 3).prod().grad_fn.name()),
+    "an embedding says it is not sparse": lambda m: m.nn.Embedding(3, 2).sparse,
+    "a convolution with a kernel of one's own": lambda m: m.nn.Conv2d(1, 2, 3, padding=1)._conv_forward(
+        m.arange(16.0).reshape(1, 1, 4, 4), m.ones(2, 1, 3, 3), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", table(PROGRAMS))
+def test_what_programs_do(program: Program) -> None:
+    """真实程序里的这几句，结果与 torch 不同。"""
+    same(program, "float32")
+
+
+MISTAKES: dict[str, Program] = {
+    "subtracting a mask with alpha": lambda m: m.sub(m.ones(2) > 0, m.ones(2), alpha=2),
+    "subtracting a mask": lambda m: m.ones(2) - (m.ones(2) > 0),
+}
+
+
+@pytest.mark.parametrize("mistake", table(MISTAKES))
+def test_what_programs_get_wrong(mistake: Program) -> None:
+    """torch 报错的写法，这里悄悄算出了什么。"""
+    same_error(mistake)
