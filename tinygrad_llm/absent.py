@@ -14,7 +14,6 @@ from typing import Any
 from tinygrad_llm.paths import PATHS, RENAMED
 
 _HALF_COMPLEX = "the complex dtypes here are complex64 and complex128; compute in complex64"
-_FRAMES = "cut the signal into frames with unfold, multiply by the window and use fft.rfft or fft.irfft"
 _SPARSE = "tensors are dense here; use index_add_, scatter_add or gather"
 _QUANTIZED = "there are no quantized dtypes here; use int8 tensors and a float scale"
 _GRAPH = "there is no graph compiler or tracer here; run the function itself, or compile it in torch_llm"
@@ -32,7 +31,6 @@ HINTS: dict[str, str] = {
     "functorch": "its transforms are in tinygrad_llm.func",
     "fx": _GRAPH,
     "hub": "download weights as a .safetensors file and read it with tinygrad_llm.load",
-    "istft": _FRAMES,
     "jit.load": _PICKLE,
     "jit.save": _PICKLE,
     "jit.trace": _GRAPH,
@@ -51,7 +49,6 @@ HINTS: dict[str, str] = {
     "quantize_per_tensor": _QUANTIZED,
     "quint8": _QUANTIZED,
     "sparse": _SPARSE,
-    "stft": _FRAMES,
     "utils.cpp_extension": "write an operator with autograd.Function; the forward may call any NumPy code",
     "xpu": _GPU,
     "_dynamo": _GRAPH,

@@ -24,6 +24,7 @@ from tinygrad_llm.methods.reducing import Reducing
 from tinygrad_llm.methods.scattering import Scattering
 from tinygrad_llm.methods.shaping import Shaping
 from tinygrad_llm.methods.sorting import Sorting
+from tinygrad_llm.methods.spectrograms import Spectrograms
 from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.out import write_out
@@ -31,7 +32,7 @@ from tinygrad_llm.tensor import Tensor
 
 FAMILIES = (
     Arithmetic, Elementwise, Complexes, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering,
-    Reducing, Statistics, Sorting, LinearAlgebra,
+    Reducing, Statistics, Spectrograms, Sorting, LinearAlgebra,
 )  # fmt: skip
 METHOD_ONLY = frozenset([
     "cdouble", "cfloat", "contiguous", "expand", "expand_as", "repeat", "reshape_as", "split", "sum_to_size", "unfold",

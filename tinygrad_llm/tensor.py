@@ -34,6 +34,7 @@ from tinygrad_llm.methods.sampling import Sampling
 from tinygrad_llm.methods.scattering import Scattering
 from tinygrad_llm.methods.shaping import Shaping, Size, sizes
 from tinygrad_llm.methods.sorting import Sorting
+from tinygrad_llm.methods.spectrograms import Spectrograms
 from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, rounded, same_dtype
@@ -44,8 +45,8 @@ from tinygrad_llm.printing import tensor_text
 @graph.register_tensor_type
 class Tensor(
     Arithmetic, Elementwise, Complexes, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering,
-    Reducing, Statistics, Sorting, LinearAlgebra, Converting, Sampling, InPlace, InPlaceIndexing, InPlaceFunctions,
-    Differentiating,
+    Reducing, Statistics, Spectrograms, Sorting, LinearAlgebra, Converting, Sampling, InPlace, InPlaceIndexing,
+    InPlaceFunctions, Differentiating,
 ):  # fmt: skip
     """张量。
 

@@ -98,6 +98,62 @@ MISTAKES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+WINDOW = np.hanning(9)[:8] + 0.01
+
+SPECTROGRAMS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "no window": lambda m, x, w: m.stft(x, 8, return_complex=True),
+    "a window": lambda m, x, w: x.stft(8, window=w, return_complex=True),
+    "a short window": lambda m, x, w: m.stft(x, 12, 5, 8, w, return_complex=True, normalized=True),
+    "not centred, both sides": lambda m, x, w: m.stft(x, 8, 3, None, w, False, return_complex=True, onesided=False),
+    "a complex signal": lambda m, x, w: m.stft(x * (1 + 1j), 8, window=w),
+    "a vector": lambda m, x, w: m.stft(x[0], 8, window=w, return_complex=True, pad_mode="constant"),
+    "parts": lambda m, x, w: m.stft(x, 8, window=w, return_complex=False),
+    "there and back": lambda m, x, w: m.istft(m.stft(x, 8, window=w, return_complex=True), 8, window=w),
+    "a longer signal": lambda m, x, w: m.istft(
+        m.stft(x, 8, window=w, return_complex=True, normalized=True), 8, window=w, normalized=True, length=45
+    ),
+    "a shorter signal": lambda m, x, w: m.stft(x, 8, window=w, return_complex=True).istft(8, window=w, length=30),
+    "a complex signal back": lambda m, x, w: m.istft(
+        m.stft(x * (1 + 1j), 8, window=w), 8, window=w, return_complex=True
+    ),
+    "both sides back": lambda m, x, w: m.istft(
+        m.stft(x, 8, window=w, return_complex=True, onesided=False), 8, window=w, onesided=False
+    ),
+    "a vector back": lambda m, x, w: m.istft(
+        m.stft(x[0], 8, window=w, center=False, return_complex=True), 8, window=w, center=False
+    ),
+}
+
+
+@pytest.mark.parametrize("case", table(SPECTROGRAMS))
+def test_a_spectrogram_differs(case: Callable[[Any, Any, Any], Any]) -> None:
+    """短时傅里叶变换（或反变换）的值，或对信号与窗的梯度与 torch 不同。"""
+
+    def run(m: Any) -> Any:
+        x, w = m.tensor(values(0, 2, 40), requires_grad=True), m.tensor(WINDOW, requires_grad=True)
+        y = case(m, x, w)
+        total = m.view_as_real(y) if y.is_complex() else y
+        (total * m.tensor(np.cos(np.arange(total.numel())).reshape(tuple(total.shape)))).sum().backward()
+        return y, x.grad, m.zeros(1) if w.grad is None else w.grad
+
+    same(run)
+
+
+MISTAKES |= {
+    "a real signal of unknown form": lambda m: m.stft(m.ones(20), 8),
+    "a window too long": lambda m: m.stft(m.ones(20), 8, win_length=9, return_complex=True),
+    "a window of another size": lambda m: m.stft(m.ones(20), 8, window=m.ones(5), return_complex=True),
+    "no hop": lambda m: m.stft(m.ones(20), 8, hop_length=0, return_complex=True),
+    "half of a complex signal": lambda m: m.stft(m.ones(20) * 1j, 8, window=m.ones(8), onesided=True),
+    "a signal too short": lambda m: m.stft(m.ones(20), 30, window=m.ones(30), center=False, return_complex=True),
+    "a signal of integers": lambda m: m.stft(m.arange(20), 8, window=m.ones(8), return_complex=True),
+    "a real spectrogram": lambda m: m.istft(m.ones(5, 4), 8, window=m.ones(8)),
+    "a spectrogram of another height": lambda m: m.istft(m.ones(6, 4) * 1j, 8, window=m.ones(8)),
+    "windows with gaps": lambda m: m.istft(m.ones(5, 4) * 1j, 8, window=m.zeros(8)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("case", table(MISTAKES))
 def test_a_mistaken_transform_goes_through(case: Callable[[Any], Any]) -> None:
     """torch 拒绝的写法没有报错，或报另一类错。"""

@@ -24,8 +24,8 @@ SCANNED = (
 
 GROUPS: tuple[tuple[str, str, str], ...] = (
     (
-        "半精度的复数、短时傅里叶变换与一般矩阵的特征值",
-        r"complex|chalf|stft|(^|\.)eig(vals)?$",
+        "半精度的复数与一般矩阵的特征值",
+        r"complex|chalf|(^|\.)eig(vals)?$",
         "用 complex64；在 `x.numpy()` 上用 NumPy",
     ),
     (
