@@ -66,13 +66,12 @@ class Ledger:
     """一次剖析的内存账；可以几个线程同时记。
 
     Attributes:
-        changes: 全部增减，按发生的次序。
         peak: 总数的最大值，字节。
-        peak_at: 总数最大时，``changes`` 记到第几笔。
+        peak_at: 总数最大时，``history()`` 记到第几笔。
     """
 
     def __init__(self) -> None:
-        self.changes: list[Change] = []
+        self._changes: list[Change] = []
         self.peak, self.peak_at = 0, 0
         self._total = 0
         self._blocks: dict[int, _Block] = {}
@@ -112,7 +111,7 @@ class Ledger:
             if saved:
                 self._hold(op, node, saved)
             if self.peak > before:
-                self.peak_at = len(self.changes)  # 峰值那一刻的账也包括刚留下的
+                self.peak_at = len(self._changes)  # 峰值那一刻的账也包括刚留下的
             return made
 
     def backward(self, op: str, began_ns: int, node: Any, g: Any, grads: Iterable[Any]) -> int:
@@ -136,30 +135,27 @@ class Ledger:
                 self._release(id(node), time.perf_counter_ns())
             return made
 
-    def totals(self, *, at_peak: bool = False) -> dict[tuple[str, str], int]:
-        """（算子，种类）→ 字节数：此刻的，或总数最大那一刻的。"""
+    # ---- 查账
+
+    def history(self) -> list[Change]:
+        """至今的全部增减，按发生的次序。"""
         with self._lock:
             self._settle()
-            found: dict[tuple[str, str], int] = {}
-            for change in self.changes[: self.peak_at if at_peak else None]:
-                key = change.op, change.kind
-                found[key] = found.get(key, 0) + change.nbytes
-            return found
+            return list(self._changes)
+
+    def totals(self, *, at_peak: bool = False) -> dict[tuple[str, str], int]:
+        """（算子，种类）→ 字节数：此刻的，或总数最大那一刻的。"""
+        return _summed(self.history()[: self.peak_at if at_peak else None])
 
     def made(self) -> dict[tuple[str, str], int]:
         """（算子，种类）→ 一共申请过多少字节。"""
-        found: dict[tuple[str, str], int] = {}
-        for change in self.changes:
-            if change.nbytes > 0:
-                key = change.op, change.kind
-                found[key] = found.get(key, 0) + change.nbytes
-        return found
+        return _summed(change for change in self.history() if change.nbytes > 0)
 
     def most_held(self) -> dict[str, int]:
         """算子 → 图同时替它留着的字节数，最多的时候。"""
         held: dict[str, int] = {}
         most: dict[str, int] = {}
-        for change in self.changes:
+        for change in self.history():
             if change.kind == HELD:
                 held[change.op] = held.get(change.op, 0) + change.nbytes
                 most[change.op] = max(most.get(change.op, 0), held[change.op])
@@ -167,7 +163,7 @@ class Ledger:
 
     def most_in_all(self) -> int:
         """图一共留着的字节数，最多的时候。"""
-        return max(itertools.accumulate(one.nbytes for one in self.changes if one.kind == HELD), default=0)
+        return max(itertools.accumulate(one.nbytes for one in self.history() if one.kind == HELD), default=0)
 
     # ---- 一块内存的来去
 
@@ -239,8 +235,16 @@ class Ledger:
         self._record(time_ns, block.holder, HELD, nbytes)
 
     def _record(self, time_ns: int, op: str, kind: str, nbytes: int) -> None:
-        self.changes.append(Change(time_ns, op, kind, nbytes))
+        self._changes.append(Change(time_ns, op, kind, nbytes))
         if kind != HELD:
             self._total += nbytes
             if self._total > self.peak:
-                self.peak, self.peak_at = self._total, len(self.changes)
+                self.peak, self.peak_at = self._total, len(self._changes)
+
+
+def _summed(changes: Iterable[Change]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for change in changes:
+        key = change.op, change.kind
+        found[key] = found.get(key, 0) + change.nbytes
+    return found

@@ -52,10 +52,10 @@ class profile(profiler.profile):  # noqa: N801  与 torch 同名
         if device:
             warnings.warn(f"{device} is not available, disabling {device} profiling", UserWarning, stacklevel=2)
 
-    def __enter__(self) -> profile:
-        if self.enabled:
-            self.start()
-        return self
+    def __enter__(self) -> Any:
+        if not self.enabled:  # 与 torch 一样，这时什么也不交出
+            return None
+        return super().__enter__()
 
     def __exit__(self, *_: object) -> None:
         if self.enabled:

@@ -92,7 +92,7 @@ def _flows(pid: int, events: Iterable[FunctionEvent], origin: int) -> Iterator[d
 def _memory(pid: int, ledger: Ledger, origin: int) -> Iterator[dict[str, Any]]:
     """内存的曲线：活着的数组，与其中图留着的。"""
     live = held = 0
-    for change in sorted(ledger.changes, key=lambda one: one.time_ns):
+    for change in sorted(ledger.history(), key=lambda one: one.time_ns):
         if change.kind == HELD:
             held += change.nbytes
         else:
