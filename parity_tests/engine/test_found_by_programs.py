@@ -63,12 +63,25 @@ def _floored(m: Any) -> Any:
     return y.detach(), y.requires_grad
 
 
+def _image(m: Any) -> Any:
+    """``channels_last`` 的图像穿过卷积、归一化与池化，次序不变。"""
+    F, x = m.nn.functional, m.arange(96.0).reshape(2, 4, 4, 3).permute(0, 3, 1, 2) / 50
+    kernel, ones = m.ones(5, 3, 3, 3) / 9, m.ones(3)
+    steps = [
+        F.conv2d(x, kernel), F.conv_transpose2d(x, m.ones(3, 2, 2, 2)), F.max_pool2d(x, 2), F.avg_pool2d(x, 2),
+        F.adaptive_avg_pool2d(x, 2), F.adaptive_max_pool2d(x, 2), F.interpolate(x, scale_factor=2), F.pad(x, (1, 1)),
+        F.batch_norm(x, ones * 0, ones, training=True), F.max_pool2d(x, 2, return_indices=True)[1].float(),
+    ]  # fmt: skip
+    return [_dropped(m, y) for y in steps]
+
+
 PROGRAMS: dict[str, Program] = {
     "a bfloat16 cache is written through its layers": lambda m: _low_cache(m, "bfloat16"),
     "a float16 cache is written through its layers": lambda m: _low_cache(m, "float16"),
     "bfloat16 slices are written on the graph": lambda m: _low_write(m, "bfloat16"),
     "float16 slices are written on the graph": lambda m: _low_write(m, "float16"),
     "dropout after adding positions": _patches,
+    "an image with its channels last": _image,
     "a quotient is written in place": _divided,
     "a floored quotient is written in place": _floored,
     "prod along an axis has a name": lambda m: (

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.nn.memory_order import like_input
 from tinygrad_llm.nn.pooling import picked, summed
 from tinygrad_llm.nn.windows import batched, per_axis
 from tinygrad_llm.ops.convolution import Shape
@@ -23,6 +24,7 @@ def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     return _average("adaptive_avg_pool1d", 1, input, output_size)
 
 
+@like_input
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """二维平均池化，输出空间为 ``output_size``；``None`` 表示该轴不变。"""
     return _average("adaptive_avg_pool2d", 2, input, output_size)
@@ -38,6 +40,7 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = 
     return _maximum("adaptive_max_pool1d", 1, input, output_size, return_indices)
 
 
+@like_input
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """二维最大池化，输出空间为 ``output_size``；``None`` 表示该轴不变。"""
     return _maximum("adaptive_max_pool2d", 2, input, output_size, return_indices)

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.nn.memory_order import like_input
 from tinygrad_llm.nn.windows import batched, per_axis
 from tinygrad_llm.ops import convolution as ops
 from tinygrad_llm.ops.convolution import Shape, Window
@@ -28,6 +29,7 @@ def conv1d(
     return _convolve("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@like_input
 def conv2d(
     input: Tensor,
     weight: Tensor,
@@ -68,6 +70,7 @@ def conv_transpose1d(
     return _transpose("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@like_input
 def conv_transpose2d(
     input: Tensor,
     weight: Tensor,

@@ -13,12 +13,14 @@ import numpy as np
 
 from tinygrad_llm.autograd import no_grad
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.nn.memory_order import like_input
 from tinygrad_llm.nn.pooling import summed
 from tinygrad_llm.ops import norm
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
 
+@like_input
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,

@@ -11,11 +11,13 @@ from operator import index
 import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.nn.memory_order import like_input
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.ops.resampling import Pads, Sparse, pad_constant, resample
 from tinygrad_llm.tensor import Tensor
 
 
+@like_input
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """补边。
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.operands import refuse
+from tinygrad_llm.nn.memory_order import like_input
 from tinygrad_llm.nn.windows import batched, per_axis, pooled_length
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.convolution import Shape, Window
@@ -34,6 +35,7 @@ def avg_pool1d(
     return _average("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
+@like_input
 def avg_pool2d(
     input: Tensor,
     kernel_size: Any,
@@ -77,6 +79,7 @@ def max_pool1d(
     return _maximum("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
+@like_input
 def max_pool2d(
     input: Tensor,
     kernel_size: Any,

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.nn.adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from tinygrad_llm.nn.memory_order import like_input
 from tinygrad_llm.ops.interpolation import axis_matrix
 from tinygrad_llm.ops.resampling import resample
 from tinygrad_llm.tensor import Tensor
@@ -23,6 +24,7 @@ _PLAIN = ("nearest", "nearest-exact", "area")
 _SMOOTH = ("bilinear", "bicubic", "lanczos")
 
 
+@like_input
 def interpolate(
     input: Tensor,
     size: Any = None,
