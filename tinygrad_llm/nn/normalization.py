@@ -103,6 +103,7 @@ def instance_norm(
     return _affine(_standardized(rows, eps).reshape(shape), weight, bias)
 
 
+@like_input
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
