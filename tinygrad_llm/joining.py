@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.layouts import channels_last, is_contiguous
 from tinygrad_llm.methods.arithmetic import match
 from tinygrad_llm.methods.scalars import as_element
 from tinygrad_llm.methods.shaping import Size
@@ -65,7 +66,15 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
     same = _together(given)
     kept = [t for t in same if t.array.shape != (0,)] or same[:1]
     d = nonnegative(dim if axis is None else axis, kept[0].array.ndim)
-    return apply(sh.cat, kept, {"dim": d})  # type: ignore[no-any-return]
+    y = apply(sh.cat, kept, {"dim": d})
+    return y.contiguous(memory_format=channels_last) if _are_images(kept) else y  # type: ignore[no-any-return]
+
+
+def _are_images(tensors: Sequence[Tensor]) -> bool:
+    """是不是一串 ``channels_last`` 的图像：首尾相接之后次序不变。"""
+    if tensors[0].array.ndim != 4:
+        return False
+    return all(not t.array.flags.c_contiguous and is_contiguous(t.array, channels_last) for t in tensors)
 
 
 concat = concatenate = cat

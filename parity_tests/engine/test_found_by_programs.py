@@ -70,7 +70,8 @@ def _image(m: Any) -> Any:
     steps = [
         F.conv2d(x, kernel), F.conv_transpose2d(x, m.ones(3, 2, 2, 2)), F.max_pool2d(x, 2), F.avg_pool2d(x, 2),
         F.adaptive_avg_pool2d(x, 2), F.adaptive_max_pool2d(x, 2), F.interpolate(x, scale_factor=2), F.pad(x, (1, 1)),
-        F.group_norm(x, 3), F.batch_norm(x, ones * 0, ones, training=True), F.max_pool2d(x, 2, return_indices=True)[1].float(),
+        F.group_norm(x, 3), F.batch_norm(x, ones * 0, ones, training=True), m.cat([x, x], 1),
+        F.max_pool2d(x, 2, return_indices=True)[1].float(),
     ]  # fmt: skip
     return [_dropped(m, y) for y in steps]
 
