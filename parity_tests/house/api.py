@@ -26,13 +26,13 @@ from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS
 
 PAGE = ROOT / "tinygrad_llm" / "API.md"
 LEDGER = ROOT / "parity_tests" / "opinfo" / "ledger.md"
-LISTED = ("nn", "nn.functional", "nn.init", "linalg", "special", "masked")
+LISTED = ("nn", "nn.functional", "nn.init", "linalg", "fft", "special", "masked")
 """名字多、用法与 torch 相同的名字空间：只列名字。"""
 
 DESCRIBED = (
     "autograd", "autograd.functional", "autograd.graph", "func", "amp", "optim", "optim.lr_scheduler",
     "optim.swa_utils", "nn.utils", "nn.utils.rnn", "nn.utils.parametrizations", "nn.utils.parametrize", "utils.data",
-    "utils.checkpoint", "utils.tensorboard", "utils.hooks",
+    "utils.checkpoint", "utils.tensorboard", "utils.hooks", "profiler",
 )  # fmt: skip
 """名字少的名字空间：每个名字一行，附首句。"""
 

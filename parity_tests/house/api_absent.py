@@ -18,7 +18,7 @@ import tinygrad_llm as tg
 SCANNED = (
     "", "Tensor", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.utils.parametrizations",
     "nn.utils.parametrize", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd",
-    "autograd.functional", "autograd.graph", "func", "amp", "linalg", "special", "masked", "random",
+    "autograd.functional", "autograd.graph", "func", "amp", "linalg", "fft", "special", "masked", "random",
 )  # fmt: skip
 """逐个名字比对的名字空间。"""
 

@@ -34,6 +34,8 @@ _LAYERS = (
     "creation",
     "contraction",
     "ranges",
+    "complexes",
+    "fft",
     "rejection",
     "sampling",
     "signal",
