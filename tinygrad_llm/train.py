@@ -29,7 +29,6 @@ from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.nn.utils import clip_grad_norm_
 from tinygrad_llm.optim import AdamW
-from tinygrad_llm.profiler.training import measure_step
 
 
 def build_model(config: GPTConfig, weights: Arrays) -> GPT:
@@ -153,6 +152,8 @@ class NumpyEngine:
 
 def main(config: TrainConfig) -> None:
     """``python -m tinygrad_llm train``：在 NumPy 上训练，写出运行文件夹与报告。"""
+    from tinygrad_llm.profiler.training import measure_step  # 在这里才导入，``--help`` 因此立即可答
+
     keep_freed_memory()
     session = prepare(config)
     engine = NumpyEngine(session.model, config)
