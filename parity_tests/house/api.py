@@ -45,6 +45,8 @@ ANSWERING = (
 _ELSEWHERE = frozenset(
     [
         "autograd.function",
+        "autograd.profiler",
+        "autograd.profiler_util",
         "autograd.variable",
         "serialization",
         "nn.modules",
