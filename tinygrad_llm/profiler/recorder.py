@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from tinygrad_llm.profiler.events import BACKWARD, OP, FunctionEvent, source_lin
 from tinygrad_llm.profiler.flops import backward_flops, forward_flops
 from tinygrad_llm.profiler.ledger import Ledger
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+_PACKAGE = f"{Path(__file__).resolve().parents[1]}{os.sep}"
 
 
 class Options(NamedTuple):
