@@ -17,8 +17,6 @@ Answers = list[dict[str, Any]]
 Check = Callable[[Answers, Answers], "str | None"]
 """（某系统热身时的答话，参照系统的答话）→ 不该量它的理由；该量就是 ``None``。"""
 
-SLOW_STEP_S = 5.0
-
 
 def compare(
     systems: Sequence[System], plan: rounds.Plan, reference: str, *, warmup: int, check: Check | None = None
@@ -51,8 +49,9 @@ def compare(
             _refuse(answers, reference, check, unavailable)
         ready = [worker for name, worker in workers.items() if name not in unavailable]
         step_s = {worker.name: answers[worker.name][-1]["elapsed_s"] for worker in ready}
-        found = rounds.interleave(ready, step_s, plan, reference, tell)
-        peaks = {worker.name: _peak(worker, step_s[worker.name]) for worker in ready}
+        found = rounds.interleave(ready, step_s, plan, reference, unavailable, tell)
+        alive = [worker for worker in ready if worker.name not in unavailable]
+        peaks = {worker.name: _peak(worker, step_s[worker.name]) for worker in alive}
     return {
         "systems": {
             name: {
@@ -88,4 +87,4 @@ def _refuse(answers: dict[str, Answers], reference: str, check: Check, unavailab
 
 
 def _peak(worker: Worker, step_s: float) -> int:
-    return rounds.peak_memory(worker, 1 if step_s > SLOW_STEP_S else rounds.MEMORY_STEPS)
+    return rounds.peak_memory(worker, 1 if step_s > rounds.SLOW_STEP_S else rounds.MEMORY_STEPS)

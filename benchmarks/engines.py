@@ -19,7 +19,7 @@ OURS = ("numpy", "torch", "torch-compile")
 PEERS = ("jax", "mygrad", "autograd", "tinygrad")
 ENGINES = (*OURS, *PEERS)
 SLOW = ("mygrad", "autograd", "tinygrad")
-"""没有点名时，这几家只量 T：别的规模要几十秒一步，内存也要十几 GB。"""
+"""没有点名时，这几家只量 T，``--quick`` 时不量：别的规模要几十秒一步，内存也要十几 GB。"""
 
 Train = Callable[[NDArray[np.int64], NDArray[np.int64]], float]
 

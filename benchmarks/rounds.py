@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from benchmarks import memory, quiet
-from benchmarks.processes import Worker
+from benchmarks.processes import Worker, WorkerStoppedError
 
 T = TypeVar("T")
 
 TURN_S = 0.25
 """一回至少量这么久：时钟滴答记账的误差才显得小；一步太短就连做几步取平均。"""
 EXTRA = 2
-"""被打扰的回数太多时，至多做到预定的这么多倍。"""
+"""被打扰的回数太多时，至多做到预定的这么多倍；一步很慢的系统不补，总有人会来打扰它。"""
+SLOW_STEP_S = 5.0
 ENOUGH = 3
 """没被打扰的回数不足这么多，就把全部的都算上，并标明 ``noisy``。"""
 MEMORY_STEPS = 2
@@ -60,7 +61,7 @@ class Plan:
 
     def turns(self, elapsed_s: float) -> int:
         """每步要 ``elapsed_s`` 的系统该做几回。"""
-        return min(self.steps, max(2, int(self.budget_s / max(elapsed_s, TURN_S))))
+        return int(min(self.steps, max(2.0, self.budget_s / max(elapsed_s, TURN_S))))
 
 
 def take_turn(worker: Worker, repeats: int) -> Turn:
@@ -78,6 +79,7 @@ def interleave(
     step_s: Mapping[str, float],
     plan: Plan,
     reference: str,
+    unavailable: dict[str, str],
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Round]:
     """交替着量。
@@ -87,6 +89,7 @@ def interleave(
         step_s: 各系统大约要多少秒一步，由热身得知。
         plan: 量多少回。
         reference: 与谁相比；它每轮都在场。
+        unavailable: 中途退出的系统记在这里：名字到原因。
         tell: 报告进度。
 
     Returns:
@@ -94,14 +97,19 @@ def interleave(
     """
     repeats = {worker.name: max(1, math.ceil(TURN_S / max(step_s[worker.name], 1e-6))) for worker in workers}
     left = {worker.name: plan.turns(step_s[worker.name]) for worker in workers}
-    at_most = {name: EXTRA * count for name, count in left.items()}
+    at_most = {name: (EXTRA if step_s[name] < SLOW_STEP_S else 1) * count for name, count in left.items()}
     rounds: list[Round] = []
     while waiting := {name for name, count in left.items() if count > 0 and at_most[name] > 0}:
         index, found = len(rounds), {}
-        for worker in rotated([one for one in workers if one.name in waiting | {reference}], index):
+        present = (waiting | {reference}) - unavailable.keys()
+        for worker in rotated([one for one in workers if one.name in present], index):
             quiet.settle(plan.patience_s)
-            turn = found[worker.name] = take_turn(worker, repeats[worker.name])
             at_most[worker.name] -= 1
+            try:
+                turn = found[worker.name] = take_turn(worker, repeats[worker.name])
+            except WorkerStoppedError as error:
+                unavailable[worker.name], left[worker.name] = str(error), 0
+                continue
             left[worker.name] -= not turn.is_disturbed
         rounds.append(found)
         times = ", ".join(f"{name} {1e3 * turn.elapsed_s:.4g} ms" for name, turn in found.items())

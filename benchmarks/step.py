@@ -36,7 +36,7 @@ class StepOptions(Options):
     sizes: tuple[str, ...] = ("T", "S", "M")
     """规模：T、S、M（见 ``sizes.py``），或模型预设名。"""
     engines: tuple[str, ...] | None = None
-    """引擎；缺省是装了的全部，其中很慢的几家只量 T。"""
+    """引擎；缺省是装了的全部，其中很慢的几家只量 T，``--quick`` 时不量。"""
     batch_size: int | None = None
     """覆盖规模：每步的序列数。"""
     context: int | None = None
@@ -58,7 +58,8 @@ class StepOptions(Options):
         """这种规模上要量哪些引擎。"""
         if self.engines is not None:
             return list(self.engines)
-        return [name for name in engines.ENGINES if size == "T" or name not in engines.SLOW]
+        has_time = size == "T" and not self.quick
+        return [name for name in engines.ENGINES if has_time or name not in engines.SLOW]
 
 
 # ---- 子进程 ----

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import memory, quiet, report, rounds, work
 from benchmarks.options import Options
+from benchmarks.processes import Worker, WorkerStoppedError
 from benchmarks.rounds import Plan, Turn
 from benchmarks.sizes import SIZES
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
@@ -157,3 +158,30 @@ def test_impossible_settings_are_refused(given: dict[str, object], message: str)
     """不可能的设置等到量完才报错。"""
     with pytest.raises(UserError, match=message):
         Options(**given)  # type: ignore[arg-type]
+
+
+def test_a_system_that_stops_halfway_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """一个系统中途退出，别的系统也量不成了，或没有说明是谁。"""
+    workers = [Worker(name, ()) for name in ("steady", "brittle")]
+    calls = {"steady": 0, "brittle": 0}
+
+    def take_turn(worker: Worker, repeats: int) -> Turn:
+        calls[worker.name] += 1
+        if worker.name == "brittle" and calls["brittle"] == 2:
+            raise WorkerStoppedError("stopped")
+        return Turn(1.0)
+
+    monkeypatch.setattr(rounds, "take_turn", take_turn)
+    unavailable: dict[str, str] = {}
+    found = rounds.interleave(workers, {"steady": 1.0, "brittle": 1.0}, Plan(4), "steady", unavailable)
+    assert [sorted(one) for one in found] == [["brittle", "steady"], *[["steady"]] * 3]
+    assert unavailable == {"brittle": "stopped"}
+
+
+def test_the_reference_is_there_as_long_as_anyone_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """被打扰的系统补量的那几轮里没有参照，比值就无从算起。"""
+    workers = [Worker(name, ()) for name in ("torch", "unlucky")]
+    monkeypatch.setattr(rounds, "take_turn", lambda worker, repeats: Turn(1.0, 0.5, worker.name == "unlucky"))
+    found = rounds.interleave(workers, {"torch": 1.0, "unlucky": 1.0}, Plan(3), "torch", {})
+    assert len(found) == rounds.EXTRA * 3
+    assert all("torch" in one for one in found)
