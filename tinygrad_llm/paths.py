@@ -9,8 +9,18 @@ _LAYERS = (
     "activation adaptive batchnorm channelshuffle container conv distance dropout flatten fold instancenorm linear "
     "linear_cross_entropy_options loss normalization padding pixelshuffle pooling rnn sparse transformer upsampling"
 )
+_DISTRIBUTIONS = {
+    "categorical": "multinomial one_hot_categorical",
+    "continuous": "cauchy exponential laplace normal uniform",
+    "counting": "bernoulli binomial geometric negative_binomial poisson",
+    "gammas": "beta chi2 dirichlet fishersnedecor gamma studentT",
+    "relaxed": "relaxed_bernoulli relaxed_categorical",
+    "transformed": "gumbel half_cauchy half_normal inverse_gamma log_normal pareto weibull",
+    "unit": "kumaraswamy logistic_normal",
+}
 
 PATHS: dict[str, tuple[str, ...]] = {
+    "nn.modules.lazy": ("nn.lazy",),
     **{f"nn.modules.{name}": ("nn",) for name in _LAYERS.split()},
     **{f"backends.{name}": ("backends.libraries",) for name in ("mkl", "mkldnn", "nnpack", "openmp", "opt_einsum")},
     "amp.autocast_mode": ("amp",),

@@ -83,6 +83,9 @@ PROGRAMS: dict[str, Program] = {
     "float16 slices are written on the graph": lambda m: _low_write(m, "float16"),
     "dropout after adding positions": _patches,
     "an image with its channels last": _image,
+    "a recurrent layer lists its weights": lambda m: (
+        m.nn.LSTM(2, 3, 2, bidirectional=True)._flat_weights_names,
+        [tuple(w.shape) for w in m.nn.GRU(2, 3, 2, bias=False)._flat_weights]),
     "a quotient is written in place": _divided,
     "a floored quotient is written in place": _floored,
     "prod along an axis has a name": lambda m: (

@@ -55,7 +55,6 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
     ),
     ("函数变换与前向模式", r"^(func|autograd\.functional)\.|^vmap$", "用 `autograd.grad(..., create_graph=True)`"),
     ("多项式与 Bessel 等特殊函数", r"^special\.", "在 `x.numpy()` 上用 SciPy"),
-    ("用到时才知道大小的层", r"Lazy|Uninitialized", "写明输入的大小"),
     ("`autocast` 的旧开关", r"autocast|amp\.custom", "用 `autocast(...)`"),
     (
         "从前的名字",
@@ -85,7 +84,7 @@ _INTERNAL = re.compile(
 
 _PREFIXES = (
     "fbgemm_", "quantized_", "sym_", "native_", "q_", "special.chebyshev_", "special.shifted_", "special.bessel_",
-    "special.modified_bessel_", "special.scaled_", "nn.Lazy", "parse_", "fake_quantize_", "get_autocast_",
+    "special.modified_bessel_", "special.scaled_", "parse_", "fake_quantize_", "get_autocast_",
     "set_autocast_", "is_autocast_", "Tensor.to_sparse", "rnn_", "gru", "lstm_", "import_ir_",
 )  # fmt: skip
 """名字太多、逐个列出也没有用处的几族。"""

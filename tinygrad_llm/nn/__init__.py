@@ -57,7 +57,19 @@ from tinygrad_llm.nn.resampling_layers import Upsample, UpsamplingBilinear2d, Up
 from tinygrad_llm.nn.transformer import TransformerDecoderLayer, TransformerEncoderLayer
 from tinygrad_llm.nn.transformer_stacks import Transformer, TransformerDecoder, TransformerEncoder
 
-__getattr__ = attributes(__name__, ("parallel",), {"DataParallel": "parallel"})
+_LAZY = {
+    "DataParallel": "parallel",
+    "UninitializedBuffer": "parameter",
+    "UninitializedParameter": "parameter",
+} | dict.fromkeys(
+    [
+        "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConv1d", "LazyConv2d", "LazyConv3d",
+        "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d", "LazyInstanceNorm1d",
+        "LazyInstanceNorm2d", "LazyInstanceNorm3d", "LazyLinear",
+    ],
+    "lazy",
+)  # fmt: skip
+__getattr__ = attributes(__name__, ("lazy", "parallel"), _LAZY)
 
 __all__ = [
     "CELU", "ELU", "GELU", "GLU", "GRU", "LSTM", "RNN", "SELU", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d",

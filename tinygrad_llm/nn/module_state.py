@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinygrad_llm.autograd import no_grad
-from tinygrad_llm.nn.parameter import Parameter
+from tinygrad_llm.nn.parameter import Parameter, is_lazy
 from tinygrad_llm.tensor import Tensor
 from tinygrad_llm.utils.hooks import HookTable, RemovableHandle, register
 
@@ -262,6 +262,8 @@ def _load_one(module: Any, name: str, own: Tensor, given: Any, key: str, assign:
             f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint '
             f"but received {type(given)}"
         )
+    if is_lazy(own):  # 两边的大小都还不知道，没有什么可装
+        return ""
     if own.ndim == 0 and given.shape == (1,):
         given = given[0]
     if given.shape != own.shape:

@@ -92,6 +92,16 @@ class RNNBase(Module):
         """各层、各方向的参数。"""
         return [[getattr(self, name) for name in names] for names in self._all_weights]
 
+    @property
+    def _flat_weights_names(self) -> list[str]:
+        """各参数的名字排成一列：自己写初值的代码照着它取。"""
+        return [name for names in self._all_weights for name in names]
+
+    @property
+    def _flat_weights(self) -> list[Parameter]:
+        """各参数排成一列。"""
+        return [getattr(self, name) for name in self._flat_weights_names]
+
     def _run(self, input: Any, given: Any) -> tuple[Any, State]:
         """整个网络。
 
