@@ -36,6 +36,11 @@ PATHS: dict[str, tuple[str, ...]] = {
     "cuda.amp.common": ("cuda.amp",),
     "cuda.amp.grad_scaler": ("cuda.amp",),
     "cuda.random": ("cuda",),
+    **{
+        f"distributions.{name}": (f"distributions.{home}",)
+        for home, names in _DISTRIBUTIONS.items()
+        for name in names.split()
+    },
     "functional": ("",),
     "nn.common_types": ("types",),
     "nn.parallel.data_parallel": ("nn.parallel",),

@@ -54,6 +54,7 @@ _LAYERS = (
     "nn",
     "func",
     "optim",
+    "distributions",
     "gradcheck",
     "types",
 )
