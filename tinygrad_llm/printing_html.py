@@ -29,7 +29,7 @@ _PRE = "margin:6px 0 0;overflow:auto;font:12px/1.4 ui-monospace,monospace;color:
 
 
 def tensor_html(tensor: Any) -> str:
-    """一个 Tensor 的 HTML。
+    """一个 Tensor 的 HTML；复数统计的是模。
 
     Args:
         tensor: Tensor。
@@ -38,7 +38,8 @@ def tensor_html(tensor: Any) -> str:
         一个 ``<div>``。
     """
     tensor = tensor.refreshed()
-    parts = [_header(tensor), _statistics(tensor.array), _histogram(tensor.array), _values(tensor)]
+    reals = np.abs(tensor.array) if tensor.is_complex() else tensor.array
+    parts = [_header(tensor), _statistics(reals), _histogram(reals), _values(tensor)]
     return f'<div style="{_CARD}">{"".join(parts)}</div>'
 
 

@@ -110,3 +110,11 @@ def test_nan_does_not_stand_out() -> None:
     assert "color:#e0574c" in tensor_html(tg.tensor([math.nan, 1.0]))
     assert "color:#e0574c" in tensor_html(tg.tensor([math.inf, 1.0]))
     assert "color:#e0574c" not in tensor_html(tg.ones(3))
+
+
+def test_a_card_of_complex_numbers_does_not_count_their_sizes() -> None:
+    """复数的卡片统计的不是模，或画不出来。"""
+    z = np.array([3 + 4j, 1j, complex("nan")])
+    _, text = _card(z)
+    assert re.search(r"min 1\b.*max 5\b.*NaN 1", text)
+    assert "complex128" in text
