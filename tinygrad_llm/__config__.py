@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.version import __version__
+from tinygrad_llm.version import PACKAGE
 
 
 def show() -> str:
@@ -16,7 +16,7 @@ def show() -> str:
     blas = built["Build Dependencies"]["blas"]
     return "\n".join(
         [
-            f"tinygrad_llm {__version__}",
+            f"tinygrad_llm {PACKAGE}",
             f"  - Python {platform.python_version()} on {platform.machine()}",
             f"  - NumPy {np.__version__}",
             f"  - BLAS {blas['name']} {blas.get('version', '')}".rstrip(),

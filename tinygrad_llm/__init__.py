@@ -56,7 +56,7 @@ from tinygrad_llm.cpu import device, get_default_device, set_default_device
 from tinygrad_llm.searching import bucketize, isin, searchsorted
 from tinygrad_llm.statistics import cumulative_trapezoid, histogramdd, std_mean, trapezoid, trapz, var_mean
 from tinygrad_llm.tensor import Tensor
-from tinygrad_llm.version import __version__
+from tinygrad_llm.version import TorchVersion, __version__ as _version
 from tinygrad_llm.view_copies import COPIES
 
 if TYPE_CHECKING:  # 运行时用到才加载，见 ``_NAMESPACES``
@@ -68,6 +68,7 @@ else:  # 类型名会遮住内建名，只在运行时放进门面
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short
 
 inf, nan, pi, e, newaxis = math.inf, math.nan, math.pi, math.e, None
+__version__ = TorchVersion(_version)
 
 globals().update(FUNCTIONS)
 globals().update(FOREACH)

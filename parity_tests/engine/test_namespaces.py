@@ -333,10 +333,24 @@ def test_an_unknown_precision_is_kept() -> None:
 def test_the_configuration_is_not_shown() -> None:
     """``__config__.show()`` 没有写出版本与 BLAS；版本号有两个。"""
     shown = tg.__config__.show()
-    assert f"tinygrad_llm {tg.__version__}" in shown
+    assert f"tinygrad_llm {tg.version.PACKAGE}" in shown
     assert "BLAS " in shown
     assert tg.__version__ == tg.version.__version__
-    assert f'version = "{tg.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert tg.__version__.startswith(torch.__version__.partition("+")[0])
+    assert f'version = "{tg.version.PACKAGE}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+OTHERS = ("2.0", "2.9", "2.13", "2.13.0", "2.13.1", "3", "1.13.1+cu117", (2, 0), (2, 13, 0), (3,))
+
+
+def test_a_program_that_asks_for_the_version_takes_another_path() -> None:
+    """照 torch 的版本号选路的程序，在这里选了另一条路。"""
+
+    def answers(m: Any) -> Any:
+        v = m.__version__
+        return [(v < o, v <= o, v > o, v >= o) for o in OTHERS], v.split("+")[0], int(v.split(".")[0]), "+" in v
+
+    assert answers(tg) == answers(torch)
 
 
 # ---- 缺席的名字与懒加载
