@@ -97,7 +97,7 @@ class _Pass:
             node = pop(heap)[1]
             g = pending.pop(node)
             plan = node.plan
-            if node.hooks or plan.is_joint or not is_plain:
+            if node.hooks or not (plan.is_simple and is_plain):
                 self.visit(node, g)
                 continue
             saved = node.saved
@@ -136,6 +136,8 @@ class _Pass:
 
     def visit(self, node: Node, g: Any) -> None:
         """一个节点的反向，一般情形：有钩子、要另存、只走一部分、记图或被追踪。"""
+        if node.plan.is_region and self.is_plain and not node.hooks and self.add_region(node, g):
+            return
         hooks, is_wanted, goes_on = node.hooks, node in self.capture, self.only is None or node in self.only
         if not (is_wanted or goes_on):
             return
@@ -169,6 +171,26 @@ class _Pass:
                 deliver(edge, grad, g)
         if extras.users and switch.tracer is not None:
             switch.tracer.backward(node, g, _by_position(node, found))
+
+    def add_region(self, node: Node, g: Any) -> bool:
+        """``node`` 取的是一块区域：把梯度直接加到那一块上，其余的 0 只写一次。
+
+        Returns:
+            是否办成；叶子、重复的下标走一般的路。
+        """
+        edge, key = node.edges[0], node.attrs["key"]
+        if not edge.is_node or not shape.is_basic(key):
+            return False
+        if edge not in self.pending:
+            whole = self.pending[edge] = np.zeros(edge.shape, edge.dtype)
+            whole[key] = g
+            heapq.heappush(self.heap, (edge.order, edge))
+        else:
+            if edge not in self.owned:
+                self.pending[edge] = np.array(self.pending[edge])
+            self.pending[edge][key] += g
+        self.owned.add(edge)
+        return True
 
     def deliver(self, edge: Any, g: Any, source: Any) -> None:
         """把一份梯度（数组）还原成输入的形状与 dtype，交给一条边；已经有了就相加。"""

@@ -173,11 +173,8 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """
     if len(attrs) < len(op.attrs):
         attrs = {**op.defaults, **attrs}
-    forward = op.forward
     if extras.users:
         args = autocast_args(op, args, tensor_type, _cast)
-        if extras.low_precision:
-            forward = working_forward(op, args, tensor_type)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None
@@ -191,6 +188,10 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         pool.append(a)
         edges.append(edge)
         bit += bit
+    records = wanted and switch.grad_enabled
+    forward = op.plain if op.plain is not None and not records else op.forward
+    if extras.low_precision:
+        forward = working_forward(op, forward, args, tensor_type)
     try:
         y = forward(*pool, **attrs)
     except ValueError as error:
@@ -198,7 +199,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     except TypeError as error:
         raise RuntimeError(f"{op.name}: {error}") from None
     kept: Sequence[Any] = ()
-    if op.keeps:
+    if op.keeps and type(y) is tuple:
         y, *kept = y
     if type(y) is not np.ndarray:
         y = np.asarray(y)
@@ -206,7 +207,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     output.array = y
     if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图
         output.watch(args[0], op, attrs)
-    if wanted and switch.grad_enabled and y.dtype.kind == "f":
+    if records and y.dtype.kind == "f":
         plan = op.plan(wanted | bit)
         if plan is not None:
             pool.append(y)

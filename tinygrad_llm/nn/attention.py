@@ -13,7 +13,7 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.nn.dropouts import dropout
 from tinygrad_llm.ops import attention
-from tinygrad_llm.ops.attention import rotary as _rotary
+from tinygrad_llm.ops.rotary import rotary as _rotary
 from tinygrad_llm.tensor import Tensor
 
 

@@ -37,10 +37,23 @@ class Plan:
         watched: 留下的东西里，第几项是输入或输出：它们在反传之前不许被就地改写。
         rules: 反向要执行的行。
         is_joint: 只有一行，一次算出全部梯度。
+        is_region: 见 ``Op``。
+        is_simple: 可以走引擎里最短的路：各行各算一份梯度，不合写。
         needs: 各输入是否需要梯度。
     """
 
-    __slots__ = ("holds", "is_joint", "needs", "pick", "rules", "sources", "wants_more", "watched")
+    __slots__ = (
+        "holds",
+        "is_joint",
+        "is_region",
+        "is_simple",
+        "needs",
+        "pick",
+        "rules",
+        "sources",
+        "wants_more",
+        "watched",
+    )
 
     def __init__(self, op: Op, needs: tuple[bool, ...], sources: tuple[str, ...], rules: tuple[Rule, ...]) -> None:
         self.needs, self.sources, self.rules = needs, sources, rules
@@ -52,6 +65,8 @@ class Plan:
         self.holds = any(place <= len(inputs) for place in places) or any(name in op.keeps for name in sources)
         self.watched = tuple(slot for slot, place in enumerate(places) if place <= len(inputs))
         self.is_joint = op.joint is not None
+        self.is_region = op.is_region
+        self.is_simple = not (self.is_joint or op.is_region)
 
 
 def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
@@ -78,13 +93,15 @@ class Op:
         joint: 一次算出全部梯度的 VJP，返回与输入等长的元组。
         keeps: 前向顺手留下的中间量的名字。
         composed: 由普通算子写成的同一个函数：融合算子的对照，也是二阶导的来路。
+        plain: 只要 ``y`` 的前向：不记图时用它，省去为反向准备的东西。
         is_view: 输出与第一个输入共享内存。
+        is_region: 输出是输入的一块区域，由属性 ``key`` 指明：几块的梯度合写进一个数组，不必各自补零再相加。
         plans: 「谁需要梯度」到执行方式的缓存。
     """
 
     __slots__ = (
-        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_view", "joint", "keeps", "name",
-        "plans", "variadic", "vjps",
+        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_region", "is_view", "joint", "keeps", "name",
+        "plain", "plans", "variadic", "vjps",
     )  # fmt: skip
 
     def __init__(
@@ -95,12 +112,14 @@ class Op:
         joint: Callable[..., Any] | None,
         keeps: tuple[str, ...],
         composed: Callable[..., Any] | None,
+        plain: Callable[..., Any] | None,
         is_view: bool,
+        is_region: bool,
     ) -> None:
         self.name, self.formula, self.forward = forward.__name__, formula, forward
         self.doc = forward.__doc__
         self.vjps, self.joint, self.keeps = vjps, joint, keeps
-        self.composed, self.is_view = composed, is_view
+        self.composed, self.plain, self.is_view, self.is_region = composed, plain, is_view, is_region
         parameters = inspect.signature(forward).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL))
@@ -115,6 +134,8 @@ class Op:
         for arg in args:
             if type(arg) is not np.ndarray and hasattr(arg, "__tinygrad_op__"):
                 return arg.__tinygrad_op__(self, args, attrs)
+        if self.plain is not None:
+            return self.plain(*args, **{**self.defaults, **attrs})
         result = self.forward(*args, **attrs)
         return result[0] if self.keeps else result
 
@@ -187,7 +208,9 @@ def op(
     joint: Callable[..., Any] | None = None,
     wrt: str = "",
     composed: Callable[..., Any] | None = None,
+    plain: Callable[..., Any] | None = None,
     is_view: bool = False,
+    is_region: bool = False,
     **vjps: Callable[..., Any],
 ) -> Callable[[Callable[..., Any]], Op]:
     """把一个纯 NumPy 前向声明成算子。
@@ -198,7 +221,9 @@ def op(
         joint: 一次算出全部梯度的 VJP，返回与输入等长的元组（不需要的位置为 ``None``）；各份梯度不共享内存。
         wrt: 与 ``joint`` 同用：可求导的输入名，以空格分隔。
         composed: 由普通算子写成的同一个函数。
+        plain: 只要 ``y`` 的前向，参数与前向相同；不记图时用它。
         is_view: 输出与第一个输入共享内存。
+        is_region: 输出是输入的一块区域，由属性 ``key`` 指明。
         **vjps: 输入名到 VJP。VJP 的第一个形参是 ``g``（输出的梯度），其余形参可以是输入名、``y``（输出）、
             属性名、``keeps`` 里的名字、``shapes``（各输入的形状）；``joint`` 还可以要 ``needs``（各输入是否需要梯度）。
 
@@ -212,7 +237,7 @@ def op(
         vjps = dict.fromkeys(wrt.split(), joint)
 
     def declare(forward: Callable[..., Any]) -> Op:
-        declared = Op(forward, formula, vjps, joint, tuple(keeps.split()), composed, is_view)
+        declared = Op(forward, formula, vjps, joint, tuple(keeps.split()), composed, plain, is_view, is_region)
         REGISTRY[declared.name] = declared
         return declared
 

@@ -111,7 +111,7 @@ def _expanded_strides(have: Shape, steps: Shape, wanted: Shape, step: int) -> li
     return strides
 
 
-@op("y = x[key]", x=lambda g, shapes, key: scatter_index(g, shape=shapes[0], key=key))
+@op("y = x[key]", is_region=True, x=lambda g, shapes, key: scatter_index(g, shape=shapes[0], key=key))
 def index(x: Array, *, key: Any) -> Any:
     """``y = x[key]``；``key`` 是 NumPy 下标（整数、切片、``None``、``...``、整数或布尔数组）。"""
     y = x[key]
