@@ -15,7 +15,11 @@ def main(config: TrainConfig) -> None:
     from tinygrad_llm.common.session import prepare
 
     session = prepare(config)
+    import torch
+
     from torch_llm.loop import TorchEngine
 
+    if config.workers is not None:
+        torch.set_num_threads(config.workers)
     train(session, TorchEngine(session.model, config))
     print(f"report: {training_report(config.folder)}")

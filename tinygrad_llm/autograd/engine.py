@@ -58,6 +58,9 @@ def _reshaped_like(g: Any, shape_: tuple[int, ...]) -> Any:
     return shape.reshape(reduce.sum(g, dim=axes, keepdim=True), shape=shape_)
 
 
+_new, _ndarray = object.__new__, np.ndarray
+
+
 class _Pass:
     """一趟反传。
 
@@ -91,8 +94,7 @@ class _Pass:
     def run(self) -> None:
         """按创建次序从后往前走。引擎里最热的循环：最常见的情形（第一份梯度，形状与 dtype 都相符）就地办完。"""
         pending, heap, retain = self.pending, self.heap, self.retain_graph
-        pop, push, is_plain, ndarray, new = heapq.heappop, heapq.heappush, self.is_plain, np.ndarray, object.__new__
-        tensor_type, direct = graph.tensor_type, self.direct
+        pop, push, is_plain = heapq.heappop, heapq.heappush, self.is_plain
         while heap:
             node = pop(heap)[1]
             g = pending.pop(node)
@@ -127,10 +129,7 @@ class _Pass:
                         push(heap, (edge.order, edge))
                         continue
                 elif edge.kept_grad is None and edge.hooks is None:
-                    is_ours = found is not g and type(found) is ndarray and found.base is None
-                    edge.kept_grad = fresh = new(tensor_type)  # 与参数同样的排布，``p.grad.view(-1)`` 才行
-                    fresh.array = found if is_ours and found.flags.c_contiguous else np.array(found, order="C")
-                    direct.add(edge)
+                    self.first(edge, found, g)
                     continue
                 self.accumulate(edge, found, g)
 
@@ -204,6 +203,19 @@ class _Pass:
         else:
             self.accumulate(edge, g, source)
 
+    def first(self, leaf: Any, g: Any, source: Any) -> None:
+        """叶子的第一份梯度，直接放进 ``.grad``；与参数同样的排布，``p.grad.view(-1)`` 才行。"""
+        leaf.kept_grad = fresh = _new(graph.tensor_type)
+        buffer = leaf.grad_buffer
+        if buffer is None:
+            is_ours = g is not source and type(g) is _ndarray and g.base is None
+            fresh.array = g if is_ours and g.flags.c_contiguous else np.array(g, order="C")
+        else:
+            if g is not buffer:
+                buffer[...] = g
+            fresh.array = buffer
+        self.direct.add(leaf)
+
     def accumulate(self, edge: Any, g: Any, source: Any) -> None:
         """一条边的又一份梯度：加到已有的上面；叶子的第一份也可以交到这里。
 
@@ -215,6 +227,8 @@ class _Pass:
         if not edge.is_node and id(edge) not in self.leaves:
             if edge in self.direct:
                 np.add(edge.kept_grad.array, g, out=edge.kept_grad.array)
+            elif self.is_plain and edge.kept_grad is None and edge.hooks is None:
+                self.first(edge, g, source)
             else:
                 self.leaves[id(edge)] = [edge, g, g is not source and g.base is None]
             return
@@ -334,7 +348,8 @@ def run_backward(
     only = None if inputs is None else _needed_nodes(outputs, inputs)
     capture = {t.node for t in inputs or () if t.node is not None}
     work = _Pass(create_graph=create_graph, retain_graph=retain_graph, only=only, capture=capture)
-    previous, switch.grad_enabled = switch.grad_enabled, create_graph
+    previous = switch.grad_enabled, switch.writes_grad
+    switch.grad_enabled, switch.writes_grad = create_graph, work.is_plain
     try:
         deliver = work.deliver_tensor if create_graph else work.deliver
         for output, start in zip(outputs, starts, strict=True):
@@ -349,7 +364,7 @@ def run_backward(
             if slot[0].hooks:
                 slot[1], slot[2] = slot[0].hooks.on_gradient(slot[1], create_graph), False
     finally:
-        switch.grad_enabled = previous
+        switch.grad_enabled, switch.writes_grad = previous
     return work
 
 

@@ -213,7 +213,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
             pool.append(y)
             if plan.wants_more:
                 shapes = [d.shape if type(d) is _ndarray else np.shape(d) for d in pool[:-1]]
-                pool += [shapes, plan.needs, *[attrs[name] for name in op.attrs], *kept]
+                pool += [shapes, plan.needs, Destinations(edges), *[attrs[name] for name in op.attrs], *kept]
             _record(op, plan, edges, pool, attrs, output)
     if extras.users:
         if switch.anomaly and output.node is not None:
@@ -297,6 +297,26 @@ def binary_method(op: Op, otherwise: Callable[[Op, Any, Any], Any]) -> Callable[
 
     method.__doc__ = op.doc
     return method
+
+
+class Destinations:
+    """VJP 里的 ``into``：参数事先备好 ``grad_buffer`` 的，梯度直接写进去，省一份内存与一次复制。
+
+    Args:
+        edges: 节点的各条边。
+    """
+
+    __slots__ = ("edges",)
+
+    def __init__(self, edges: Sequence[Any]) -> None:
+        self.edges = edges
+
+    def __call__(self, i: int) -> Any:
+        """第 i 个输入的梯度该写进哪里；此刻不能直接写（不是叶子、已经有了梯度、挂着钩子……）则为 ``None``。"""
+        leaf = self.edges[i]
+        if leaf is None or leaf.is_node or not switch.writes_grad or leaf.kept_grad is not None or leaf.hooks:
+            return None
+        return leaf.grad_buffer
 
 
 _new, _ndarray = object.__new__, np.ndarray

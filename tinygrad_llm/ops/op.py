@@ -19,7 +19,7 @@ Array = NDArray[Any]
 REGISTRY: dict[str, Op] = {}
 """全部算子，名字到 ``Op``；测试据此要求「每个算子都有一行对照」。"""
 
-_RESERVED = ("g", "y", "shapes", "needs")
+_RESERVED = ("g", "y", "shapes", "needs", "into")
 
 
 Rule = tuple[int, Callable[..., Any], int, tuple[int, ...]]
@@ -31,7 +31,7 @@ class Plan:
 
     Attributes:
         sources: 要留下的东西的名字，按留下的次序。
-        pick: 从「候选」``[*输入, y, shapes, needs, *属性, *keeps]`` 里取出要留下的。
+        pick: 从「候选」``[*输入, y, shapes, needs, into, *属性, *keeps]`` 里取出要留下的。
         wants_more: 候选里用得着 ``y`` 之后的几项。
         holds: 留下的东西里有没有数组：有，反传之后才谈得上释放。
         watched: 留下的东西里，第几项是输入或输出：它们在反传之前不许被就地改写。
@@ -58,7 +58,7 @@ class Plan:
     def __init__(self, op: Op, needs: tuple[bool, ...], sources: tuple[str, ...], rules: tuple[Rule, ...]) -> None:
         self.needs, self.sources, self.rules = needs, sources, rules
         inputs = op.inputs * len(needs) if op.variadic else op.inputs
-        pool = (*inputs, "y", "shapes", "needs", *op.attrs, *op.keeps)
+        pool = (*inputs, "y", "shapes", "needs", "into", *op.attrs, *op.keeps)
         places = [pool.index(name) for name in sources]
         self.pick = _picker(places)
         self.wants_more = max(places, default=0) > len(inputs)
@@ -100,8 +100,8 @@ class Op:
     """
 
     __slots__ = (
-        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_region", "is_view", "joint", "keeps", "name",
-        "plain", "plans", "variadic", "vjps",
+        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_region", "is_view", "joint",
+        "keeps", "name", "plain", "plans", "variadic", "vjps",
     )  # fmt: skip
 
     def __init__(
@@ -225,7 +225,8 @@ def op(
         is_view: 输出与第一个输入共享内存。
         is_region: 输出是输入的一块区域，由属性 ``key`` 指明。
         **vjps: 输入名到 VJP。VJP 的第一个形参是 ``g``（输出的梯度），其余形参可以是输入名、``y``（输出）、
-            属性名、``keeps`` 里的名字、``shapes``（各输入的形状）；``joint`` 还可以要 ``needs``（各输入是否需要梯度）。
+            属性名、``keeps`` 里的名字、``shapes``（各输入的形状）、``into``（``into(i)`` 是第 i 个输入的梯度
+            该直接写进的数组，没有则为 ``None``）；``joint`` 还可以要 ``needs``（各输入是否需要梯度）。
 
     Returns:
         装饰器。
