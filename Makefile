@@ -1,6 +1,6 @@
 # 每个目标都能在只有 python3 与 make 的新克隆上直接运行：缺 .venv 就先装好它。
 .DEFAULT_GOAL := help
-.PHONY: help setup run test parity lint format bench clean
+.PHONY: help setup run test parity lint format bench bench-full clean
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -10,7 +10,7 @@ CODE := tinygrad_llm torch_llm parity_tests examples benchmarks
 STAMP := .venv/.installed-pyproject.toml
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create .venv and install the package with its test tools (again only if pyproject.toml changed)
 
@@ -40,9 +40,13 @@ format: setup ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## time one training step and small graphs, NumPy beside torch
-	$(BIN)/python -m benchmarks.step
-	$(BIN)/python -m benchmarks.overhead
+bench: setup ## speed and memory beside torch and the peers that are installed, in some ten minutes; runs/bench.json, .png
+	@mkdir -p runs
+	$(BIN)/python -m benchmarks --quick --json runs/bench.json --plot runs/bench.png
+
+bench-full: setup ## the same on every size and length, with more turns; an hour or two
+	@mkdir -p runs
+	$(BIN)/python -m benchmarks --json runs/bench.json --plot runs/bench.png
 
 clean: ## remove .venv and the tools' caches; runs/ stays
 	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .hypothesis build dist

@@ -1,6 +1,7 @@
-"""小图的开销：追踪几个数的时候，时间花在引擎上而不在算术上。与 torch 逐轮交替计时，打印中位数与比值。
+"""小图的开销：追踪几个数的时候，时间花在引擎上而不在算术上。
 
-``python -m benchmarks.overhead``；两边都只用一个线程。界限：向量 MLP 不超过 torch 的 0.6 倍，标量 MLP 不超过 0.8 倍。
+流入：轮数；流出：每步的微秒数与 torch 的比值。两边在同一个进程里逐轮交替，都只用一个线程。
+界限：向量 MLP 不超过 torch 的 0.6 倍，标量 MLP 不超过 0.8 倍。
 """
 
 from __future__ import annotations
@@ -9,15 +10,28 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-import tinygrad_llm as tg
+from benchmarks import report
+from benchmarks.options import Output, too_small
 
-ROUNDS, LAYERS, WIDTH = 60, 8, 32
+SKIPPED, LAYERS, WIDTH = 5, 8, 32
 BOUNDS = {"vector": 0.6, "scalar": 0.8}
+
+
+@dataclass(frozen=True)
+class OverheadOptions(Output):
+    """小图的测速。"""
+
+    rounds: int | None = None
+    """量几轮；缺省 60，``--quick`` 时 25。"""
+
+    def problems(self) -> list[str]:
+        """各项设置里不对的地方。"""
+        return [*super().problems(), *too_small(self, {"rounds": 1})]
 
 
 def vector_mlp(m: Any, shape: tuple[int, ...], weight_first: bool) -> Callable[[], None]:
@@ -76,16 +90,27 @@ def _leaf(m: Any, value: Any) -> Any:
     return m.tensor(np.asarray(value, np.float32), requires_grad=True)
 
 
-def compare(make: Callable[[Any], Callable[[], None]], repeats: int) -> tuple[float, float, float]:
+def compare(make: Callable[[Any], Callable[[], None]], repeats: int, rounds: int) -> dict[str, float]:
     """两个引擎交替计时。
 
+    Args:
+        make: 引擎到跑一步的函数。
+        repeats: 每一轮连走几步。
+        rounds: 几轮；另加开头不算的几轮。
+
     Returns:
-        （本引擎每步微秒，torch 每步微秒，比值的中位数）。
+        ``numpy_us``、``torch_us``（每步微秒的中位数）与 ``ratio``（逐轮比值的中位数）。
     """
-    ours, theirs = make(tg), make(torch)
-    times = [(_timed(ours, repeats), _timed(theirs, repeats)) for _ in range(ROUNDS)][5:]
+    import torch
+
+    import tinygrad_llm
+
+    torch.set_num_threads(1)
+    ours, theirs = make(tinygrad_llm), make(torch)
+    times = [(_timed(ours, repeats), _timed(theirs, repeats)) for _ in range(rounds + SKIPPED)][SKIPPED:]
     mine, other = zip(*times, strict=True)
-    return statistics.median(mine), statistics.median(other), statistics.median(a / b for a, b in times)
+    ratio = statistics.median(a / b for a, b in times)
+    return {"numpy_us": statistics.median(mine), "torch_us": statistics.median(other), "ratio": ratio}
 
 
 def _timed(step: Callable[[], None], repeats: int) -> float:
@@ -95,20 +120,37 @@ def _timed(step: Callable[[], None], repeats: int) -> float:
     return (time.perf_counter() - started) / repeats * 1e6
 
 
-def main() -> None:
-    """跑完四种小图，打印一张表。"""
-    torch.set_num_threads(1)
+def measure(options: OverheadOptions) -> dict[str, dict[str, float]]:
+    """四种小图。"""
     cases: dict[str, tuple[str, Callable[[Any], Callable[[], None]], int]] = {
         "h @ W, h (1, 32)": ("vector", lambda m: vector_mlp(m, (1, WIDTH), False), 30),
         "h @ W, h (32,)": ("vector", lambda m: vector_mlp(m, (WIDTH,), False), 30),
         "W @ h, h (32,)": ("vector", lambda m: vector_mlp(m, (WIDTH,), True), 30),
         "scalars 2-16-16-1": ("scalar", scalar_mlp, 3),
     }
-    print(f"{'graph':<20}{'tinygrad_llm':>14}{'torch':>12}{'ratio':>8}{'bound':>8}")
-    for name, (kind, make, repeats) in cases.items():
-        mine, other, ratio = compare(make, repeats)
-        print(f"{name:<20}{mine:>11.0f} us{other:>9.0f} us{ratio:>8.2f}{BOUNDS[kind]:>8.1f}")
+    rounds = options.rounds or (25 if options.quick else 60)
+    return {
+        name: {**compare(make, repeats, rounds), "bound": BOUNDS[kind]} for name, (kind, make, repeats) in cases.items()
+    }
 
 
-if __name__ == "__main__":
-    main()
+def text(result: dict[str, dict[str, float]]) -> str:
+    """一张表。"""
+    rows = [
+        [
+            name,
+            f"{one['numpy_us']:.0f} us",
+            f"{one['torch_us']:.0f} us",
+            report.times(one["ratio"]),
+            f"{one['bound']:.1f}",
+        ]
+        for name, one in result.items()
+    ]
+    return report.table(["graph", "numpy", "torch", "x torch", "bound"], rows)
+
+
+def main(options: OverheadOptions) -> None:
+    """``python -m benchmarks overhead``。"""
+    result = measure(options)
+    print(text(result))
+    report.publish(report.document("overhead", options, result), options)

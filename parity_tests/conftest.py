@@ -40,3 +40,13 @@ def _grad_mode_does_not_leak() -> Iterator[None]:
     if engine is not None and hasattr(engine, "is_grad_enabled") and not engine.is_grad_enabled():
         engine.set_grad_enabled(True)
         pytest.fail("the test left tinygrad_llm with gradients disabled")
+
+
+@pytest.fixture(autouse=True)
+def _complex_mode_does_not_leak() -> Iterator[None]:
+    """用过复数的进程不再走算子的近路；测试之间还原，后面的测试才照旧测得到近路。"""
+    yield
+    module = sys.modules.get("tinygrad_llm.ops.bfloat16")
+    if module is not None and module.extras.complex:
+        module.extras.complex = False
+        module.extras.users -= 1

@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_llm import autograd, dtypes
+from tinygrad_llm import autograd, dtypes, finder
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+)  # fmt: skip
+from tinygrad_llm.complexes import (
+    imag, polar, view_as_complex, view_as_complex_copy, view_as_real, view_as_real_copy,
 )  # fmt: skip
 from tinygrad_llm.contraction import cdist, chain_matmul, einsum, tensordot
 from tinygrad_llm.creation import (
@@ -21,7 +24,8 @@ from tinygrad_llm.creation import (
     scalar_tensor, tensor, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
-    bfloat16, dtype, float16, float32, float64, get_default_dtype, int8, int16, int32, int64, set_default_dtype, uint8,
+    bfloat16, cdouble, cfloat, complex64, complex128, dtype, float16, float32, float64, get_default_dtype, int8, int16,
+    int32, int64, set_default_dtype, uint8,
 )  # fmt: skip
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.foreach import FOREACH
@@ -35,16 +39,18 @@ from tinygrad_llm.joining import (
 from tinygrad_llm.layouts import (
     channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
 )  # fmt: skip
-from tinygrad_llm.legacy import LEGACY_TYPES, typename
+from tinygrad_llm.lazy_names import LAZY
+from tinygrad_llm.legacy import LEGACY_TYPES, set_default_tensor_type, typename
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
 from tinygrad_llm.random import (
     Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state,
 )  # fmt: skip
-from tinygrad_llm.ranges import arange, eye, linspace, logspace, range, tril_indices, triu_indices
+from tinygrad_llm.ranges import arange, eye, linspace, logspace, range, tril_indices, triu_indices, vander
 from tinygrad_llm.sampling import (
-    bernoulli, multinomial, normal, rand, rand_like, randint, randint_like, randn, randn_like, randperm,
+    bernoulli, binomial, multinomial, normal, poisson, rand, rand_like, randint, randint_like, randn, randn_like,
+    randperm,
 )  # fmt: skip
 from tinygrad_llm.cpu import device, get_default_device, set_default_device
 from tinygrad_llm.searching import bucketize, isin, searchsorted
@@ -58,6 +64,7 @@ if TYPE_CHECKING:  # 运行时用到才加载，见 ``_NAMESPACES``
     from tinygrad_llm.linalg.factoring import lu_unpack
     from tinygrad_llm.linalg.lowrank import pca_lowrank, svd_lowrank
 else:  # 类型名会遮住内建名，只在运行时放进门面
+    from tinygrad_llm.complexes import complex
     from tinygrad_llm.dtypes import bool, double, float, half, int, long, short
 
 inf, nan, pi, e, newaxis = math.inf, math.nan, math.pi, math.e, None
@@ -76,87 +83,31 @@ def is_tensor(obj: Any) -> Any:
 
 # 用到才加载：``import tinygrad_llm`` 只为张量与自动微分付时间
 _NAMESPACES = (
-    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "func", "jit", "linalg",
-    "masked", "mps", "nn", "optim", "special", "utils", "version", "xpu",
+    "__config__", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed", "fft", "func", "jit",
+    "linalg", "masked", "mps", "nn", "optim", "profiler", "signal", "special", "types", "utils", "version", "xpu",
 )  # fmt: skip
-_LAZY = {
-    "autocast": "amp",
-    "is_anomaly_enabled": "autograd.anomaly",
-    "is_anomaly_check_nan_enabled": "autograd.anomaly",
-    "get_autocast_dtype": "amp",
-    "is_autocast_enabled": "amp",
-    "are_deterministic_algorithms_enabled": "settings",
-    "compile": "compiler",
-    "get_float32_matmul_precision": "settings",
-    "get_num_threads": "settings",
-    "is_deterministic_algorithms_warn_only_enabled": "settings",
-    "load": "serialization",
-    "save": "serialization",
-    "set_float32_matmul_precision": "settings",
-    "set_num_threads": "settings",
-    "use_deterministic_algorithms": "settings",
-    "vmap": "func",
-}
-_FROM_FUNCTIONAL = [
-    "adaptive_avg_pool1d",
-    "avg_pool1d",
-    "bilinear",
-    "celu",
-    "celu_",
-    "channel_shuffle",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "cosine_similarity",
-    "hardshrink",
-    "layer_norm",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "pairwise_distance",
-    "pdist",
-    "pixel_shuffle",
-    "pixel_unshuffle",
-    "prelu",
-    "rms_norm",
-    "rrelu",
-    "rrelu_",
-    "selu",
-    "selu_",
-    "threshold",
-    "threshold_",
-]
-"""在 ``nn.functional`` 里、torch 顶层也有的函数。"""
-_LAZY |= dict.fromkeys(_FROM_FUNCTIONAL, "nn.functional") | {
-    "constant_pad_nd": "nn.padding",
-    "lu_unpack": "linalg.factoring",
-    "pca_lowrank": "linalg.lowrank",
-    "svd_lowrank": "linalg.lowrank",
-}
-__getattr__ = attributes(__name__, _NAMESPACES, _LAZY)
+__getattr__ = attributes(__name__, _NAMESPACES, LAZY)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMESPACES, *_LAZY})
+    return sorted({*globals(), *_NAMESPACES, *LAZY})
 
 
 __all__ = [
     "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "asarray",
     "atleast_1d", "atleast_2d", "atleast_3d", "autograd", "bernoulli", "bfloat16", "block_diag", "broadcast_shapes",
-    "broadcast_tensors", "can_cast", "cartesian_prod", "cat", "cdist", "chain_matmul", "channels_last",
-    "channels_last_3d", "column_stack", "combinations", "concat", "concatenate", "contiguous_format",
-    "default_generator", "device", "dstack", "dtype", "dtypes", "e", "einsum", "empty", "empty_like",
-    "empty_permuted", "empty_strided", "enable_grad", "equal", "eye", "finfo", "float16", "float32", "float64",
-    "from_numpy", "full", "full_like", "get_default_device", "get_default_dtype", "get_rng_state", "gradcheck",
-    "gradgradcheck", "hstack", "iinfo", "inf", "inference_mode", "initial_seed", "int8", "int16", "int32", "int64",
-    "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "layout", "linalg", "linspace", "logspace",
-    "lu_unpack", "manual_seed", "masked", "memory_format", "meshgrid", "multinomial", "nan", "nn", "no_grad",
-    "normal", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "preserve_format", "promote_types",
-    "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "result_type", "row_stack",
-    "scalar_tensor", "seed", "set_default_device", "set_default_dtype", "set_grad_enabled", "set_printoptions",
-    "set_rng_state", "split", "stack", "strided", "svd_lowrank", "tensor", "tensordot", "tril_indices", "triu_indices",
-    "typename", "uint8", "unravel_index", "utils", "vstack", "where", "zeros", "zeros_like",
+    "broadcast_tensors", "can_cast", "cartesian_prod", "cat", "cdist", "cdouble", "cfloat", "chain_matmul",
+    "channels_last", "channels_last_3d", "column_stack", "combinations", "complex64", "complex128", "concat",
+    "concatenate", "contiguous_format", "default_generator", "device", "dstack", "dtype", "dtypes", "e", "einsum",
+    "empty", "empty_like", "empty_permuted", "empty_strided", "enable_grad", "equal", "eye", "finfo", "float16",
+    "float32", "float64", "from_numpy", "full", "full_like", "get_default_device", "get_default_dtype", "get_rng_state",
+    "gradcheck", "gradgradcheck", "hstack", "iinfo", "imag", "inf", "inference_mode", "initial_seed", "int8", "int16",
+    "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "layout", "linalg", "linspace",
+    "logspace", "lu_unpack", "manual_seed", "masked", "memory_format", "meshgrid", "multinomial", "nan", "nn",
+    "no_grad", "normal", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "polar", "preserve_format",
+    "promote_types", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "result_type",
+    "row_stack", "scalar_tensor", "seed", "set_default_device", "set_default_dtype", "set_grad_enabled",
+    "set_printoptions", "set_rng_state", "split", "stack", "strided", "svd_lowrank", "tensor", "tensordot",
+    "tril_indices", "triu_indices", "typename", "uint8", "unravel_index", "utils", "view_as_complex", "view_as_real",
+    "vstack", "where", "zeros", "zeros_like",
 ]  # fmt: skip

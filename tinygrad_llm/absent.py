@@ -11,54 +11,48 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-_COMPLEX = "there are no complex dtypes here; use pairs of real tensors, NumPy on x.numpy(), or torch_llm"
+from tinygrad_llm.paths import PATHS, RENAMED
+
+_HALF_COMPLEX = "the complex dtypes here are complex64 and complex128; compute in complex64"
+_FRAMES = "cut the signal into frames with unfold, multiply by the window and use fft.rfft or fft.irfft"
 _SPARSE = "tensors are dense here; use index_add_, scatter_add or gather"
 _QUANTIZED = "there are no quantized dtypes here; use int8 tensors and a float scale"
 _GRAPH = "there is no graph compiler or tracer here; run the function itself, or compile it in torch_llm"
 _PICKLE = "tinygrad_llm never unpickles; save tensors and plain containers with tinygrad_llm.save"
 _GPU = "there is no GPU here: guard the call with is_available(), or use torch_llm"
 
-_HINTS: dict[str, str] = {
+HINTS: dict[str, str] = {
     "Event": _GPU,
     "Stream": _GPU,
     "autograd.forward_ad": "reverse mode only; func.jvp and func.jacfwd get there with two backward passes",
-    "autograd.profiler": "use cProfile or time.perf_counter; operations run at once, there is nothing to synchronize",
-    "cfloat": _COMPLEX,
-    "cdouble": _COMPLEX,
-    "chalf": _COMPLEX,
-    "complex": _COMPLEX,
-    "complex32": _COMPLEX,
-    "complex64": _COMPLEX,
-    "complex128": _COMPLEX,
+    "chalf": _HALF_COMPLEX,
+    "complex32": _HALF_COMPLEX,
     "cuda": _GPU,
     "export": _GRAPH,
-    "fft": _COMPLEX,
     "functorch": "its transforms are in tinygrad_llm.func",
     "fx": _GRAPH,
     "hub": "download weights as a .safetensors file and read it with tinygrad_llm.load",
-    "istft": _COMPLEX,
+    "istft": _FRAMES,
     "jit.load": _PICKLE,
     "jit.save": _PICKLE,
     "jit.trace": _GRAPH,
     "jit.trace_module": _GRAPH,
     "mps": _GPU,
     "multiprocessing": "one process only; use the multiprocessing module of Python with NumPy arrays, or torch_llm",
+    "nn.attention.bias": "pass is_causal=True or an attn_mask to scaled_dot_product_attention",
+    "nn.attention.flex_attention": "pass an attn_mask (bool, or scores to add) to scaled_dot_product_attention",
     "nn.quantized": _QUANTIZED,
     "onnx": "save the state_dict with tinygrad_llm.save, load it in PyTorch and export there",
     "optim.SparseAdam": _SPARSE,
     "package": _PICKLE,
-    "polar": _COMPLEX,
-    "profiler": "use cProfile or time.perf_counter; operations run at once, there is nothing to synchronize",
     "qint8": _QUANTIZED,
     "quantization": _QUANTIZED,
     "ao": _QUANTIZED,
     "quantize_per_tensor": _QUANTIZED,
     "quint8": _QUANTIZED,
     "sparse": _SPARSE,
-    "stft": _COMPLEX,
+    "stft": _FRAMES,
     "utils.cpp_extension": "write an operator with autograd.Function; the forward may call any NumPy code",
-    "view_as_complex": _COMPLEX,
-    "view_as_real": _COMPLEX,
     "xpu": _GPU,
     "_dynamo": _GRAPH,
     "_inductor": _GRAPH,
@@ -85,12 +79,31 @@ def attributes(
         if name in submodules:
             return importlib.import_module(f"{module}.{name}")
         if name not in homes:
-            raise absent(module, name)
+            return elsewhere(module, name)
         value = getattr(importlib.import_module(f"{module}.{homes[name]}"), name)
         setattr(sys.modules[module], name, value)
         return value
 
     return lookup
+
+
+def elsewhere(module: str, name: str) -> Any:
+    """``module`` 里没有 ``name``：看它是不是 ``PATHS`` 里的一条路径，或换了名字。
+
+    Args:
+        module: 模块的点分名。
+        name: 被取的属性名。
+
+    Raises:
+        AttributeError: 都不是。
+    """
+    package, _, dotted = f"{module}.{name}".partition(".")
+    if dotted in PATHS:
+        return importlib.import_module(f"{module}.{name}")
+    if dotted in RENAMED:
+        home, _, inner = RENAMED[dotted].rpartition(".")
+        return getattr(importlib.import_module(f"{package}.{home}"), inner)
+    raise absent(module, name)
 
 
 def absent(module: str, name: str) -> AttributeError:
@@ -102,18 +115,18 @@ def absent(module: str, name: str) -> AttributeError:
     """
     full = f"{module}.{name}"
     text = f"{full} is not offered" if not _is_dunder(name) else f"module {module!r} has no attribute {name!r}"
-    hint = "" if _is_dunder(name) else "; " + _hint(full.partition(".")[2])
-    return AttributeError(text + hint, name=name, obj=sys.modules[module])
+    advice = "" if _is_dunder(name) else f"; {hint(full.partition('.')[2]) or _DEFAULT}"
+    return AttributeError(text + advice, name=name, obj=sys.modules.get(module))
 
 
 def _is_dunder(name: str) -> bool:
     return name.startswith("__") and name.endswith("__")
 
 
-def _hint(dotted: str) -> str:
-    """最贴切的建议：先看全名，再看它所在的名字空间。"""
+def hint(dotted: str) -> str | None:
+    """最贴切的建议：先看全名，再看它所在的名字空间；都没有则为 ``None``。"""
     while dotted:
-        if dotted in _HINTS:
-            return _HINTS[dotted]
+        if dotted in HINTS:
+            return HINTS[dotted]
         dotted = dotted.rpartition(".")[0]
-    return _DEFAULT
+    return None

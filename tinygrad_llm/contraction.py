@@ -14,6 +14,7 @@ from tinygrad_llm.linalg.products import multi_dot
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops.distances import chebyshev, euclidean
 from tinygrad_llm.ops.reduce import vector_norm
+from tinygrad_llm.out import with_out
 from tinygrad_llm.tensor import Tensor
 
 Labels = list[int]
@@ -22,6 +23,7 @@ Labels = list[int]
 _ELLIPSIS = -1000
 
 
+@with_out
 def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Any:
     """``a`` 与 ``b`` 在若干对轴上求和。
 

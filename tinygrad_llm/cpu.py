@@ -1,4 +1,4 @@
-"""设备：本引擎只有 CPU，别的设备名当场报错；也是 ``torch.cpu`` 那样的名字空间。
+"""设备：本引擎只有 CPU，别的设备叫得出名字，用到时报错；也是 ``torch.cpu`` 那样的名字空间。
 
 流入：设备的名字与序号；流出：``device`` 对象。``"cpu:1"`` 这样的序号照 torch 的样子记下，张量仍都在同一处内存里。
 """
@@ -8,27 +8,34 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_ELSEWHERE = frozenset([
-    "cuda", "fpga", "hip", "hpu", "ideep", "ipu", "lazy", "maia", "meta", "mkldnn", "mps", "mtia", "opencl", "opengl",
-    "privateuseone", "ve", "vulkan", "xla", "xpu",
-])  # fmt: skip
+_TYPES = (
+    "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy",
+    "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone",
+)  # fmt: skip
 _DEVICE_STRING = re.compile(r"([a-z]+)(?::(0|[1-9][0-9]*))?")
 
 
+class DeviceError(AssertionError, RuntimeError):
+    """要用的设备这里没有。
+
+    torch 的 CPU 版为此报 ``AssertionError``，带 CUDA 而没有显卡时报 ``RuntimeError``；两种 ``except`` 都接得住它。
+    """
+
+
 class device:  # noqa: N801  与 torch 同名
-    """设备；本引擎只有 CPU。也可用作上下文：``with device("cpu"):`` 之内它是缺省设备。
+    """设备；张量只能在 CPU 上。也可用作上下文：``with device("cpu"):`` 之内它是缺省设备。
 
     Args:
-        type: ``"cpu"``、``"cpu:0"``，或另一个 device。
+        type: ``"cpu"``、``"cuda:0"`` 之类，或另一个 device。
         index: 序号；与名字里的序号只能给一个。
         device: ``type`` 的另一个名字，与 torch 相同。
 
     Attributes:
-        type: 总是 ``"cpu"``。
+        type: 哪种设备。
         index: 序号，没有给就是 ``None``。
 
     Raises:
-        RuntimeError: 不是 CPU，或名字、序号的写法不对。
+        RuntimeError: 没有这种设备，或名字、序号的写法不对。
         TypeError: 参数的类型不对。
     """
 
@@ -76,21 +83,15 @@ def _parse(source: Any) -> tuple[str, int | None]:
     if isinstance(source, device):
         return source.type, source.index
     if isinstance(source, int) and not isinstance(source, bool):  # torch 里单独一个整数是加速器的序号
-        raise _elsewhere(source)
+        raise RuntimeError(f"device({source}): cannot access accelerator device when none is available")
     if not isinstance(source, str):
         raise TypeError(f"device() expects a name such as 'cpu' or a device, got {_kind(source)}")
     match = _DEVICE_STRING.fullmatch(source)
     if match is None:
         raise RuntimeError(f"Invalid device string: {source!r}")
-    if match[1] in _ELSEWHERE:
-        raise _elsewhere(source)
-    if match[1] != "cpu":
-        raise RuntimeError(f"unknown device {source!r}; tinygrad_llm has only 'cpu'")
+    if match[1] not in _TYPES:
+        raise RuntimeError(f"Expected one of {', '.join(_TYPES)} device type at start of device string: {source}")
     return match[1], None if match[2] is None else int(match[2])
-
-
-def _elsewhere(name: Any) -> RuntimeError:
-    return RuntimeError(f"tinygrad_llm runs on the CPU only; device {name!r} needs torch_llm")
 
 
 CPU = device("cpu")
@@ -98,9 +99,14 @@ _defaults = [CPU]
 
 
 def require_cpu(name: Any) -> None:
-    """设备必须是 CPU（或没写）。"""
-    if name is not None:
-        device(name)
+    """设备必须是 CPU；没写则看缺省设备。
+
+    Raises:
+        DeviceError: 不是 CPU。
+    """
+    wanted = _defaults[-1] if name is None else device(name)
+    if wanted.type != "cpu":
+        raise DeviceError(f"tinygrad_llm runs on the CPU only; device '{wanted}' needs torch_llm")
 
 
 def get_default_device() -> device:
@@ -109,11 +115,7 @@ def get_default_device() -> device:
 
 
 def set_default_device(device: Any) -> None:
-    """设定缺省设备；``None`` 恢复成 ``device("cpu")``。
-
-    Raises:
-        RuntimeError: 不是 CPU。
-    """
+    """设定缺省设备；``None`` 恢复成 ``device("cpu")``。别的设备此后用到时才报错，与 torch 一致。"""
     _defaults[0] = CPU if device is None else type(CPU)(device)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_llm.methods.arithmetic import Arithmetic
 from tinygrad_llm.methods.comparing import Comparing
+from tinygrad_llm.methods.complexes import Complexes
 from tinygrad_llm.methods.elementwise import Elementwise
 from tinygrad_llm.methods.indexing import Indexing
 from tinygrad_llm.methods.linear_algebra import LinearAlgebra
@@ -25,15 +26,16 @@ from tinygrad_llm.methods.shaping import Shaping
 from tinygrad_llm.methods.sorting import Sorting
 from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
+from tinygrad_llm.out import write_out
 from tinygrad_llm.tensor import Tensor
 
 FAMILIES = (
-    Arithmetic, Elementwise, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing,
-    Statistics, Sorting, LinearAlgebra,
+    Arithmetic, Elementwise, Complexes, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering,
+    Reducing, Statistics, Sorting, LinearAlgebra,
 )  # fmt: skip
 METHOD_ONLY = frozenset([
-    "contiguous", "expand", "expand_as", "repeat", "reshape_as", "split", "sum_to_size", "unfold", "view", "view_as",
-    "where",
+    "cdouble", "cfloat", "contiguous", "expand", "expand_as", "repeat", "reshape_as", "split", "sum_to_size", "unfold",
+    "view", "view_as", "where",
 ])  # fmt: skip
 """torch 里只作方法、没有同名函数的名字。"""
 
@@ -51,7 +53,8 @@ def _first_operand(name: str, input: Any, args: tuple[Any, ...]) -> Any:
     """第一个操作数不是 Tensor：少数函数可以是数，其余报错。"""
     if name == "polygamma":  # 阶数在前，方法自己会认
         return input
-    if name in _NUMBER_FIRST and isinstance(input, (bool, int, float)) and args and isinstance(args[0], Tensor):
+    is_number = isinstance(input, (bool, int, float, complex))
+    if name in _NUMBER_FIRST and is_number and args and isinstance(args[0], Tensor):
         return constant(input, np.result_type(input, args[0].array.dtype))
     raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
 
@@ -64,6 +67,9 @@ def _as_function(name: str) -> Callable[..., Any]:
             input = _first_operand(name, input, args)
         if kwargs:
             kwargs = {_NUMPY_NAMES.get(key, key): value for key, value in kwargs.items()}
+            if "out" in kwargs:
+                out = kwargs.pop("out")
+                return write_out(name, out, method(input, *args, **kwargs))
         return method(input, *args, **kwargs)
 
     function.__name__ = function.__qualname__ = name

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import enable_grad, grad
+from tinygrad_llm.complexes import as_real, realified
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
@@ -44,7 +45,7 @@ def gradcheck(
 
     Args:
         func: 输入 Tensor、输出一个或一串 Tensor 的函数。
-        inputs: 输入；需要梯度的应当是 float64，否则警告。
+        inputs: 输入；需要梯度的应当是 float64（或 complex128），否则警告。复数当作一对实数来查。
         eps: 差分步长。
         atol: 绝对容差。
         rtol: 相对容差。
@@ -74,7 +75,7 @@ def gradcheck(
     )  # fmt: skip
     if not check_backward_ad:
         raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
-    args = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    func, args = realified(func, [inputs] if isinstance(inputs, Tensor) else list(inputs))
     problem = None
     if fast_mode:
         problem = _fast_problem(func, args, eps, atol, rtol)
@@ -136,13 +137,13 @@ def gradgradcheck(
     _refuse("gradgradcheck", check_fwd_over_rev=check_fwd_over_rev)
     if not check_rev_over_rev:
         raise AssertionError("Expected at least one of check_fwd_over_rev or check_rev_over_rev to be True")
-    args = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    func, args = realified(func, [inputs] if isinstance(inputs, Tensor) else list(inputs))
     wanted = [i for i, a in enumerate(args) if isinstance(a, Tensor) and a.requires_grad]
     if grad_outputs is None:
         draw = np.random.default_rng(0)
         given = [_random_like(o, draw, gen_non_contig_grad_outputs) for o in _outputs(func, args)]
     else:
-        given = [grad_outputs] if isinstance(grad_outputs, Tensor) else list(grad_outputs)
+        given = [as_real(g) for g in ([grad_outputs] if isinstance(grad_outputs, Tensor) else grad_outputs)]
 
     def first_gradient(*all_inputs: Any) -> tuple[Any, ...]:
         own, seeds = list(all_inputs[: len(args)]), list(all_inputs[len(args) :])

@@ -22,6 +22,7 @@ from tinygrad_llm.methods.shaping import axis as nonnegative
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.bfloat16 import same_dtype
+from tinygrad_llm.out import with_out
 from tinygrad_llm.tensor import Tensor
 
 
@@ -50,6 +51,7 @@ def _together(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [t.to(dtypes.of(np.empty(0, common))) for t in tensors]
 
 
+@with_out
 def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """沿 ``dim``（又名 ``axis``）首尾相接；一维的空张量不算。
 
@@ -69,6 +71,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
 concat = concatenate = cat
 
 
+@with_out
 def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """沿一根新轴叠起来。
 
@@ -83,12 +86,14 @@ def stack(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -
     return apply(sh.cat, [t.unsqueeze(d) for t in _together(given)], {"dim": d})  # type: ignore[no-any-return]
 
 
+@with_out
 def hstack(tensors: Sequence[Tensor]) -> Tensor:
     """左右相接：一维沿第 0 轴，其余沿第 1 轴。"""
     lifted = [_lifted(t, 1) for t in _checked(tensors, "hstack")]
     return cat(lifted, 0 if lifted[0].array.ndim == 1 else 1)
 
 
+@with_out
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """上下相接：一维当作一行。"""
     return cat([_lifted(t, 2) for t in _checked(tensors, "vstack")], 0)
@@ -97,11 +102,13 @@ def vstack(tensors: Sequence[Tensor]) -> Tensor:
 row_stack = vstack
 
 
+@with_out
 def dstack(tensors: Sequence[Tensor]) -> Tensor:
     """沿第 2 轴相接；不足三维的先补轴。"""
     return cat([_lifted(t, 3) for t in _checked(tensors, "dstack")], 2)
 
 
+@with_out
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """左右相接，不足二维的当作一列。"""
     given = _checked(tensors, "column_stack")
@@ -251,6 +258,7 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     return tuple([Tensor.wrap(np.asarray(indices.array // s % n)) for s, n in zip(steps, sides, strict=True)])
 
 
+@with_out
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """``condition ? input : other``；只给 ``condition`` 则返回非零元素的各轴下标。
 

@@ -51,6 +51,21 @@ LEGACY_TYPES: dict[str, LegacyType] = {
 }
 
 
+def set_default_tensor_type(t: Any) -> None:
+    """早年设定缺省浮点类型的写法：``set_default_tensor_type("torch.DoubleTensor")``。
+
+    Args:
+        t: 类型名，或 ``DoubleTensor`` 这样的类型。
+
+    Raises:
+        TypeError: 不认得，不是浮点类型，或在 GPU 上。
+    """
+    kind = LEGACY_TYPES.get(t.removeprefix("torch.")) if isinstance(t, str) else t
+    if not isinstance(kind, LegacyType):
+        raise TypeError(f"set_default_tensor_type: {t!r} is not a floating-point tensor type of the CPU")
+    dtypes.set_default_dtype(kind.dtype)
+
+
 def typename(obj: Any) -> str:
     """Tensor 的早年类型名；别的对象是带模块的类名。"""
     if isinstance(obj, Tensor):

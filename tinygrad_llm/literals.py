@@ -16,7 +16,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.methods.scalars import as_element
 from tinygrad_llm.ops.op import Array
 
-_PLAIN = {bool, int, float}
+_PLAIN = {bool, int, float, complex}
 
 
 def to_array(data: Any, dtype: Any = None) -> Array:
@@ -40,7 +40,7 @@ def to_array(data: Any, dtype: Any = None) -> Array:
         return _astype(np.array(supported(data), order="K"), dtype)
     if isinstance(data, np.generic):
         return _astype(supported(np.asarray(data)), dtype)
-    if isinstance(data, (bool, int, float)):
+    if isinstance(data, (bool, int, float, complex)):
         return _from_numbers(data, {type(data)}, dtype)
     if isinstance(data, str):
         raise TypeError(f"tensor(): invalid data type 'str': {data[:20]!r}")
@@ -81,15 +81,17 @@ def _leaves(listed: Any) -> list[Any]:
 
 def _from_numbers(data: Any, types: set[type], dtype: Any) -> Array:
     """只有 Python 数。"""
-    kind = float if float in types else int if int in types else bool
+    kind = next((k for k in (complex, float, int) if k in types), bool)
     if not types:
         return _nested(data, dtypes.get_default_dtype().numpy if dtype is None else dtype)
     try:
-        natural = _nested(data, {float: np.float64, int: np.int64, bool: np.bool_}[kind])
+        natural = _nested(data, {complex: np.complex128, float: np.float64, int: np.int64, bool: np.bool_}[kind])
     except OverflowError:
         raise ValueError("tensor(): Overflow when unpacking long long") from None
-    wanted = (dtypes.get_default_dtype().numpy if kind is float else natural.dtype) if dtype is None else dtype
-    return _checked(natural, wanted)
+    if kind is complex and dtype is not None and dtype.kind != "c":
+        raise TypeError(f"tensor(): must be real number, not complex, for {dtype}")
+    defaults = {complex: dtypes.default_complex(), float: dtypes.get_default_dtype()}
+    return _checked(natural, (defaults[kind].numpy if kind in defaults else natural.dtype) if dtype is None else dtype)
 
 
 def _nested(data: Any, dtype: Any) -> Array:
@@ -117,6 +119,8 @@ def _dtype_of(leaf: Any) -> Any:
         return leaf.array.dtype
     if isinstance(leaf, (np.ndarray, np.generic)):
         return supported(np.asarray(leaf)).dtype
+    if isinstance(leaf, complex):
+        return dtypes.default_complex().numpy
     for kind, wanted in ((bool, np.bool_), (int, np.int64), (float, dtypes.get_default_dtype().numpy)):
         if isinstance(leaf, kind):
             return np.dtype(wanted)
@@ -143,6 +147,8 @@ def _checked(array: Array, dtype: Any) -> Array:
 def _astype(array: Array, dtype: Any) -> Array:
     if dtype is None or array.dtype == dtype:
         return array
+    if array.dtype.kind == "c" and dtype.kind not in "cb":
+        array = array.real
     with np.errstate(over="ignore", invalid="ignore"):
         if dtype.kind == "u" and array.dtype.kind == "f":
             array = array.astype(np.int64)  # 负的小数先截断再回绕

@@ -53,7 +53,7 @@ def sum(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = N
 
 def prod(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """积。"""
-    integer = input.array.dtype.kind != "f"
+    integer = input.array.dtype.kind not in "fc"
     result = _filled(input, mask, 1).to(dtype or (dtypes.int64 if integer else input.dtype))
     for d in reversed(dims(dim, input.ndim)):
         result = result.prod(d, keepdim, dtype=dtype)
@@ -101,9 +101,9 @@ def mean(input: Tensor, dim: Any = None, *, keepdim: bool = False, dtype: Any = 
     """均值；全被掩去时是 NaN。
 
     Raises:
-        ValueError: 不是浮点类型。
+        ValueError: 不是浮点或复数类型。
     """
-    if not (dtype or input.dtype).is_floating_point:
+    if not ((dtype or input.dtype).is_floating_point or (dtype or input.dtype).is_complex):
         raise ValueError(f"masked mean: expected a floating-point dtype, got {dtype or input.dtype}")
     return sum(input, dim, keepdim=keepdim, dtype=dtype, mask=mask) / _count(input, dim, keepdim, mask)
 
@@ -138,10 +138,10 @@ def _deviation(
     """方差：分子与个数都只计留下的元素。"""
     if correction is None:
         correction = 0 if unbiased is False else 1
-    wanted = dtype or (input.dtype if input.is_floating_point() else dtypes.float32)
+    wanted = dtype or (input.dtype if input.array.dtype.kind in "fc" else dtypes.float32)
     total = sum(input, dim, keepdim=True, dtype=wanted, mask=mask)
     x = input - total / _count(input, dim, True, mask)
-    squares = sum(x * x, dim, keepdim=keepdim, dtype=wanted, mask=mask)
+    squares = sum(x * x.conj(), dim, keepdim=keepdim, dtype=wanted, mask=mask)
     count = _count(input, dim, keepdim, mask)
     free = max(count - correction, 0) if mask is None else (count - correction).clamp(min=0)
     return (squares / free).to(wanted)

@@ -86,7 +86,7 @@ def tensor_text(tensor: Any, prefix: str = "tensor(") -> str:
             notes.append(f"dtype={tensor.dtype!r}")
     else:
         body = _body(array, indent, options)
-        if tensor.dtype not in (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool):
+        if tensor.dtype not in (dtypes.get_default_dtype(), dtypes.default_complex(), dtypes.int64, dtypes.bool):
             notes.append(f"dtype={tensor.dtype!r}")
     if tensor.node is not None:
         notes.append(f"grad_fn={tensor.node!r}")
@@ -146,7 +146,10 @@ def _nested(
 
 
 def _formatter(shown: Array, options: PrintOptions) -> tuple[Callable[[Any], str], int]:
-    """定出统一的写法与宽度。"""
+    """定出统一的写法与宽度；复数的实部与虚部各有各的。"""
+    if shown.dtype.kind == "c":
+        (real, width), (imag, imag_width) = (_formatter(part, options) for part in (shown.real, shown.imag))
+        return (lambda v: real(v.real) + _signed(imag(v.imag).lstrip() + "j")), width + imag_width + 1
     if shown.dtype.kind != "f":
         width = max(len(str(v)) for v in shown.reshape(-1).tolist())
         return (lambda v: str(v).rjust(width)), width
@@ -154,6 +157,10 @@ def _formatter(shown: Array, options: PrintOptions) -> tuple[Callable[[Any], str
     write = _float_writer(np.abs(values).astype(np.float64), options)
     width = max((len(write(v)) for v in values.tolist()), default=1)
     return (lambda v: write(v).rjust(width)), width
+
+
+def _signed(text: str) -> str:
+    return text if text[0] in "+-" else f"+{text}"
 
 
 def _float_writer(values: Array, options: PrintOptions) -> Callable[[float], str]:

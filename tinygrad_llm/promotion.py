@@ -12,15 +12,13 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.tensor import Tensor
 
-_KINDS = "b", "iu", "f"
-
 
 def _rank(d: dtypes.dtype) -> int:
-    return next(i for i, kinds in enumerate(_KINDS) if d.numpy.kind in kinds)
+    return dtypes.RANK[d.numpy.kind]
 
 
 def promote_types(type1: dtypes.dtype, type2: dtypes.dtype) -> dtypes.dtype:
-    """两种 dtype 相遇的结果：先比类别（布尔 < 整数 < 浮点），同类别取装得下两者的。
+    """两种 dtype 相遇的结果：先比类别（布尔 < 整数 < 浮点 < 复数），同类别取装得下两者的。
 
     Raises:
         TypeError: 不是 dtype。
@@ -36,11 +34,9 @@ def result_type(tensor1: Any, tensor2: Any) -> dtypes.dtype:
         TypeError: 不是 Tensor 或数。
     """
     (first, order1), (second, order2) = _operand(tensor1), _operand(tensor2)
-    if order1 == order2 or _rank(first) != _rank(second):
-        if _rank(first) == _rank(second):
-            return promote_types(first, second)
-        return first if _rank(first) > _rank(second) else second
-    return first if order1 > order2 else second
+    a = np.empty(() if order1 < order2 else 0, first.numpy)
+    b = np.empty(() if order2 < order1 else 0, second.numpy)
+    return dtypes.of(np.empty(0, dtypes.promote(a, b)))
 
 
 def _operand(x: Any) -> tuple[dtypes.dtype, int]:
@@ -48,14 +44,15 @@ def _operand(x: Any) -> tuple[dtypes.dtype, int]:
     if isinstance(x, Tensor):
         return x.dtype, 2 if x.array.ndim else 1
     plain = x.item() if isinstance(x, np.generic) else x
-    for kind, found in ((bool, dtypes.bool), (int, dtypes.int64), (float, dtypes.get_default_dtype())):
+    wide = (float, dtypes.get_default_dtype()), (complex, dtypes.default_complex())
+    for kind, found in ((bool, dtypes.bool), (int, dtypes.int64), *wide):
         if isinstance(plain, kind):
             return found, 0
     raise TypeError(f"result_type(): expected a Tensor or a number, got {type(x).__name__}")
 
 
 def can_cast(from_: dtypes.dtype, to: dtypes.dtype) -> bool:
-    """能不能就地换成 ``to``：浮点不能变整数，别的不能变布尔。"""
+    """能不能就地换成 ``to``：复数不能变实数，浮点不能变整数，别的不能变布尔。"""
     return _rank(from_) <= _rank(to)
 
 
@@ -63,7 +60,7 @@ class finfo:  # noqa: N801  与 torch 同名
     """浮点类型的极限值。
 
     Args:
-        type: 浮点 dtype；缺省为缺省浮点类型。
+        type: 浮点 dtype；缺省为缺省浮点类型；复数取它实部的类型。
 
     Attributes:
         bits: 位数。
@@ -81,8 +78,9 @@ class finfo:  # noqa: N801  与 torch 同名
 
     def __init__(self, type: dtypes.dtype | None = None) -> None:
         found = dtypes.get_default_dtype() if type is None else type
-        if not dtypes.as_numpy(found).kind == "f":
+        if dtypes.as_numpy(found).kind not in "fc":
             raise TypeError(f"torch.finfo() requires a floating point input type, got {found}; use torch.iinfo")
+        found = found.to_real()
         self.dtype, self.bits = found.name, 8 * found.itemsize
         if found is dtypes.bfloat16:  # 8 位指数、7 位尾数
             self.eps, self.max, self.resolution = 2.0**-7, 2.0**127 * (2 - 2.0**-7), 0.01

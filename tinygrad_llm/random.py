@@ -20,6 +20,11 @@ from tinygrad_llm.ops.bfloat16 import is_low, narrowed
 from tinygrad_llm.ops.op import Array
 
 DEFAULT_SEED = 67280421310721  # torch 的缺省种子
+_STATE = np.dtype([
+    ("seed", "<u8"), ("left", "<i4"), ("seeded", "<i4"), ("next", "<u8"), ("key", "<u8", 624), ("x", "<f8"),
+    ("spare", "<f8"), ("rho", "<f8"), ("has_spare", "<i4"), ("rest", "V12"),
+])  # fmt: skip
+"""torch 的 CPU 生成器状态的字节排布；``x``、``rho`` 与 ``rest`` 总是 0。"""
 
 
 class Generator:
@@ -68,22 +73,48 @@ class Generator:
 
     def clone_state(self) -> Generator:
         """状态相同的另一个生成器。"""
-        twin = Generator()
-        twin.set_state(self.get_state())
-        return twin
+        return Generator().set_state(self.get_state())
 
-    def get_state(self) -> dict[str, Any]:
-        """当前状态；可存成 JSON。"""
-        state = self._bits.state
-        inner = state["state"]
-        return {"seed": self._seed, "key": inner["key"].tolist(), "pos": int(inner["pos"]), "spare": self._spare}
+    def get_state(self) -> Any:
+        """当前状态：uint8 的 Tensor，与 torch 的逐字节相同，两边可以互换。"""
+        from tinygrad_llm.tensor import Tensor
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """恢复 ``get_state`` 的状态。"""
-        self.manual_seed(state["seed"])
-        key = np.array(state["key"], dtype=np.uint32)
-        self._bits.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": state["pos"]}}
-        self._spare = state["spare"]
+        inner, state = self._bits.state["state"], np.zeros(1, _STATE)
+        key, used = inner["key"], int(inner["pos"])
+        if used == 624 and key[0] == self._seed & 0xFFFFFFFF:  # 刚播种：第一块字还没有生成
+            used, left = 0, 1
+        else:
+            left = 625 - used
+        for name, value in {"seed": self._seed, "left": left, "seeded": 1, "next": used, "key": key}.items():
+            state[name] = value
+        if self._spare is not None:
+            state["spare"], state["has_spare"] = self._spare, 1
+        return Tensor.wrap(state.view(np.uint8))
+
+    def set_state(self, new_state: Any) -> Generator:
+        """恢复 ``get_state`` 的状态，也认 torch 的。
+
+        Raises:
+            TypeError: 不是 uint8 的 Tensor。
+            RuntimeError: 长度不对，或内容不是生成器的状态。
+        """
+        from tinygrad_llm.tensor import Tensor
+
+        if not isinstance(new_state, Tensor):
+            raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
+        if new_state.array.dtype != np.uint8:
+            raise TypeError(f"RNG state must be a torch.ByteTensor, got {new_state.dtype}")
+        if new_state.array.shape != (_STATE.itemsize,):
+            raise RuntimeError(f"RNG state must hold {_STATE.itemsize} bytes, but its shape is {new_state.array.shape}")
+        state = np.ascontiguousarray(new_state.array).view(_STATE)[0]
+        if not (state["seeded"] and 0 < state["left"] <= 624 and state["next"] <= 624):
+            raise RuntimeError("Invalid mt19937 state")
+        self.manual_seed(int(state["seed"]))
+        position = 624 if state["left"] == 1 else int(state["next"])
+        inner = {"key": state["key"].astype(np.uint32), "pos": position}
+        self._bits.state = {"bit_generator": "MT19937", "state": inner}
+        self._spare = float(state["spare"]) if state["has_spare"] else None
+        return self
 
     def words32(self, n: int) -> Array:
         """接下来的 ``n`` 个 32 位字。"""
@@ -109,7 +140,7 @@ class Generator:
         """正态数（Box–Muller）；16 个以上按 16 个一组成批计算，``serial`` 则总是逐个计算，与 torch 的次序相同。"""
         n = math.prod(shape)
         if n < 16 or serial:
-            drawn = np.array([self._one_normal() * std + mean for _ in range(n)])
+            drawn = np.array([self.one_normal() * std + mean for _ in range(n)])
             return narrowed(drawn.astype(np.float32) if is_low(dtype) else drawn, dtype).reshape(shape)
         whole, inner = n - n % 16, np.dtype(np.float32) if is_low(dtype) else np.dtype(dtype)
         values = np.empty(n, inner)
@@ -120,11 +151,17 @@ class Generator:
         scaled: Array = values * inner.type(std) + inner.type(mean)
         return narrowed(scaled, dtype).reshape(shape)
 
-    def _one_normal(self) -> float:
+    def one_uniform(self) -> float:
+        """``[0, 1)`` 上的一个 53 位均匀数。"""
+        high, low = int(self._bits.random_raw()), int(self._bits.random_raw())
+        return ((high << 32 | low) & ((1 << 53) - 1)) * 2.0**-53
+
+    def one_normal(self) -> float:
+        """一个标准正态数；一次算出一对，另一个留给下一次。"""
         if self._spare is not None:
             value, self._spare = self._spare, None
             return value
-        u1, u2 = self.uniform((2,), np.float64).tolist()
+        u1, u2 = self.one_uniform(), self.one_uniform()
         radius, theta = math.sqrt(-2 * math.log1p(-u2)), 2 * math.pi * u1
         self._spare = radius * math.sin(theta)
         return radius * math.cos(theta)
@@ -173,23 +210,24 @@ def initial_seed() -> int:
     return default_generator.initial_seed()
 
 
-def get_rng_state() -> dict[str, Any]:
-    """全局生成器的状态。"""
+def get_rng_state() -> Any:
+    """全局生成器的状态：uint8 的 Tensor。"""
     return default_generator.get_state()
 
 
-def set_rng_state(state: dict[str, Any]) -> None:
+def set_rng_state(new_state: Any) -> None:
     """恢复全局生成器的状态。"""
-    default_generator.set_state(state)
+    default_generator.set_state(new_state)
 
 
 @contextlib.contextmanager
-def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
+def fork_rng(devices: Any = None, enabled: bool = True, *, device_type: str | None = None) -> Iterator[None]:
     """``with`` 之内随意抽数，出来时全局生成器回到进去时的状态。
 
     Args:
         devices: 与 torch 同名；只有 CPU 一个生成器，给别的设备会报错。
         enabled: 为假时不恢复。
+        device_type: 与 torch 同名：``devices`` 是哪种设备；CPU 的总会恢复。
     """
     for name in devices or ():
         require_cpu(name)

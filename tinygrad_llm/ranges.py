@@ -1,4 +1,4 @@
-"""等差与等比数列、单位阵、三角的下标。
+"""等差与等比数列、单位阵、三角的下标，以及各列是一个向量的幂的矩阵。
 
 流入：端点、步长或个数；流出：Tensor。个数与舍入的次序同 torch 的 CPU 实现。
 """
@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.creation import finish, float_type
+from tinygrad_llm.joining import cat
 from tinygrad_llm.layouts import strided
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.ops.bfloat16 import is_bfloat16, rounded
@@ -67,8 +68,8 @@ def arange(
     low, high, by = (_number(v, "arange") for v in (first, last, step))
     integral = not any(isinstance(v, float) for v in (low, high, by))
     wanted = (np.dtype(np.int64) if integral else float_type(None)) if dtype is None else dtypes.as_numpy(dtype)
-    if wanted.kind == "b":
-        raise RuntimeError("arange is not implemented for torch.bool")
+    if wanted.kind in "bc":
+        raise NotImplementedError(f"arange is not implemented for {wanted}")
     if wanted == np.int64 and math.isfinite(low) and math.isfinite(high):
         low, high, by = int(low), int(high), int(by)  # torch 先换成目标类型，再数个数
     _inside(low, high, by, "arange")
@@ -121,7 +122,7 @@ def linspace(
     Raises:
         RuntimeError: 个数为负，或端点不是 0 维。
     """
-    wanted = float_type(dtype)
+    wanted = _float_or_complex(dtype, start, end)
     count = _count(steps, wanted, "linspace")
     if is_bfloat16(wanted):
         return finish(_rounded_linspace(start, end, count), requires_grad, device, layout)
@@ -134,6 +135,13 @@ def linspace(
     else:
         found = [low + by * front.astype(wanted), high - by * back.astype(wanted)]
     return finish(np.concatenate(found), requires_grad, device, layout)
+
+
+def _float_or_complex(dtype: Any, *ends: Any) -> Any:
+    """没写 ``dtype`` 时：端点有复数就是复数，否则是缺省浮点类型。"""
+    if dtype is None and any(x.is_complex() if isinstance(x, Tensor) else isinstance(x, complex) for x in ends):
+        return dtypes.default_complex().numpy
+    return float_type(dtype)
 
 
 def _rounded_linspace(start: Any, end: Any, count: int) -> Array:
@@ -177,7 +185,7 @@ def logspace(
     Raises:
         RuntimeError: 个数为负，或端点不是 0 维。
     """
-    wanted = float_type(dtype)
+    wanted = _float_or_complex(dtype, start, end)
     first, last = (_number(v, "logspace") for v in (start, end))
     count = _count(steps, wanted, "logspace")
     with np.errstate(all="ignore"):
@@ -244,3 +252,22 @@ def _indices(name: str, triangle: Any, row: int, col: int, offset: int, dtype: A
         raise RuntimeError(f"{name}: row and col must be non-negative integers of an integer dtype, got {row}, {col}")
     found = np.array(np.nonzero(triangle(np.ones((row, col), bool), offset)), dtype=wanted)
     return finish(found, False, device, layout)
+
+
+def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
+    """Vandermonde 矩阵：各列是 ``x`` 的幂，缺省从高次到 0 次；整数算在 int64 里。
+
+    Raises:
+        RuntimeError: 不是一维，或 ``N`` 为负。
+    """
+    if x.array.ndim != 1:
+        raise RuntimeError(f"vander: x must be a one-dimensional tensor, got shape {x.array.shape}")
+    columns = len(x.array) if N is None else as_int(N)
+    if columns < 0:
+        raise RuntimeError(f"vander: N must be non-negative, got {columns}")
+    base = x if x.array.dtype.kind in "fc" else x.long()
+    powers = [Tensor.wrap(np.ones((len(x.array), min(columns, 1)), base.array.dtype))]
+    if columns > 1:
+        powers.append(base.unsqueeze(-1).expand(-1, columns - 1).cumprod(-1))
+    found = cat(powers, 1)
+    return found if increasing else found.flip(1)

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import index as as_int
 from typing import Any
 
 import numpy as np
 
-from tinygrad_llm import dtypes
+from tinygrad_llm import dtypes, rejection
 from tinygrad_llm.creation import empty_like, finish, float_type, shape_of
 from tinygrad_llm.joining import broadcast_shapes
 from tinygrad_llm.layouts import strided
+from tinygrad_llm.methods.operands import tensors
 from tinygrad_llm.methods.sampling import constant_in
 from tinygrad_llm.methods.shaping import sizes
+from tinygrad_llm.ops.bfloat16 import is_low, narrowed
 from tinygrad_llm.random import Generator, default_generator
 from tinygrad_llm.tensor import Tensor
 
@@ -175,3 +178,48 @@ def multinomial(
 ) -> Tensor:
     """按各行的非负权重抽 ``num_samples`` 个下标。"""
     return input.multinomial(num_samples, replacement, generator=generator)  # type: ignore[no-any-return]
+
+
+def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
+    """以 ``input`` 的元素为均值的泊松随机数；梯度处处为 0。
+
+    Raises:
+        NotImplementedError: 不是浮点类型。
+        RuntimeError: 均值为负。
+    """
+    tensors("poisson", input)
+    source = generator or default_generator
+    return _one_by_one("poisson", lambda rate: rejection.poisson(float(rate), source), input)
+
+
+def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) -> Tensor:
+    """试 ``count`` 次、每次成功的概率是 ``prob`` 的二项随机数；两者可广播，梯度处处为 0。
+
+    Raises:
+        RuntimeError: 两者的 dtype 不同。
+        ValueError: 不是浮点类型。
+    """
+    tensors("binomial", count, prob)
+    if count.array.dtype.kind != "f":
+        raise ValueError(f"binomial only supports floating-point dtypes for count, got: {count.dtype}")
+    if count.dtype is not prob.dtype:
+        raise RuntimeError(f"binomial: count and prob must have the same dtype, got {count.dtype} and {prob.dtype}")
+    source = generator or default_generator
+    return _one_by_one("binomial", lambda n, p: rejection.binomial(n, p, source), count, prob)
+
+
+def standard_gamma(alpha: Tensor, generator: Generator | None = None) -> Tensor:
+    """形状参数为 ``alpha`` 的标准伽马随机数，不记图；至少是最小的正规数。"""
+    source, least = generator or default_generator, np.finfo(alpha.array.dtype).tiny
+    return _one_by_one("gamma", lambda shape: max(rejection.gamma(shape, source), float(least)), alpha.detach())
+
+
+def _one_by_one(name: str, draw: Callable[..., float], *parameters: Tensor) -> Tensor:
+    """参数互相广播，逐个元素抽一个数。"""
+    if any(p.array.dtype.kind != "f" for p in parameters):
+        raise NotImplementedError(f"{name} is not implemented for {[p.dtype for p in parameters]}")
+    arrays = np.broadcast_arrays(*[p.array for p in parameters])
+    drawn = np.array([draw(*values) for values in zip(*[a.reshape(-1) for a in arrays], strict=True)], np.float64)
+    kind = parameters[0].array.dtype
+    result = narrowed(drawn.astype(np.float32), kind) if is_low(kind) else drawn.astype(kind)
+    return constant_in(Tensor.wrap(result.reshape(arrays[0].shape)), *parameters)  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm import dtypes
+from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.tensor import Tensor
 
 
@@ -38,6 +39,7 @@ def searchsorted(
     Raises:
         RuntimeError: 形状不合，或 ``side``、``sorter`` 不合。
     """
+    refuse("searchsorted", sorted_sequence, "c")
     edges, values = sorted_sequence.array, _values(input, sorted_sequence)
     if side not in (None, "left", "right") or (side == "left" and right):
         raise RuntimeError(f"searchsorted(): side must be 'left' or 'right' and agree with right={right}, got {side!r}")
@@ -109,12 +111,12 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         与 ``elements`` 同形状的布尔 Tensor。
 
     Raises:
-        RuntimeError: 布尔类型。
+        RuntimeError: 布尔或复数类型。
     """
     like = next((x for x in (elements, test_elements) if isinstance(x, Tensor)), None)
     if like is None:
         raise RuntimeError("isin(): at least one of elements and test_elements must be a tensor")
     a, b = (_values(x, like) for x in (elements, test_elements))
-    if "b" in a.dtype.kind + b.dtype.kind:
+    if {"b", "c"} & {a.dtype.kind, b.dtype.kind}:
         raise RuntimeError(f"isin(): unsupported input type {dtypes.of(a)} or {dtypes.of(b)}")
     return Tensor.wrap(np.asarray(np.isin(a, b, assume_unique=assume_unique, invert=invert)))

@@ -80,7 +80,7 @@ def load(f: File, map_location: Any = None, *, weights_only: bool = True, mmap: 
         RuntimeError: 文件被截断、改动过，不是 safetensors，版本不认得，或 ``map_location`` 不是 CPU。
         OSError: 文件不存在或读不了。
     """
-    if not (callable(map_location) or isinstance(map_location, Mapping)):
+    if map_location is not None and not (callable(map_location) or isinstance(map_location, Mapping)):
         require_cpu(map_location)
     if isinstance(f, (str, os.PathLike)):
         return _read(Path(f), str(f))

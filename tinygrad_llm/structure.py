@@ -130,7 +130,12 @@ class Encoder:
 
     def _array(self, array: Array, path: tuple[Any, ...]) -> str:
         """存下数组，给出它的名字。"""
-        if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        if array.dtype == np.complex128:
+            raise TypeError(
+                f"save: {_place(path)} is complex128, which the file format does not have; save it as complex64, or as "
+                "view_as_real() of it"
+            )
+        if array.dtype.kind not in "fiubc" or array.dtype.itemsize > 8:
             raise TypeError(
                 f"save: {_place(path)} is NumPy data of {array.dtype}; convert it to plain Python values first"
             )
@@ -259,7 +264,7 @@ class Decoder:
         else:
             tensor = tensor.detach()
         self._tensors.setdefault(node[tag], tensor)
-        if needs_grad and not tensor.is_floating_point():
+        if needs_grad and not (tensor.is_floating_point() or tensor.is_complex()):
             raise ValueError(f"{node[tag]!r} cannot require gradients")
         if tag == "$tensor":
             return tensor.requires_grad_(needs_grad)  # type: ignore[no-any-return]

@@ -18,6 +18,7 @@ from tinygrad_llm.autograd.writes import count, record
 from tinygrad_llm.cpu import CPU, device
 from tinygrad_llm.methods.arithmetic import Arithmetic
 from tinygrad_llm.methods.comparing import Comparing
+from tinygrad_llm.methods.complexes import Complexes
 from tinygrad_llm.methods.converting import Converting
 from tinygrad_llm.methods.differentiating import Differentiating
 from tinygrad_llm.methods.elementwise import Elementwise
@@ -42,8 +43,8 @@ from tinygrad_llm.printing import tensor_text
 
 @graph.register_tensor_type
 class Tensor(
-    Arithmetic, Elementwise, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering, Reducing,
-    Statistics, Sorting, LinearAlgebra, Converting, Sampling, InPlace, InPlaceIndexing, InPlaceFunctions,
+    Arithmetic, Elementwise, Complexes, Pairwise, Comparing, Shaping, Splitting, Rearranging, Indexing, Scattering,
+    Reducing, Statistics, Sorting, LinearAlgebra, Converting, Sampling, InPlace, InPlaceIndexing, InPlaceFunctions,
     Differentiating,
 ):  # fmt: skip
     """张量。

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.data import IGNORE_INDEX
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import Arrays, StepResult
+from tinygrad_llm.common.profiling import profiled_step
 from tinygrad_llm.common.report import training_report
 from tinygrad_llm.common.session import micro_batches, prepare
 from tinygrad_llm.common.train_config import TrainConfig
@@ -25,7 +27,9 @@ from tinygrad_llm.cores import claim_workers
 from tinygrad_llm.generate import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
+from tinygrad_llm.optim import AdamW
 from tinygrad_llm.parallel.team import Batch, Team
+from tinygrad_llm.profiler.training import measure_step
 
 
 def build_model(config: GPTConfig, weights: Arrays) -> GPT:
@@ -34,6 +38,15 @@ def build_model(config: GPTConfig, weights: Arrays) -> GPT:
     model.to(tg.from_numpy(weights["wte.weight"]).dtype)
     model.load_state_dict({name: tg.from_numpy(array) for name, array in weights.items()})
     return model
+
+
+def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """矩阵衰减，偏置与归一化的缩放不衰减：把它们往 0 拉没有正则作用，只会妨碍训练。"""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
 
 
 class NumpyEngine:
@@ -45,8 +58,8 @@ class NumpyEngine:
 
     Attributes:
         model: 模型；参数与梯度在几个工作进程共享的内存里（见 ``parallel/flat.py``）。
+        optimizer: AdamW；超参数与各个矩在这里，矩也在共享的内存里。一步更新由各进程分段执行，结果与它的 ``step`` 相同。
         workers: 工作进程数：每个微批按数据切给它们，结果对给定的进程数逐位可复现。
-        steps: 优化器走过的步数。
     """
 
     name = "numpy"
@@ -55,7 +68,14 @@ class NumpyEngine:
         self.settings = settings
         self.workers = claim_workers(settings.workers, self._most(config))
         self.team = Team(config, settings.dtype, self.workers)
-        self.model, self.state, self.steps = self.team.local.model, self.team.local.state, 0
+        self.model, self.state = self.team.local.model, self.team.local.state
+        self.optimizer = AdamW(
+            decay_groups(self.model, settings.weight_decay),
+            lr=settings.lr,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.eps,
+        )
+        self.state.adopt(self.optimizer, self.model)
         self._load(initial_weights(config, settings.seed, settings.dtype))
 
     def _most(self, config: GPTConfig) -> int:
@@ -71,18 +91,26 @@ class NumpyEngine:
         norm = math.sqrt(sum(self.team.call("reduce")))
         updated = math.isfinite(total) and math.isfinite(norm)
         if updated:
-            self.steps += 1
-            settings = self.settings
+            groups = self.optimizer.param_groups
+            for group in groups:
+                group["lr"] = lr
+            for state in self.optimizer.state.values():
+                state["step"].array += 1
             self.team.call(
                 "update",
                 step=self.steps,
-                scale=min(1.0, settings.grad_clip / (norm + 1e-6)),
+                scale=min(1.0, self.settings.grad_clip / (norm + 1e-6)),
                 lr=lr,
-                weight_decay=settings.weight_decay,  # 只衰减矩阵：把偏置与归一化的缩放往 0 拉没有正则作用，只会妨碍训练
-                betas=(settings.beta1, settings.beta2),
-                eps=settings.eps,
+                weight_decays=[group["weight_decay"] for group in groups],
+                betas=groups[0]["betas"],
+                eps=groups[0]["eps"],
             )
         return StepResult(total, norm, updated)
+
+    @property
+    def steps(self) -> int:
+        """优化器走过的步数。"""
+        return int(next(iter(self.optimizer.state.values()))["step"].item())
 
     def shards(self, micro: Batch) -> list[Batch]:
         """各进程分到的数据：每个微批都切成 ``workers`` 份。"""
@@ -110,7 +138,8 @@ class NumpyEngine:
         _, views, _ = self.export()
         for name, view in views.items():
             view[...] = moments[name]
-        self.steps = optimizer_step
+        for state in self.optimizer.state.values():
+            state["step"].array[...] = optimizer_step
 
     def _load(self, weights: Arrays) -> None:
         for name, view in self.state.layout.views(self.state.theta).items():
@@ -125,6 +154,6 @@ def main(config: TrainConfig) -> None:
     """``python -m tinygrad_llm train``：在 NumPy 上训练，写出运行文件夹与报告。"""
     keep_freed_memory()
     session = prepare(config)
-    with closing(NumpyEngine(session.model, config)) as engine:
+    with closing(NumpyEngine(session.model, config)) as engine, profiled_step(session, engine, measure_step):
         loop.train(session, engine)
     print(f"report: {training_report(config.folder)}")

@@ -11,6 +11,7 @@ from tinygrad_llm.common.train_config import TrainConfig
 def main(config: TrainConfig) -> None:
     """训练，写出运行文件夹与报告；torch 在这里才导入，``--help`` 因此立即可答。"""
     from tinygrad_llm.common.loop import train
+    from tinygrad_llm.common.profiling import profiled_step
     from tinygrad_llm.common.report import training_report
     from tinygrad_llm.common.session import prepare
 
@@ -18,8 +19,11 @@ def main(config: TrainConfig) -> None:
     import torch
 
     from torch_llm.loop import TorchEngine
+    from torch_llm.profiling import measure_step
 
     if config.workers is not None:
         torch.set_num_threads(config.workers)
-    train(session, TorchEngine(session.model, config))
+    engine = TorchEngine(session.model, config)
+    with profiled_step(session, engine, measure_step):
+        train(session, engine)
     print(f"report: {training_report(config.folder)}")

@@ -232,7 +232,7 @@ def test_mutated_file_crashes_or_reads_other_than_the_official_library(tmp_path:
 @pytest.mark.parametrize(
     ("tensors", "metadata", "error"),
     [
-        ({"x": np.zeros(1, np.complex64)}, None, TypeError),
+        ({"x": np.zeros(1, np.complex128)}, None, TypeError),
         ({"x": np.array(["a"])}, None, TypeError),
         ({"__metadata__": np.zeros(1)}, None, ValueError),
         ({}, {"a": 1}, TypeError),

@@ -16,7 +16,15 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 
-from parity_tests.engine import rows_elementwise, rows_linear_algebra, rows_nn, rows_nn_more, rows_reduce, rows_shape
+from parity_tests.engine import (
+    rows_complex,
+    rows_elementwise,
+    rows_linear_algebra,
+    rows_nn,
+    rows_nn_more,
+    rows_reduce,
+    rows_shape,
+)
 from parity_tests.engine import shape_cases as sc
 from parity_tests.engine.op_cases import Case, Row, along_dim, binary, reduce, reduction, size, unary
 from parity_tests.strategies import Draw, array, booleans, broadcastable, integers, shapes
@@ -234,6 +242,7 @@ TABLE: dict[str, Row] = {
     ),
     "rms_norm": Row(_norm(1), lambda x, weight, eps: F.rms_norm(x, x.shape[-1:], weight, eps)),
     **rows_elementwise.ROWS,
+    **rows_complex.ROWS,
     **rows_shape.ROWS,
     **rows_reduce.ROWS,
     **rows_linear_algebra.ROWS,

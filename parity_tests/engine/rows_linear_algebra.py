@@ -140,7 +140,7 @@ def _svd_twin(x: Any) -> Any:
 
 def _matrix_exp_twin(x: Any) -> Any:
     """torch 的 float32 只有四位准确，神谕用 float64 算。"""
-    return torch.linalg.matrix_exp(x.double()).to(x.dtype)
+    return torch.linalg.matrix_exp(x.to(torch.promote_types(x.dtype, torch.float64))).to(x.dtype)
 
 
 def _lu_twin(x: Any) -> Any:

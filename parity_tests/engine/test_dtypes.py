@@ -139,8 +139,8 @@ def test_finfo_equals_torch() -> None:
 
 
 def test_unsupported_numpy_dtypes_are_refused() -> None:
-    """复数、字符串数组被悄悄收下。"""
-    for bad in (np.ones(1, np.complex128), np.array(["a"]), np.array([object()])):
+    """扩展精度、字符串数组被悄悄收下。"""
+    for bad in (np.ones(1, np.longdouble), np.array(["a"]), np.array([object()])):
         with pytest.raises(TypeError, match="unsupported NumPy dtype"):
             tg.tensor(bad)
         with pytest.raises(TypeError, match="unsupported NumPy dtype"):

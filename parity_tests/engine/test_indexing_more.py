@@ -97,6 +97,9 @@ CASES: dict[str, Case] = {
         o.x.scatter_reduce_(0, m.tensor([[0]]), m.ones(1, 1), "sum"),
         o.x.index_reduce_(0, m.tensor([0]), m.ones(1, 3), "amax"), o.x.clone().resize_(2, 2),
         o.x.clone().resize_((3, 2)), o.x.clone().resize_as_(m.ones(2)), o.x.triu_(1)),
+    "resize_ grows": lambda m, o: (
+        o.x.clone().resize_(50)[: o.x.numel()], o.x.t().clone().resize_(9, 9).view(-1)[: o.x.numel()],
+        m.empty(0).resize_(2, 3).shape, m.tensor(3.0).resize_(2)[0]),
     "others": lambda m, o: (tuple(m.zeros(2, 3).unsqueeze_(0).shape),),
     "subscripts of one kind": lambda m, o: (o.y[True], o.y[False], o.y[True, 0], o.y[0, True], o.y[None, True],
         o.y[..., True], o.y[m.tensor(True)], o.y[m.tensor(False)], o.z[True], o.z[False], o.z[...], o.z[None],

@@ -40,6 +40,7 @@ INITIALISERS: dict[str, tuple[Callable[[Any, Any], Any], tuple[int, ...]]] = {
     "orthogonal_ wide": (lambda init, t: init.orthogonal_(t), (3, 2, 4)),
     "orthogonal_ tall": (lambda init, t: init.orthogonal_(t), (8, 3)),
     "orthogonal_ of nothing": (lambda init, t: init.orthogonal_(t), (0, 3)),
+    "a fan by hand": (lambda init, t: init.uniform_(t, 0.0, init._calculate_correct_fan(t, "fan_out")), (4, 6, 3)),
     "sparse_": (lambda init, t: init.sparse_(t, 0.3, 0.1), (7, 5)),
 }  # fmt: skip
 

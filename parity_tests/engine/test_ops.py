@@ -28,7 +28,11 @@ each_op = pytest.mark.parametrize("name", sorted(TABLE))
 
 
 def _is_float(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fc"
+
+
+def _single(array: Any) -> Any:
+    return array.astype(np.complex64 if array.dtype.kind == "c" else np.float32)
 
 
 def _wanted(name: str, args: list[Any]) -> list[int]:
@@ -48,7 +52,9 @@ def _theirs(args: list[Any], wanted: Any) -> list[Any]:
 
 
 def _seed(y: Any) -> Any:
-    return np.random.default_rng(0).standard_normal(tuple(y.shape)).astype(y.array.dtype)
+    draw = np.random.default_rng(0)
+    parts = [draw.standard_normal(tuple(y.shape)) for _ in range(2)]
+    return np.asarray(parts[0] + 1j * parts[1] if y.is_complex() else parts[0]).astype(y.array.dtype)
 
 
 def _gradients(name: str, args: list[Any], attrs: dict[str, Any], wanted: list[int]) -> tuple[Any, list[Any]]:
@@ -97,7 +103,7 @@ def test_float32_stays_float32(name: str, data: st.DataObject) -> None:
     args, attrs = TABLE[name].draw(data.draw, True)
     if "dtype" in attrs:
         attrs = {"dtype": np.float32}
-    _compare(name, [a.astype(np.float32) if _is_float(a) else a for a in args], attrs, "float32")
+    _compare(name, [_single(a) if _is_float(a) else a for a in args], attrs, "float32")
 
 
 @each_op
@@ -132,6 +138,7 @@ def test_second_order_equals_torch_and_central_difference(name: str, data: st.Da
 def _second(engine: Any, y: Any, inputs: list[Any], seed: Any) -> list[Any]:
     """梯度的加权和再对输入与上游梯度求导；不依赖的记作全 0。"""
     first = engine.autograd.grad(y, inputs, seed, create_graph=True)
+    first = [engine.view_as_real(g) if g.is_complex() else g for g in first]
     total = sum((g * g).sum() + g.sum() for g in first)
     if not total.requires_grad:  # 例如 sign：梯度恒为 0，torch 干脆不记图
         return [engine.zeros_like(x) for x in [*inputs, seed]]

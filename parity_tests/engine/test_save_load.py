@@ -254,6 +254,7 @@ UNSAVABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "path": (lambda: [Path("a")], r"save str\(\) of it"),
     "bytes": (lambda: [b"a"], "tensor of uint8"),
     "complex number": (lambda: [1j], "is a complex"),
+    "complex128": (lambda: {"f": tg.ones(1, dtype=tg.complex128)}, r"obj\['f'\] is complex128.*view_as_real"),
     "object array": (lambda: [np.array([None])], "NumPy data of object"),
     "lock": (lambda: [threading.Lock()], "save numbers, strings or tensors"),
 }
@@ -324,7 +325,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "damaged tensor": (_ours({"$tensor": "x", "hook": 1}), "damaged tensor entry"),
     "dtype of NumPy only": (_ours({"$parameter": "u"}), "no dtype for"),
     "unknown dtype": (_ours({"$dtype": "torch.Tensor"}), "unknown dtype"),
-    "other device": (_ours({"$device": "cuda"}), "torch_llm"),
+    "unknown device": (_ours({"$device": "gpu"}), "device type"),
     "key that cannot be one": (_ours({"$dict": [[[], 1]]}), "load: "),
     "half a state_dict": (_ours({"$state_dict": [{}]}), "state_dict and its versions"),
     "pair of one": (_ours({"$ordered": [[1]]}), "pairs of key and value"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tinygrad_llm as tg
-from parity_tests.engine.twins import same, same_gradient, table, values
+from parity_tests.engine.twins import ENGINES, same, same_error, same_gradient, table, values
 from tinygrad_llm.functions import FUNCTIONS
 
 Case = Callable[[Any, Any], Any]
@@ -173,9 +173,44 @@ def test_a_missing_name_says_so() -> None:
         tg.ones(1).stft()  # type: ignore[attr-defined]
 
 
-def test_tensors_on_other_devices_are_refused() -> None:
-    """要别的设备时悄悄给了 CPU。"""
-    for build in (lambda: tg.ones(1, device="cuda"), lambda: tg.ones(1).to("cuda:0"), lambda: tg.device("mps")):
-        with pytest.raises(RuntimeError, match="CPU only"):
-            build()
-    assert str(tg.device("cpu")) == "cpu" == str(tg.ones(1).device)
+ELSEWHERE: dict[str, Callable[[Any], Any]] = {
+    "ones": lambda m: m.ones(1, device="cuda"),
+    "tensor": lambda m: m.tensor([1.0], device=m.device("cuda", 0)),
+    "arange": lambda m: m.arange(3, device="cuda"),
+    "randn": lambda m: m.randn(3, device="cuda"),
+    "like": lambda m: m.zeros_like(m.ones(1), device="cuda"),
+    "to": lambda m: m.ones(1).to("cuda:0"),
+    "to a device": lambda m: m.ones(1).to(device=m.device("cuda"), dtype=m.float64),
+    "cuda": lambda m: m.ones(1).cuda(),
+    "module": lambda m: m.nn.Linear(1, 1).to("cuda"),
+    "module.cuda": lambda m: m.nn.Linear(1, 1).cuda(),
+    "layer": lambda m: m.nn.Linear(1, 1, device="cuda"),
+    "default": lambda m: _under(m, "cuda"),
+    "unknown": lambda m: m.device("gpu"),
+    "index": lambda m: m.device(0),
+    "synchronize": lambda m: m.cuda.synchronize(),
+    "get_device_name": lambda m: m.cuda.get_device_name(),
+}
+
+
+def _under(m: Any, name: str) -> Any:
+    with m.device(name):
+        return m.ones(1)
+
+
+@pytest.mark.parametrize("use", table(ELSEWHERE))
+def test_tensors_on_other_devices_are_refused(use: Callable[[Any], Any]) -> None:
+    """要别的设备时悄悄给了 CPU，或报错的类型与 torch 的 CPU 版不同。"""
+    same_error(use)
+
+
+def test_other_devices_can_be_named() -> None:
+    """没有 GPU 的机器上，连 ``device("cuda")`` 都写不出：比较设备、读配置的代码跑不起来。"""
+    for m in ENGINES:
+        found = [m.device(name) for name in ("cpu", "cuda", "cuda:1", "mps", "meta")]
+        assert [(d.type, d.index, str(d)) for d in found[:3]] == [
+            ("cpu", None, "cpu"), ("cuda", None, "cuda"), ("cuda", 1, "cuda:1"),
+        ]  # fmt: skip
+        assert m.device("cuda", 1) == found[2] != found[1]
+        assert m.ones(1).device == found[0] != found[1]
+    assert issubclass(tg.cpu.DeviceError, RuntimeError)  # 两种 except 都接得住

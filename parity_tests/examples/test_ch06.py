@@ -16,7 +16,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks import step
 from tinygrad_llm.common.config import parameter_count, preset
 from tinygrad_llm.common.schedule import learning_rate
 
@@ -198,28 +197,6 @@ def test_baselines_get_better_with_their_order(
     assert bits == sorted(bits, reverse=True)
     assert "uniform over 256 bytes" in out
     assert bits[0] < 8
-
-
-def test_the_benchmark_reports_both_engines(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """测速少了一个引擎，比值不是两个中位数之比，或 JSON 没有写出来。"""
-    monkeypatch.chdir(CHAPTER.parents[1])
-    target = tmp_path / "step.json"
-    flags = ["--steps", "2", "--warmup", "0", "--batch-size", "1", "--context", "8", "--threads", "1"]
-    assert step.main([*flags, "--json", str(target)]) == 0
-    result = json.loads(target.read_text(encoding="utf-8"))
-    medians = {name: found["median_s"] for name, found in result["engines"].items()}
-    assert result["numpy_over_torch"] == medians["numpy"] / medians["torch"]
-    assert all(len(found["steps_s"]) == 2 for found in result["engines"].values())
-    assert "a NumPy step takes" in capsys.readouterr().out
-
-
-def test_the_benchmark_refuses_what_it_cannot_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """预设、步数或文件夹不对时，没有在开跑之前用三行以内说清楚。"""
-    for flags in (["--preset", "nope"], ["--steps", "0"], ["--json", str(tmp_path / "none" / "step.json")]):
-        assert step.main(flags) == 2
-        assert len(capsys.readouterr().err.splitlines()) <= 3
 
 
 def _grade(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], path: Path) -> tuple[int, str]:

@@ -24,9 +24,9 @@ SCANNED = (
 
 GROUPS: tuple[tuple[str, str, str], ...] = (
     (
-        "复数与傅里叶变换",
-        r"complex|polar|stft|view_as_real|^(cfloat|cdouble|chalf|imag)$|(^|\.)eig(vals)?$",
-        "用一对实张量，或在 `x.numpy()` 上用 NumPy",
+        "半精度的复数、短时傅里叶变换与一般矩阵的特征值",
+        r"complex|chalf|stft|(^|\.)eig(vals)?$",
+        "用 complex64；在 `x.numpy()` 上用 NumPy",
     ),
     (
         "稀疏",
@@ -105,7 +105,6 @@ _MODULES = {
     "onnx": "用 `save` 存，在 PyTorch 里导出",
     "overrides": "没有 `__torch_function__`",
     "package": "从不读 pickle",
-    "profiler": "用 cProfile 或 `time.perf_counter`",
     "quantization": "没有量化的 dtype",
     "quasirandom": "Sobol 数列：用 SciPy",
     "signal": "窗函数：用 NumPy",

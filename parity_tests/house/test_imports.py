@@ -15,6 +15,7 @@ from parity_tests.house.repo import PACKAGES, dotted, modules, relative, tree_of
 # 引擎由下到上的层次；一个模块只认识同层与下层。
 _LAYERS = (
     "ops",
+    "paths",
     "absent",
     "dtypes",
     "cpu",
@@ -33,7 +34,11 @@ _LAYERS = (
     "creation",
     "contraction",
     "ranges",
+    "rejection",
     "sampling",
+    "signal",
+    "window_functions",
+    "differences",
     "legacy",
     "view_copies",
     "function_only",
@@ -48,6 +53,7 @@ _LAYERS = (
     "func",
     "optim",
     "gradcheck",
+    "types",
 )
 _ENGINE = tuple(f"tinygrad_llm.{layer}" for layer in _LAYERS)
 # tinygrad_llm 中唯一可以（在函数体内）使用 torch 的文件：它把两个引擎并排跑给读者看。

@@ -145,7 +145,7 @@ def _values(tensor: Any) -> Any:
 def _arrays(a: Any, b: Any, allowed: Callable[[Any], float], what: str) -> str | None:
     if a.shape != b.shape:
         return f"{what}: shape {a.shape} != {b.shape}"
-    if b.dtype.kind != "f":
+    if b.dtype.kind not in "fc":
         return None if np.array_equal(a, b) else f"{what}: {a} != {b}"
     finite = np.isfinite(b)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
@@ -165,5 +165,5 @@ def _arrays_in(value: Any) -> Iterator[Any]:
     if isinstance(value, (dict, list, tuple)):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _arrays_in(item)
-    elif isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+    elif isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind in "fc"):
         yield np.asarray(value)

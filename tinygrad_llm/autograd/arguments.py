@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tinygrad_llm.autograd import graph
 
 
@@ -94,3 +96,35 @@ def check_grad_options(only_inputs: bool, is_grads_batched: bool) -> None:
             "grad: is_grads_batched=True is not offered; call grad once per vector with retain_graph=True and stack, "
             "or use autograd.functional.jacobian"
         )
+
+
+def initial_gradient(i: int, output: Any, gradient: Any) -> Any:
+    """第 ``i`` 个输出的梯度；标量没有给就是 1。
+
+    Raises:
+        RuntimeError: 输出不需要梯度，不是标量而没有给，或给的形状、实复数与输出不符。
+        TypeError: 给的不是 Tensor。
+    """
+    if not output.refreshed().needs_grad:
+        raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+    if gradient is None:
+        if output.array.size != 1:
+            shape_ = tuple(output.array.shape)
+            raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got shape {shape_}")
+        if output.array.dtype.kind == "c":
+            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {output.dtype}")
+        one = np.array(1, output.array.dtype)  # 比 np.ones 快
+        return graph.tensor_type.wrap(one if output.array.ndim == 0 else one.reshape(output.array.shape))
+    if not isinstance(gradient, graph.tensor_type):
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
+    if gradient.array.shape != output.array.shape:
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[{i}] has a shape of {gradient.array.shape} and output[{i}] has a shape of "
+            f"{output.array.shape}."
+        )
+    if (gradient.array.dtype.kind == "c") != (output.array.dtype.kind == "c"):
+        raise RuntimeError(
+            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+            f"grad_output[{i}] has a dtype of {gradient.dtype} and output[{i}] has a dtype of {output.dtype}."
+        )
+    return gradient

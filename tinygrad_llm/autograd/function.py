@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tinygrad_llm.autograd import graph
+from tinygrad_llm.autograd import graph, observer
 from tinygrad_llm.autograd.function_node import FunctionNode, Saved
 from tinygrad_llm.autograd.mode import no_grad, switch
 from tinygrad_llm.autograd.writes import clock
@@ -134,6 +134,7 @@ class Function:
         ctx = FunctionCtx()
         ctx.needs_input_grad = tuple(isinstance(a, graph.tensor_type) and a.requires_grad for a in args)
         edges = tuple((a.node or a) if need else None for a, need in zip(args, ctx.needs_input_grad, strict=True))
+        observer.before(cls)
         with no_grad():
             result = cls.forward(*args) if is_split else cls.forward(ctx, *args)
             if is_split:
@@ -142,6 +143,7 @@ class Function:
         _check_dirty(ctx, raw)
         wanted = switch.grad_enabled and any(ctx.needs_input_grad)
         outputs = _recorded(cls, ctx, edges, args, raw) if wanted else _plain(ctx, args, raw)
+        observer.after(cls, args, outputs)
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
 
 
@@ -184,7 +186,7 @@ def _recorded(cls: Any, ctx: FunctionCtx, edges: tuple[Any, ...], args: Sequence
     constant = {id(t) for t in ctx.non_differentiable}
     outputs, places = [], {}
     for i, (r, is_tensor) in enumerate(zip(raw, tensors, strict=True)):
-        if not is_tensor or id(r) in constant or r.array.dtype.kind != "f":
+        if not is_tensor or id(r) in constant or r.array.dtype.kind not in "fc":
             outputs.append(_detached(r) if id(r) in inputs or (is_tensor and r.needs_grad) else r)
             continue
         output = graph.tensor_type.from_edge(r.array, node.edge_of(i))

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.absent import absent
-from tinygrad_llm.autograd import anomaly
+from tinygrad_llm.autograd import anomaly, observer
+from tinygrad_llm.autograd.complex import refuse_complex
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.autograd.names import torch_name
 from tinygrad_llm.autograd.node_api import NodeApi
@@ -144,7 +145,7 @@ def _reattach(value: Any, edge: Any) -> Any:
     """把留下的数组接回图上；不需要梯度的输入就是常数。"""
     if edge is not None:
         return tensor_type.from_edge(value, edge)
-    return tensor_type.wrap(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+    return tensor_type.wrap(value) if isinstance(value, np.ndarray) and value.dtype.kind in "fc" else value
 
 
 tensor_type: Any = None
@@ -175,6 +176,9 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         attrs = {**op.defaults, **attrs}
     if extras.users:
         args = autocast_args(op, args, tensor_type, _cast)
+        if extras.complex:
+            refuse_complex(op, args, tensor_type)
+        observer.before(op)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None
@@ -207,8 +211,8 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     output.array = y
     if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图
         output.watch(args[0], op, attrs)
-    if records and y.dtype.kind == "f":
-        plan = op.plan(wanted | bit)
+    if records and (kind := y.dtype.kind) in "fc":
+        plan = op.plan(wanted | bit) if kind == "f" else op.complex_plan(wanted | bit)
         if plan is not None:
             pool.append(y)
             if plan.wants_more:
@@ -220,6 +224,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
             anomaly.remember(output.node)
         if switch.tracer is not None:
             switch.tracer.forward(op, args, attrs, output)
+        observer.after(op, args, (output,))
     return output
 
 

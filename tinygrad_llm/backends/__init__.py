@@ -8,6 +8,6 @@ from __future__ import annotations
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.backends import cuda, cudnn, mps
 
-__getattr__ = attributes(__name__)
+__getattr__ = attributes(__name__, ("mha",))
 
 __all__ = ["cuda", "cudnn", "mps"]

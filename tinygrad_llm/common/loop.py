@@ -94,7 +94,8 @@ def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult],
         engine.restore(kept.model, kept.optim, int(kept.state["optimizer_step"]))
     resume_step = session.first_step if settings.resume else None
     with RunLog(settings.folder, resume_step=resume_step) as log, GracefulStop() as stop:
-        log.config(dump_toml(replace(settings, resume=False, stop_at=None)))  # 这两个只管这一回，不该带到下次续训
+        once = replace(settings, resume=False, stop_at=None, profile=None)  # 这三个只管这一回，不该带到下次续训
+        log.config(dump_toml(once))
         session.tokenizer.save(settings.folder / TOKENIZER)
         label = f"{engine.name}:{settings.run}"
         with Progress(settings.last_step, label, start=session.first_step) as progress:
@@ -204,7 +205,7 @@ class _Loop:
         state = {
             "engine": self.engine.name,
             "model": self.session.model.to_dict(),
-            "settings": asdict(self.settings),
+            "settings": asdict(replace(self.settings, profile=None)),
             "tokenizer": self.session.tokenizer.digest,
             "text": self.session.text_digest,
             "optimizer_step": optimizer_step,

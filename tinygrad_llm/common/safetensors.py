@@ -31,6 +31,7 @@ ALIGNMENT = 8
 METADATA_KEY = "__metadata__"
 
 DTYPES: dict[str, np.dtype[Any]] = {
+    "C64": np.dtype("<c8"),
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),

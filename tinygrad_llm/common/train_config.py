@@ -93,6 +93,8 @@ class TrainConfig:
     """每隔几步存一个检查点；0 表示只在末尾存。"""
     keep: int = 2
     """保留最近的几个检查点。"""
+    profile: Path | None = None
+    """剖析预热之后的一步：Chrome trace 写到这个文件，最费时的算子印成表。"""
 
     def __post_init__(self) -> None:
         problems = [*self._count_problems(), *self._rate_problems()]
@@ -151,7 +153,8 @@ class TrainConfig:
     def _count_problems(self) -> list[str]:
         least = {
             "vocab_size": 257, "steps": 1, "stop_at": 1, "batch_size": 1, "workers": 1, "accumulate": 1,
-            "warmup_steps": 0, "seed": 0, "eval_every": 0, "sample_every": 0, "sample_tokens": 0, "save_every": 0, "keep": 1,
+            "warmup_steps": 0, "seed": 0, "eval_every": 0, "sample_every": 0, "sample_tokens": 0, "save_every": 0,
+            "keep": 1,
         }  # fmt: skip
         return [
             f"--{name.replace('_', '-')} must be at least {low}, got {getattr(self, name)}"

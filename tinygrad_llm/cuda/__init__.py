@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from tinygrad_llm.absent import attributes
+from tinygrad_llm.cpu import DeviceError
 
 
 def is_available() -> bool:
@@ -91,11 +92,19 @@ def memory_stats(device: Any = None) -> dict[str, Any]:
     return {}
 
 
+class OutOfMemoryError(RuntimeError):
+    """显存不够；没有显存，从不抛出，只为 ``except cuda.OutOfMemoryError`` 认得。"""
+
+
+def ipc_collect() -> None:
+    """没有进程间共享的显存可回收。"""
+
+
 # ---- 非要有设备不可的
 
 
-def _no_gpu(name: str) -> RuntimeError:
-    return RuntimeError(
+def _no_gpu(name: str) -> DeviceError:
+    return DeviceError(
         f"cuda.{name} needs a GPU, and tinygrad_llm runs on the CPU only; "
         "guard it with cuda.is_available(), or use torch_llm"
     )

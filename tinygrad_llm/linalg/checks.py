@@ -48,13 +48,15 @@ def identity_like(x: Any) -> Any:
     return wrap(np.eye(x.array.shape[-1], dtype=x.array.dtype))
 
 
-def require_float(name: str, *tensors: Any, half: bool = False) -> None:
-    """都是浮点；``half`` 说明是否也接受 float16。
+def require_float(name: str, *tensors: Any, half: bool = False, complex: bool = False) -> None:
+    """都是浮点；``half``、``complex`` 说明是否也接受 float16、复数。
 
     Raises:
         RuntimeError: 整数、布尔或精度不够。
     """
     for x in tensors:
+        if complex and x.array.dtype.kind == "c":
+            continue
         if x.array.dtype.kind != "f" or (x.array.itemsize < 4 and not half):
             raise RuntimeError(
                 f"{name}: expected a {'floating-point' if half else 'float32 or float64'} tensor, "
@@ -86,10 +88,10 @@ def require_matrix(name: str, x: Any, *, square: bool = False) -> None:
         raise RuntimeError(f"{name}: the input must be batches of square matrices, got shape {shape}")
 
 
-def require_square(name: str, x: Any) -> None:
-    """浮点方阵（或一批方阵）。"""
+def require_square(name: str, x: Any, *, complex: bool = False) -> None:
+    """浮点方阵（或一批方阵）；``complex`` 说明是否也接受复数。"""
     require_matrix(name, x, square=True)
-    require_float(name, x)
+    require_float(name, x, complex=complex)
 
 
 def is_vector_side(a: Any, b: Any) -> bool:

@@ -25,11 +25,11 @@ def _cast(name: str, x: Any, dtype: Any) -> Any:
     Raises:
         RuntimeError: 输入或 ``dtype`` 不是浮点，或 ``dtype`` 更窄。
     """
-    require_float(name, x, half=True)
+    require_float(name, x, half=True, complex=True)
     if dtype is None:
         return x
     wanted = dtypes.as_numpy(dtype)
-    if wanted.kind != "f" or wanted.itemsize < x.array.itemsize:
+    if wanted.kind != x.array.dtype.kind or wanted.itemsize < x.array.itemsize:
         raise RuntimeError(f"{name}: a tensor of {dtypes.of(x.array)} cannot be computed in {dtype}, which is narrower")
     return x.to(dtype)
 
@@ -75,6 +75,7 @@ def vector_norm(input: Any, ord: float = 2, dim: Any = None, keepdim: bool = Fal
     axes = _axes(dim, x.array.ndim)
     if (ord < 0 or math.isinf(ord)) and any(x.array.shape[d] == 0 for d in axes):
         raise RuntimeError(f"{name}: the {ord} norm of an empty dimension has no value (shape {x.array.shape})")
+    x = x.abs() if x.array.dtype.kind == "c" else x
     return reduce.vector_norm(x, p=float(ord), dim=axes, keepdim=keepdim)
 
 

@@ -58,14 +58,14 @@ def multi_dot(tensors: Sequence[Any]) -> Any:
 
 
 def vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
-    """沿 ``dim`` 的点积，其余轴广播。
+    """沿 ``dim`` 的内积（``x`` 先取共轭），其余轴广播。
 
     Raises:
-        RuntimeError: dtype 不是浮点或不同。
+        RuntimeError: dtype 不是浮点、复数，或不同。
     """
-    require_float("linalg.vecdot", x, y, half=True)
+    require_float("linalg.vecdot", x, y, half=True, complex=True)
     require_same("linalg.vecdot", x, y)
-    return (x * y).sum(dim)
+    return (x.conj() * y).sum(dim)
 
 
 def _rolled(x: Any, dim: int) -> Any:

@@ -37,7 +37,7 @@ def inv(A: Any) -> Any:
     Raises:
         LinAlgError: 奇异。
     """
-    require_square("linalg.inv", A)
+    require_square("linalg.inv", A, complex=True)
     return inverses.inv(A)
 
 
@@ -59,7 +59,7 @@ def inv_ex(A: Any, *, check_errors: bool = False) -> Any:
     Raises:
         LinAlgError: ``check_errors`` 为真而矩阵奇异。
     """
-    require_square("linalg.inv_ex", A)
+    require_square("linalg.inv_ex", A, complex=True)
     try:
         return InvEx((inv(A), wrap(np.zeros(A.array.shape[:-2], np.int32))))
     except LinAlgError:
@@ -77,7 +77,7 @@ def solve(A: Any, B: Any, *, left: bool = True) -> Any:
         LinAlgError: ``A`` 奇异。
         RuntimeError: 形状或 dtype 不合。
     """
-    require_square("linalg.solve", A)
+    require_square("linalg.solve", A, complex=True)
     require_same("linalg.solve", A, B)
     if is_vector_side(A, B):
         if not left:
@@ -115,7 +115,7 @@ def solve_triangular(input: Any, B: Any, *, upper: bool, left: bool = True, unit
         RuntimeError: 形状或 dtype 不合。
     """
     name = "linalg.solve_triangular"
-    require_square(name, input)
+    require_square(name, input, complex=True)
     require_same(name, input, B)
     require_matrix(name, B)
     if not left:
@@ -136,7 +136,7 @@ def triangular_solve(
 
 def det(A: Any) -> Any:
     """行列式。"""
-    require_square("linalg.det", A)
+    require_square("linalg.det", A, complex=True)
     return inverses.det(A)
 
 
@@ -191,7 +191,7 @@ def tensorsolve(input: Any, other: Any, dims: Any = None) -> Any:
 def matrix_exp(input: Any) -> Any:
     """矩阵指数。"""
     require_matrix("linalg.matrix_exp", input, square=True)
-    require_float("linalg.matrix_exp", input, half=True)
+    require_float("linalg.matrix_exp", input, half=True, complex=True)
     return inverses.matrix_exp(input)
 
 

@@ -15,6 +15,7 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply, binary_method, unary_method
 from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import linear
 from tinygrad_llm.ops.bfloat16 import same_dtype
@@ -29,8 +30,8 @@ def unary(op: Op, x: Any) -> Any:
 
 
 def as_float(x: Any) -> Any:
-    """整数与布尔 Tensor 变成缺省浮点类型；浮点原样返回。"""
-    return x if x.array.dtype.kind == "f" else x.to(dtypes.get_default_dtype())
+    """整数与布尔 Tensor 变成缺省浮点类型；浮点与复数原样返回。"""
+    return x if x.array.dtype.kind in "fc" else x.to(dtypes.get_default_dtype())
 
 
 def binary(op: Op, a: Any, b: Any) -> Any:
@@ -61,11 +62,14 @@ def match(a: Any, b: Any) -> tuple[Any, Any] | None:
     if isinstance(other, (np.ndarray, np.generic)):
         plain = cls.wrap(other) if isinstance(other, np.ndarray) else other.item()  # NumPy 标量等同 Python 数
         return match(plain, tensor) if flipped else match(tensor, plain)
-    if not isinstance(other, (bool, int, float)):
+    if not isinstance(other, (bool, int, float, complex)):
         return None
     kind = tensor.array.dtype.kind
-    if isinstance(other, float) and kind != "f":
+    if isinstance(other, float) and kind not in "fc":
         tensor = tensor.to(dtypes.get_default_dtype())
+    elif isinstance(other, complex):
+        if kind != "c":
+            tensor = tensor.to(tensor.dtype.to_complex() if kind == "f" else dtypes.default_complex())
     elif kind == "b" and not isinstance(other, bool):
         tensor = tensor.to(dtypes.int64)
     elif kind in "iu" and tensor.array.dtype.itemsize < 8 and not isinstance(other, bool):
@@ -237,7 +241,7 @@ class Arithmetic:
 
     def sigmoid(self) -> Any:
         """``1/(1 + e⁻ˣ)``。"""
-        return unary(ew.sigmoid, self)
+        return 1 / (1 + (-self).exp()) if self.array.dtype.kind == "c" else unary(ew.sigmoid, self)
 
     def erf(self) -> Any:
         """误差函数。"""
@@ -254,14 +258,15 @@ class Arithmetic:
         return apply(ew.relu, (self,), _NO_ATTRS)
 
     def abs(self) -> Any:
-        """绝对值。
+        """绝对值；复数的模。
 
         Raises:
             NotImplementedError: 布尔类型。
         """
-        if self.array.dtype.kind == "b":
+        kind = self.array.dtype.kind
+        if kind == "b":
             raise NotImplementedError("abs: not implemented for bool")
-        return apply(ew.abs, (self,), _NO_ATTRS)
+        return apply(cx.complex_abs if kind == "c" else ew.abs, (self,), _NO_ATTRS)
 
     def sign(self) -> Any:
         """符号。"""
@@ -289,15 +294,17 @@ def subtract(a: Any, b: Any, alpha: float) -> Any:
     return a - b if alpha == 1 else operator.sub(*_scaled(a, b, alpha))
 
 
-def _scaled(a: Any, b: Any, alpha: float) -> tuple[Any, Any]:
+def _scaled(a: Any, b: Any, alpha: Any) -> tuple[Any, Any]:
     """统一 dtype 之后的 ``a`` 与 ``alpha · b``；``alpha`` 不改变结果的类型。"""
     pair = match(a, b)
     if pair is None:
         raise TypeError(f"expected Tensors or numbers, got {type(a).__name__} and {type(b).__name__}")
     a, b = pair
     kind = next(x.array.dtype.kind for x in pair if isinstance(x, graph.tensor_type))
-    if isinstance(alpha, float) and kind != "f":
+    if isinstance(alpha, float) and kind not in "fc":
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if isinstance(alpha, complex) and kind != "c":
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
     return a, b & bool(alpha) if kind == "b" else b * alpha
 
 
@@ -306,7 +313,7 @@ def _divide(a: Any, b: Any) -> Any:
     if pair is None:
         return NotImplemented
     tensor = next(x for x in pair if isinstance(x, graph.tensor_type))
-    if tensor.array.dtype.kind != "f":  # 各自直接变成浮点：先统一成 uint8 会把 -1 变成 255
+    if tensor.array.dtype.kind not in "fc":  # 各自直接变成浮点：先统一成 uint8 会把 -1 变成 255
         kept = [x if isinstance(x, graph.tensor_type) else y for x, y in zip((a, b), pair, strict=True)]
         pair = tuple(as_float(x) if isinstance(x, graph.tensor_type) else x for x in kept)
     return apply(ew.div, pair, _NO_ATTRS)
@@ -319,7 +326,7 @@ def power(base: Any, exponent: Any) -> Any:
         RuntimeError: 整数的负数次幂。
     """
     exponent = exponent.item() if isinstance(exponent, np.generic) else exponent
-    if isinstance(exponent, (int, float)):
+    if isinstance(exponent, (int, float, complex)):
         return _scalar_power(base, exponent)
     pair = match(base, exponent)
     if pair is None:
@@ -332,11 +339,11 @@ def power(base: Any, exponent: Any) -> Any:
     return apply(ew.pow, (left, right), _NO_ATTRS)
 
 
-def _scalar_power(base: Any, exponent: float) -> Any:
-    if base.array.dtype.kind != "f":
+def _scalar_power(base: Any, exponent: Any) -> Any:
+    if base.array.dtype.kind != "f" or isinstance(exponent, complex):
         base, _ = match(base, exponent) or (base, exponent)
         kind = base.array.dtype.kind
-        if kind != "f" and exponent < 0:
+        if kind in "biu" and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         if kind in "iu" and exponent > np.iinfo(base.array.dtype).max:
             raise RuntimeError(f"pow: exponent {exponent} cannot be converted to {base.dtype} without overflow")

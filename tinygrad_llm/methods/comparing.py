@@ -17,6 +17,7 @@ from tinygrad_llm.methods.operands import constant, is_operand, refuse, tensors,
 from tinygrad_llm.ops.bfloat16 import same_dtype
 
 _QUIET = np.errstate(all="ignore")
+_ORDERS = np.less, np.less_equal, np.greater, np.greater_equal
 
 
 def _arrays(a: Any, b: Any) -> Any:
@@ -40,7 +41,12 @@ def _result(name: str, function: Any, a: Any, b: Any) -> Any:
 
 def _compare(function: Any, a: Any, b: Any) -> Any:
     arrays = _arrays(a, b)
-    return NotImplemented if arrays is None else _result(function.__name__, function, *arrays)
+    if arrays is None:
+        return NotImplemented
+    if arrays[0].dtype.kind == "c" and function in _ORDERS:
+        name = f"{function.__name__}(): complex numbers have no order"
+        raise NotImplementedError(f"{name}, got {dtypes.of(arrays[0])} of shapes {arrays[0].shape}, {arrays[1].shape}")
+    return _result(function.__name__, function, *arrays)
 
 
 def _comparison(function: Any, symbol: str) -> Callable[[Any, Any], Any]:
@@ -66,7 +72,7 @@ def _logical(function: Any, meaning: str) -> Callable[[Any, Any], Any]:
     return method
 
 
-def _bits(name: str, function: Any, a: Any, b: Any, kinds: str = "f") -> Any:
+def _bits(name: str, function: Any, a: Any, b: Any, kinds: str = "fc") -> Any:
     a, b = together(name, a, b)
     refuse(name, a, kinds)
     return _result(name, function, a.array, b.array)
@@ -108,8 +114,10 @@ def _reflected(method: Any) -> Callable[[Any, Any], Any]:
     return _symbol(lambda self, other: method(other, self))
 
 
-def _test(function: Any, meaning: str) -> Callable[[Any], Any]:
+def _test(function: Any, meaning: str, refused: str = "") -> Callable[[Any], Any]:
     def method(self: Any) -> Any:
+        if refused:
+            refuse(refused, self, "c")
         return graph.tensor_type.wrap(np.asarray(function(self.array)))
 
     method.__doc__ = f"逐元素判断：{meaning}。"
@@ -155,26 +163,26 @@ class Comparing:
 
     def bitwise_left_shift(self, other: Any) -> Any:
         """左移 ``other`` 位。"""
-        return _bits("bitwise_left_shift", _shift_left, self, other, "fb")
+        return _bits("bitwise_left_shift", _shift_left, self, other, "cfb")
 
     def bitwise_right_shift(self, other: Any) -> Any:
         """算术右移 ``other`` 位。"""
-        return _bits("bitwise_right_shift", _shift_right, self, other, "fb")
+        return _bits("bitwise_right_shift", _shift_right, self, other, "cfb")
 
     def bitwise_not(self) -> Any:
         """按位取反；布尔取非。"""
-        refuse("bitwise_not", self, "f")
+        refuse("bitwise_not", self, "cf")
         return graph.tensor_type.wrap(np.asarray(np.invert(self.array)))
 
     def gcd(self, other: Any) -> Any:
         """最大公约数，非负。"""
         tensors("gcd", self, other)
-        return _bits("gcd", np.gcd, self, other, "fb")
+        return _bits("gcd", np.gcd, self, other, "cfb")
 
     def lcm(self, other: Any) -> Any:
         """最小公倍数，非负。"""
         tensors("lcm", self, other)
-        return _bits("lcm", np.lcm, self, other, "fb")
+        return _bits("lcm", np.lcm, self, other, "cfb")
 
     __and__, __or__, __xor__ = _symbol(bitwise_and), _symbol(bitwise_or), _symbol(bitwise_xor)
     __lshift__, __rshift__ = _symbol(bitwise_left_shift), _symbol(bitwise_right_shift)
@@ -182,16 +190,16 @@ class Comparing:
     __rlshift__, __rrshift__ = _reflected(bitwise_left_shift), _reflected(bitwise_right_shift)
 
     def __invert__(self) -> Any:
-        if self.array.dtype.kind == "f":
+        if self.array.dtype.kind in "fc":
             raise TypeError(f"~ is only implemented on integer and Boolean-type tensors, got {dtypes.of(self.array)}")
         return self.bitwise_not()
 
     isnan, isfinite = _test(np.isnan, "NaN"), _test(np.isfinite, "有限")
     isinf = _test(np.isinf, "无穷大")
-    isposinf = _test(lambda x: x == np.inf, "正无穷大")
-    isneginf = _test(lambda x: x == -np.inf, "负无穷大")
-    isreal = _test(lambda x: np.ones(x.shape, bool), "实数；这里没有复数，处处为真")
-    signbit = _test(lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0, "符号位是 1，``-0.0`` 也算")
+    isposinf = _test(lambda x: x == np.inf, "正无穷大", "isposinf")
+    isneginf = _test(lambda x: x == -np.inf, "负无穷大", "isneginf")
+    isreal = _test(np.isreal, "虚部为 0；实数处处为真")
+    signbit = _test(lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0, "符号位是 1，``-0.0`` 也算", "signbit")
 
     def is_nonzero(self) -> bool:
         """唯一的元素不是 0。
@@ -217,7 +225,7 @@ class Comparing:
         if rtol < 0 or atol < 0:
             raise RuntimeError(f"isclose: rtol and atol must not be negative, got {rtol} and {atol}")
         close = _result("isclose", np.equal, a, b).array
-        if a.dtype.kind != "f":
+        if a.dtype.kind not in "fc":
             a, b = (x.astype(dtypes.get_default_dtype().numpy) for x in (a, b))
         gap = np.abs(a - b)
         close = close | (np.isfinite(gap) & (gap <= atol + np.abs(rtol * b)))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tinygrad_llm.cpu import require_cpu
 from tinygrad_llm.layouts import contiguous_format, preserve_format
 from tinygrad_llm.methods.examining import Examining
 from tinygrad_llm.methods.renewing import Renewing
+from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.bfloat16 import is_bfloat16, same_dtype
 from tinygrad_llm.ops.op import Array
@@ -26,6 +28,8 @@ LEGACY_NAMES = {
     "BoolTensor": dtypes.bool,
     "ByteTensor": dtypes.uint8,
     "CharTensor": dtypes.int8,
+    "ComplexDoubleTensor": dtypes.complex128,
+    "ComplexFloatTensor": dtypes.complex64,
     "DoubleTensor": dtypes.float64,
     "FloatTensor": dtypes.float32,
     "HalfTensor": dtypes.float16,
@@ -85,10 +89,11 @@ class Converting(Examining, Renewing):
         return bool(self.array.item())
 
     def __float__(self) -> float:
-        return float(self._only())
+        return float(as_element(self._only(), np.dtype(np.float64)))
 
     def __int__(self) -> int:
-        return int(self._only())
+        value = self._only()
+        return int(as_element(value, np.dtype(np.int64))) if isinstance(value, complex) else int(value)
 
     def _only(self) -> Any:
         if self.array.size != 1:
@@ -96,7 +101,7 @@ class Converting(Examining, Renewing):
         return self.array.item()
 
     def __index__(self) -> int:
-        if self.array.dtype.kind == "f" or self.array.size != 1:
+        if self.array.dtype.kind in "fc" or self.array.size != 1:
             raise TypeError("only integer tensors of a single element can be converted to an index")
         return int(self.array.item())
 
@@ -104,7 +109,7 @@ class Converting(Examining, Renewing):
         return format(self.item(), spec) if self.array.ndim == 0 else format(str(self), spec)
 
     def __contains__(self, element: Any) -> bool:
-        if not isinstance(element, (graph.tensor_type, bool, int, float, np.generic)):
+        if not isinstance(element, (graph.tensor_type, *NUMBERS)):
             raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, got {type(element).__name__}")
         return bool(np.any((self == element).array))  # type: ignore[attr-defined]  # Tensor 的 == 逐元素比较
 
@@ -140,10 +145,13 @@ class Converting(Examining, Renewing):
         """
         if args:
             dtype, device, copy = _positional(args, dtype, device, copy)
-        require_cpu(device)
+        if device is not None:
+            require_cpu(device)
         wanted = dtypes.as_numpy(dtype)
         found: Any = self
         if wanted is not None and not same_dtype(wanted, self.array.dtype):
+            if self.array.dtype.kind == "c" and wanted.kind not in "cb":
+                warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=2)
             source = self.contiguous() if 0 in self.array.strides else self
             found = apply(ew.cast, (source,), {"dtype": wanted})
             copy = False

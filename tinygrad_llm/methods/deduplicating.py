@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd import graph
+from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.methods.shaping import axis
 
 
@@ -42,6 +43,7 @@ def _parts(values: Any, inverse: Any, counts: Any, return_inverse: bool, return_
 
 def unique(x: Any, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
     """排好序的不同元素；NaN 互不相等。"""
+    refuse("unique", x, "c")
     if dim is None:
         values, inverse, counts = np.unique(x.array, return_inverse=True, return_counts=True, equal_nan=False)
         return _parts(values, inverse.reshape(x.array.shape), counts, return_inverse, return_counts)
@@ -65,6 +67,7 @@ def _starts(rows: Any) -> Any:
 
 def unique_consecutive(x: Any, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
     """相邻的重复只留第一个。"""
+    refuse("unique_consecutive", x, "c")
     if dim is None:
         rows = x.array.reshape(-1, 1)
         starts = _starts(rows)

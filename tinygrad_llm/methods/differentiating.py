@@ -13,6 +13,7 @@ from typing import Any
 from tinygrad_llm.autograd import engine, graph, hooks
 from tinygrad_llm.autograd.inference import INFERENCE
 from tinygrad_llm.autograd.mode import inference
+from tinygrad_llm.ops.bfloat16 import extras
 
 _NOT_A_LEAF = (
     "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
@@ -90,10 +91,12 @@ class Differentiating:
         """设定是否需要梯度。
 
         Raises:
-            RuntimeError: 不是浮点类型，或想关掉中间结果的梯度。
+            RuntimeError: 不是浮点或复数类型，或想关掉中间结果的梯度。
         """
-        if requires_grad and self.array.dtype.kind != "f":
+        if requires_grad and self.array.dtype.kind not in "fc":
             raise RuntimeError(f"only Tensors of floating point dtype can require gradients, got {self.dtype}")
+        if self.array.dtype.kind == "c":
+            extras.expect_complex()
         if not requires_grad and self.node is not None:
             raise RuntimeError("you can only change requires_grad flags of leaf variables; use detach() instead.")
         if requires_grad and self.base is INFERENCE and not inference.is_on:

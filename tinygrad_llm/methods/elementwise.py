@@ -16,7 +16,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import as_float, unary
 from tinygrad_llm.methods.operands import refuse, tensors
-from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import exponential as ex
 from tinygrad_llm.ops import rounding as ro
 from tinygrad_llm.ops import special_functions as sf
@@ -44,7 +44,7 @@ def _rounding(op: Op, meaning: str) -> Callable[[Any], Any]:
 
     def method(self: Any) -> Any:
         tensors(op.name, self)
-        refuse(op.name, self, "b")
+        refuse(op.name, self, "bc")
         return apply(op, (self,), _NO_ATTRS) if self.array.dtype.kind == "f" else self.clone()
 
     method.__doc__ = f"{meaning}；整数原样返回一份。"
@@ -56,7 +56,6 @@ class Elementwise:
 
     array: Any
     clone: Any
-    needs_grad: bool
 
     tan = _function(tr.tan, "正切")
     asin = arcsin = _function(tr.asin, "反正弦")
@@ -77,7 +76,6 @@ class Elementwise:
     lgamma = _function(sf.lgamma, "``ln |Γ(x)|``")
     digamma = _function(sf.digamma, "``ln Γ(x)`` 的导数")
     i0 = _function(sf.i0, "零阶变形 Bessel 函数")
-    angle = _function(ro.angle, "幅角：负数为 π，其余为 0")
 
     floor = _rounding(ro.floor, "向下取整")
     ceil = _rounding(ro.ceil, "向上取整")
@@ -85,20 +83,22 @@ class Elementwise:
 
     def round(self, *, decimals: int = 0) -> Any:
         """舍入到 ``decimals`` 位小数，正中间取偶数。"""
-        refuse("round", self, "biu" if decimals else "b")
+        refuse("round", self, "biuc" if decimals else "bc")
         return apply(ro.round, (self,), {"decimals": decimals}) if self.array.dtype.kind == "f" else self.clone()
 
     def frac(self) -> Any:
         """小数部分，符号随自己。"""
-        refuse("frac", self, "biu")
+        refuse("frac", self, "biuc")
         return self - self.trunc()
 
     def deg2rad(self) -> Any:
         """角度变弧度。"""
+        refuse("deg2rad", self, "c")
         return as_float(self) * (math.pi / 180)
 
     def rad2deg(self) -> Any:
         """弧度变角度。"""
+        refuse("rad2deg", self, "c")
         return as_float(self) * (180 / math.pi)
 
     def logit(self, eps: float | None = None) -> Any:
@@ -141,6 +141,8 @@ class Elementwise:
 
     def nan_to_num(self, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Any:
         """NaN 换成 ``nan``（缺省 0），正负无穷大换成 ``posinf``、``neginf``（缺省为该类型的最大、最小值）。"""
+        if self.array.dtype.kind == "c":
+            return cx.view_as_complex(cx.view_as_real(self).nan_to_num(nan, posinf, neginf))
         if self.array.dtype.kind != "f":
             return self.clone()
         return apply(ro.nan_to_num, (self,), {"nan": nan, "posinf": posinf, "neginf": neginf})
@@ -155,23 +157,4 @@ class Elementwise:
             raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
         return self
 
-    def sgn(self) -> Any:
-        """符号；实数与 ``sign`` 相同。"""
-        return apply(ew.sign, (self,), _NO_ATTRS)
-
-    def conj(self) -> Any:
-        """共轭；这里只有实数，返回自己。"""
-        return self
-
-    def is_complex(self) -> bool:
-        """是否复数；这里没有复数。"""
-        return False
-
-    def is_signed(self) -> bool:
-        """是否有符号的类型。"""
-        return self.array.dtype.kind in "fi"
-
-    conj_physical = resolve_conj = resolve_neg = conj
-    is_conj = is_neg = is_complex
-    real = property(conj)
     __pos__ = positive

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from tinygrad_llm import dtypes, layouts
+from tinygrad_llm.cpu import DeviceError
 from tinygrad_llm.layouts import contiguous_format
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops.op import Array
@@ -83,11 +84,9 @@ class Examining:
         """没有 GPU，报错。
 
         Raises:
-            RuntimeError: 总是。
+            DeviceError: 总是。
         """
-        raise RuntimeError(
-            "tinygrad_llm runs on the CPU only: guard .cuda() with cuda.is_available(), or use torch_llm"
-        )
+        raise DeviceError("tinygrad_llm runs on the CPU only: guard .cuda() with cuda.is_available(), or use torch_llm")
 
     def is_pinned(self) -> bool:
         """从不锁页。"""

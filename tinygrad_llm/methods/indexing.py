@@ -144,7 +144,8 @@ class Indexing:
                 "Index put requires the source and destination dtypes match, "
                 f"got {dtypes.of(self.array)} for the destination and {value.dtype} for the source"
             )
-        return value
+        is_complex = value.array.dtype.kind == "c"
+        return value.to(dtypes.of(self.array)) if is_complex and dtype.kind != "c" else value
 
     def index_select(self, dim: int, index: Any) -> Any:
         """沿一根轴按下标取若干行。

@@ -44,7 +44,7 @@ class InPlace:
         Raises:
             RuntimeError: 自己的类型装不下结果：布尔放不下整数，整数放不下浮点。
         """
-        if _RANK[result.array.dtype.kind] > _RANK[self.array.dtype.kind]:
+        if dtypes.RANK[result.array.dtype.kind] > dtypes.RANK[self.array.dtype.kind]:
             have, wanted = dtypes.of(result.array), dtypes.of(self.array)
             raise RuntimeError(f"result type {have} can't be cast to the desired output type {wanted}")
         return self.write(result.to(dtypes.of(self.array)))
@@ -186,6 +186,3 @@ class InPlace:
     def zero_(self) -> Any:
         """全部写成 0。"""
         return self.fill_(0)
-
-
-_RANK = {"b": 0, "i": 1, "u": 1, "f": 2}

@@ -22,7 +22,7 @@ NAMES = (
     "sqrt", "square", "subtract", "tan", "tanh", "true_divide", "trunc", "xlogy", "eq", "ne", "lt", "le", "gt", "ge",
     "greater", "greater_equal", "less", "less_equal", "not_equal", "heaviside", "logical_and", "logical_not",
     "logical_or", "logical_xor", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
-    "bitwise_right_shift", "bitwise_xor", "gcd", "lcm",
+    "bitwise_right_shift", "bitwise_xor", "gcd", "lcm", "cumprod", "cumsum", "renorm",
 )  # fmt: skip
 """torch 里有就地写法的逐元素函数。四则运算与另外几个写在 ``inplace.py``。"""
 

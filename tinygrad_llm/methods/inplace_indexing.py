@@ -5,14 +5,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.mode import is_grad_enabled
-from tinygrad_llm.layouts import contiguous_format, copy_order, empty_in_order, strides_of
+from tinygrad_llm.layouts import contiguous_format, copy_order, empty_in_order, storage_start, strides_of
 from tinygrad_llm.methods.shaping import sizes
+from tinygrad_llm.ops.op import Array
+from tinygrad_llm.ops.shape import storage_of
+
+
+def _moved(array: Array, shape: tuple[int, ...], order: tuple[int, ...] | None) -> Array:
+    """更大的一块内存，开头是 ``array`` 从前的内容。"""
+    grown = empty_in_order(shape, array.dtype, order)
+    old = storage_of(array).ravel(order="K")[storage_start(array) :]
+    grown.transpose(order or range(grown.ndim)).reshape(-1)[: old.size] = old
+    return grown
 
 
 class InPlaceIndexing:
@@ -115,15 +126,21 @@ class InPlaceIndexing:
         return self._become("as_strided", size, stride, storage_offset)
 
     def resize_(self, *args: Any, memory_format: Any = contiguous_format) -> Any:
-        """自己换成另一个大小，数据在内存里原地不动；只能在已有的内存之内。
+        """自己换成另一个大小，数据在内存里原地不动；已有的内存不够就搬到更大的一块，多出来的未初始化。
+
+        搬走之后，从前的视图仍看着原来那一块（torch 里它们跟着一起搬）。
 
         Raises:
-            RuntimeError: 需要梯度，或已有的内存不够：别的张量还看着它，不能搬走。
+            RuntimeError: 需要梯度，或自己是视图而已有的内存不够。
         """
         if self.refreshed().needs_grad:
             raise RuntimeError("cannot resize variables that require grad")
         shape, array = sizes(args), self.array
         order = copy_order(np.empty(shape, array.dtype), memory_format)
+        if self.base is None and math.prod(shape) > storage_of(array).size - storage_start(array):
+            self.array = _moved(array, shape, order)
+            self.touch()
+            return self
         return self._become("as_strided", shape, strides_of(empty_in_order(shape, array.dtype, order)))
 
     def resize_as_(self, the_template: Any, *, memory_format: Any = contiguous_format) -> Any:

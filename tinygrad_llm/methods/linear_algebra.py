@@ -37,7 +37,7 @@ def _scaled(x: Any, factor: Any) -> Any:
     """``factor · x``；整数张量只认系数的整数部分，与 torch 一致。"""
     if factor == 1:
         return x
-    return x * (factor if x.array.dtype.kind == "f" else int(factor))
+    return x * (factor if x.array.dtype.kind in "fc" else int(factor))
 
 
 def _plus_product(name: str, input: Any, product: Any, beta: Any, alpha: Any) -> Any:
@@ -143,8 +143,9 @@ class LinearAlgebra(_InPlaceProducts):
         return x @ tensor
 
     def vdot(self, other: Any) -> Any:
-        """两个向量的点积；没有复数，与 ``dot`` 相同。"""
-        return self.dot(other)
+        """两个向量的内积：自己先取共轭。"""
+        x: Any = self
+        return x.conj().dot(other)
 
     def inner(self, other: Any) -> Any:
         """最后一轴上的点积；有一个是标量时就是相乘。
@@ -191,7 +192,7 @@ class LinearAlgebra(_InPlaceProducts):
         """
         product = vec1.outer(vec2)
         x, product = match(self, product) or (self, product)
-        if x.array.dtype.kind != "f" and (isinstance(alpha, float) or isinstance(beta, float)):
+        if x.array.dtype.kind not in "fc" and (isinstance(alpha, float) or isinstance(beta, float)):
             raise RuntimeError(f"addr: integral tensors need integral alpha and beta, got {alpha} and {beta}")
         return _plus_product("addr", x, product, beta, alpha)
 

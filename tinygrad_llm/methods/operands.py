@@ -14,13 +14,14 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.function import Function
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.arithmetic import as_float, match
+from tinygrad_llm.methods.scalars import as_element
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.bfloat16 import same_dtype
 
 
 def is_operand(value: Any) -> bool:
     """是不是 Tensor、数组或 Python 数；不是就该由运算符返回 ``NotImplemented``。"""
-    return isinstance(value, (graph.tensor_type, np.ndarray, np.generic, bool, int, float))
+    return isinstance(value, (graph.tensor_type, np.ndarray, np.generic, bool, int, float, complex))
 
 
 def tensors(name: str, *values: Any) -> None:
@@ -35,9 +36,15 @@ def tensors(name: str, *values: Any) -> None:
 
 
 def constant(value: Any, dtype: Any) -> Any:
-    """Python 数变成 0 维 Tensor；超出整数类型的范围时按位截断，与 torch 一致。"""
+    """Python 数变成 0 维 Tensor；超出整数类型的范围时按位截断，与 torch 一致。
+
+    Raises:
+        RuntimeError: 复数放不进实数类型。
+    """
     if isinstance(value, graph.tensor_type):
         return value
+    if isinstance(value, complex):
+        return graph.tensor_type.wrap(as_element(value, dtype))
     with np.errstate(over="ignore"):
         return graph.tensor_type.wrap(np.asarray(value).astype(dtype))
 
@@ -73,9 +80,9 @@ def together(name: str, a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def floats(name: str, a: Any, b: Any) -> tuple[Any, Any]:
-    """同 ``together``，结果总是浮点；整数各自直接变成缺省浮点类型，不先统一成整数。"""
+    """同 ``together``，结果总是浮点或复数；整数各自直接变成缺省浮点类型，不先统一成整数。"""
     common, _ = pair = together(name, a, b)
-    if common.array.dtype.kind == "f":
+    if common.array.dtype.kind in "fc":
         return pair
     wide = dtypes.get_default_dtype().numpy
     kept = [x if isinstance(x, graph.tensor_type) else constant(x, wide) for x in (a, b)]
@@ -98,7 +105,7 @@ def _widest(arrays: list[Any]) -> Any:
 
 
 def refuse(name: str, x: Any, kinds: str) -> None:
-    """拒绝 NumPy 类别（``f``、``i``、``u``、``b``）属于 ``kinds`` 的 Tensor。
+    """拒绝 NumPy 类别（``c``、``f``、``i``、``u``、``b``）属于 ``kinds`` 的 Tensor。
 
     Raises:
         NotImplementedError: dtype 属于 ``kinds``。

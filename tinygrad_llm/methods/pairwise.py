@@ -132,12 +132,12 @@ class Pairwise:
     def ldexp(self, other: Any) -> Any:
         """``self · 2 ** other``。"""
         tensors("ldexp", self, other)
-        if other.array.dtype.kind == "f":
-            return self * other.exp2()
+        if "c" in self.array.dtype.kind + other.array.dtype.kind or other.array.dtype.kind == "f":
+            return self * other.to(dtypes.get_default_dtype() if other.array.dtype.kind in "iu" else None).exp2()
         return apply(ex.ldexp, (as_float(self), other.array), _NO_ATTRS)
 
     def float_power(self, exponent: Any) -> Any:
-        """以 float64 计算的幂。"""
+        """以 float64（复数以 complex128）计算的幂。"""
         return _double(self) ** _double(exponent)
 
     def heaviside(self, values: Any) -> Any:
@@ -147,6 +147,7 @@ class Pairwise:
             RuntimeError: 两边 dtype 不同。
         """
         tensors("heaviside", self, values)
+        refuse("heaviside", self, "c")
         x, at_zero = self.array, values.array
         if x.dtype != at_zero.dtype:
             raise RuntimeError(f"heaviside: dtypes must be the same, got {dtypes.of(x)} and {dtypes.of(at_zero)}")
@@ -173,7 +174,7 @@ class Pairwise:
         tensors("addcmul", self, tensor1, tensor2)
         x, a, b = unified(self, tensor1, tensor2)
         refuse("addcmul", x, "b")
-        return x + a * b * (value if x.array.dtype.kind == "f" else int(value))
+        return x + a * b * (value if x.array.dtype.kind in "fc" else int(value))
 
     def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
         """``self + value · tensor1 / tensor2``。
@@ -182,7 +183,7 @@ class Pairwise:
             RuntimeError: 两个都是整数。
         """
         tensors("addcdiv", self, tensor1, tensor2)
-        if tensor1.array.dtype.kind != "f" and tensor2.array.dtype.kind != "f":
+        if tensor1.array.dtype.kind not in "fc" and tensor2.array.dtype.kind not in "fc":
             raise RuntimeError(f"addcdiv: integer division is not supported, got {tensor1.dtype} and {tensor2.dtype}")
         x, a, b = unified(self, tensor1, tensor2)
         return x + a / b * value
@@ -207,7 +208,9 @@ class Pairwise:
 def _double(x: Any) -> Any:
     if not is_operand(x):
         raise TypeError(f"float_power(): expected a Tensor or a number, got {type(x).__name__}")
-    return x.to(dtypes.float64) if isinstance(x, graph.tensor_type) else float(x)
+    if not isinstance(x, graph.tensor_type):
+        return x if isinstance(x, complex) else float(x)
+    return x.to(dtypes.complex128 if x.array.dtype.kind == "c" else dtypes.float64)
 
 
 def _one_bound(x: Any, bound: Any, bounds: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply, unary_method
 from tinygrad_llm.methods.arithmetic import as_float, binary
 from tinygrad_llm.methods.numpy_names import numpy_names
+from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops import activation, reduce, shape
 from tinygrad_llm.ops import elementwise as ew
@@ -61,14 +62,14 @@ def _reduced(op: Op, x: Any, dim: Any, keepdim: bool) -> Any:
     return apply(op, (x,), {"dim": dims(dim, x.array.ndim), "keepdim": keepdim})
 
 
-def floating(x: Any, name: str) -> Any:
-    """原样返回浮点张量。
+def floating(x: Any, name: str, error: type[RuntimeError] = RuntimeError) -> Any:
+    """原样返回浮点或复数张量。
 
     Raises:
-        RuntimeError: 不是浮点类型。
+        RuntimeError: 是整数或布尔；``error`` 指明是它的哪个子类。
     """
-    if x.array.dtype.kind != "f":
-        raise RuntimeError(f"{name}(): expected a floating-point tensor, got {dtypes.of(x.array)}")
+    if x.array.dtype.kind not in "fc":
+        raise error(f"{name}(): expected a floating-point tensor, got {dtypes.of(x.array)}")
     return x
 
 
@@ -78,7 +79,7 @@ def as_dtype(x: Any, dtype: Any) -> Any:
 
 
 def picked(kind: Any, x: Any, index: Any, d: int, keepdim: bool) -> Any:
-    """沿 ``d`` 按下标取值，组成有名字的（值，下标）；梯度送回被取的位置。
+    """沿 ``d`` 按大小选出的下标取值，组成有名字的（值，下标）；梯度送回被取的位置。
 
     Args:
         kind: ``return_types`` 里的类。
@@ -89,7 +90,11 @@ def picked(kind: Any, x: Any, index: Any, d: int, keepdim: bool) -> Any:
 
     Returns:
         ``kind`` 的一个实例。
+
+    Raises:
+        NotImplementedError: 复数没有大小。
     """
+    refuse(kind.__name__, x, "c")
     if x.array.ndim == 0:
         return kind((x.clone(), graph.tensor_type.wrap(np.zeros((), np.int64))))
     wrap = graph.tensor_type.wrap
@@ -131,6 +136,7 @@ class Reducing:
 
     def nansum(self, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
         """求和，NaN 当作 0。"""
+        refuse("nansum", self, "c")
         op = reduce.nansum if self.array.dtype.kind == "f" else reduce.sum
         x: Any = self if self.array.dtype.kind == "f" else as_dtype(self, dtype)
         return as_dtype(_reduced(op, x, dim, keepdim), dtype)
@@ -182,7 +188,7 @@ class Reducing:
 
         Raises:
             IndexError: 张量是空的。
-            RuntimeError: 布尔类型。
+            RuntimeError: 布尔或复数类型。
         """
         return self._arg("argmax", dim, keepdim)
 
@@ -191,13 +197,13 @@ class Reducing:
 
         Raises:
             IndexError: 张量是空的。
-            RuntimeError: 布尔类型。
+            RuntimeError: 布尔或复数类型。
         """
         return self._arg("argmin", dim, keepdim)
 
     def _arg(self, name: str, dim: int | None, keepdim: bool) -> Any:
-        if self.array.dtype.kind == "b":
-            raise RuntimeError(f"{name}(): does not support bool input")
+        if self.array.dtype.kind in "bc":
+            raise RuntimeError(f"{name}(): does not support {dtypes.of(self.array)} input")
         over = filled_dims(name, self, tuple(range(self.array.ndim)) if dim is None else axis(dim, self.array.ndim))
         whole = dim is None or not over
         found = getattr(np, name)(self.array, axis=None if whole else over[0], keepdims=keepdim)
@@ -224,7 +230,7 @@ class Reducing:
         return self._normalized(activation.log_softmax, dim, dtype)
 
     def _normalized(self, op: Op, dim: int, dtype: Any) -> Any:
-        x: Any = floating(as_dtype(self, dtype), op.name)
+        x: Any = floating(as_dtype(self, dtype), op.name, NotImplementedError)
         d = axis(dim, x.array.ndim)
         if x.array.ndim:
             return apply(op, (x,), {"dim": d})

@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.bfloat16 import is_low, narrowed
 from tinygrad_llm.ops.op import Array
@@ -47,23 +48,29 @@ class Sampling:
         return self.array.dtype
 
     def normal_(self, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
-        """写成正态随机数。
+        """写成正态随机数；复数的实部与虚部各占一半方差，都加上 ``mean``，与 torch 一致。
 
         Raises:
-            RuntimeError: 标准差为负，或不是浮点类型。
+            RuntimeError: 标准差为负，或不是浮点、复数类型。
         """
-        dtype = self._require_float("normal_")
         if not std >= 0:
             raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+        if self.array.dtype.kind == "c":
+            cx.view_as_real(self).normal_(mean, std * math.sqrt(0.5), generator=generator)
+            return self
+        dtype = self._require_float("normal_")
         source, serial = generator or default_generator, not self.array.flags.c_contiguous
         return self._fill_in_memory_order(lambda shape: source.normal(shape, dtype, mean, std, serial))
 
     def uniform_(self, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **bounds: float) -> Any:
-        """写成 ``[from, to)`` 上的均匀随机数。
+        """写成 ``[from, to)`` 上的均匀随机数；复数的实部与虚部各抽各的。
 
         Raises:
-            RuntimeError: 下界大于上界，或不是浮点类型。
+            RuntimeError: 下界大于上界，或不是浮点、复数类型。
         """
+        if self.array.dtype.kind == "c":
+            cx.view_as_real(self).uniform_(from_, to, generator=generator, **bounds)
+            return self
         dtype, low = self._require_float("uniform_"), bounds.pop("from", from_)
         if bounds:
             raise TypeError(f"uniform_() got an unexpected keyword argument {next(iter(bounds))!r}")
@@ -119,7 +126,7 @@ class Sampling:
         Raises:
             RuntimeError: ``p`` 不在 ``(0, 1)``。
         """
-        if not 0 < p < 1 or self.array.dtype.kind == "b":
+        if not 0 < p < 1 or self.array.dtype.kind in "bc":
             raise RuntimeError(f"geometric_ expects p to be in (0, 1) and a number dtype, but got p={p}")
         source = generator or default_generator
 
@@ -159,9 +166,11 @@ class Sampling:
         """写成 ``[from, to)`` 上的随机整数；不给界则取遍这种类型精确表示的非负整数。
 
         Raises:
-            RuntimeError: 区间为空，或超出这种类型。
+            RuntimeError: 区间为空，或超出这种类型，或是复数。
         """
         source, dtype = generator or default_generator, self.array.dtype
+        if dtype.kind == "c":
+            raise NotImplementedError(f"random_: not implemented for {dtypes.of(self.array)}")
         if from_ is None and to is None:
             return self._fill_in_memory_order(lambda shape: _any_integers(source, shape, dtype))
         low, high = (0, from_) if to is None else (from_ or 0, to)

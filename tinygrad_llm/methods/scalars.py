@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_llm.ops.op import Array
 
-NUMBERS = (bool, int, float, np.generic)
+NUMBERS = (bool, int, float, complex, np.generic)
 _LARGEST = {np.dtype(kind): float(np.finfo(kind).max) for kind in (np.float16, np.float32, np.float64)}
 
 
@@ -25,6 +25,12 @@ def as_element(value: Any, dtype: Any) -> Array:
     plain = value.item() if isinstance(value, np.generic) else value
     if dtype.kind == "b":
         return np.asarray(bool(plain))
+    if dtype.kind == "c":
+        return np.asarray(plain, dtype)
+    if isinstance(plain, complex):
+        if plain.imag:
+            raise _overflow(plain, dtype)
+        plain = plain.real
     try:
         if dtype.kind == "f":
             return _as_float(plain, dtype)

@@ -180,4 +180,4 @@ def _reduced(x: Any, d: int, where: Any, values: Any, reduce: str, include_self:
     ones = graph.tensor_type.wrap(np.ones(where.array.shape, dtype))
     times = _sum_into(x, d, where, ones).array + dtype.type(include_self)
     count = graph.tensor_type.wrap(np.maximum(times, 1).astype(dtype))
-    return total / count if dtype.kind == "f" else total // count
+    return total / count if dtype.kind in "fc" else total // count

@@ -263,19 +263,19 @@ class Shaping:
 
     @property
     def H(self) -> Any:
-        """二维转置；实数的共轭是自己。"""
+        """二维的共轭转置。"""
         if self.array.ndim not in (0, 2):
             raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors), got shape {self.array.shape}")
-        return self._matrix_transpose("H")
+        return self._matrix_transpose("H").conj()
 
     @property
     def mH(self) -> Any:
-        """最后两轴转置；实数的共轭是自己。"""
-        return self._matrix_transpose("mH")
+        """最后两轴的共轭转置。"""
+        return self._matrix_transpose("mH").conj()
 
     def adjoint(self) -> Any:
-        """最后两轴转置；实数的共轭是自己。"""
-        return self._matrix_transpose("adjoint()")
+        """最后两轴的共轭转置。"""
+        return self._matrix_transpose("adjoint()").conj()
 
     def _matrix_transpose(self, name: str) -> Any:
         if self.array.ndim == 1:

@@ -13,6 +13,7 @@ from tinygrad_llm import return_types
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.methods import deduplicating
 from tinygrad_llm.methods.numpy_names import numpy_names
+from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.methods.reducing import picked
 from tinygrad_llm.methods.shaping import axis
 
@@ -60,6 +61,7 @@ class Sorting:
 
     def argsort(self, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
         """排序的下标；总是稳定的。"""
+        refuse("argsort", self, "c")
         return graph.tensor_type.wrap(
             _order(np.atleast_1d(self.array), axis(dim, self.array.ndim), descending).reshape(self.array.shape)
         )
@@ -117,6 +119,19 @@ class Sorting:
         if self.array.ndim == 0:
             return wrap(np.zeros((len(found[0]), 0), np.int64))
         return wrap(np.stack(found, axis=1))
+
+    def nonzero_static(self, *, size: int, fill_value: int = -1) -> Any:
+        """非零元素的下标，恰好 ``size`` 行：多了截去，少了用 ``fill_value`` 补。
+
+        Raises:
+            RuntimeError: ``size`` 为负。
+        """
+        if size < 0:
+            raise RuntimeError(f"nonzero_static: 'size' must be a non-negative integer, got {size}")
+        found = self.nonzero().array
+        kept = np.full((size, self.array.ndim), fill_value, np.int64)
+        kept[: len(found)] = found[:size]
+        return graph.tensor_type.wrap(kept)
 
     def argwhere(self) -> Any:
         """非零元素的下标，一行一个。"""

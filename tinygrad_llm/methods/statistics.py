@@ -19,6 +19,7 @@ from tinygrad_llm.methods.arithmetic import as_float, match
 from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.reducing import as_dtype, dims, floating, picked
 from tinygrad_llm.methods.shaping import axis
+from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import reduce, scan
 from tinygrad_llm.ops.op import Op
 from tinygrad_llm.ops.shape import cat
@@ -48,7 +49,11 @@ def spread(op: Op, x: Any, dim: Any, unbiased: bool, keepdim: bool, correction: 
     over = dims(dim, floating(x, op.name).array.ndim)
     if reduce.count(x.array.shape, over) <= correction:
         warnings.warn(f"{op.name}(): degrees of freedom is <= 0", UserWarning, stacklevel=3)
-    return apply(op, (x,), {"dim": over, "keepdim": keepdim, "correction": correction})
+    attrs = {"dim": over, "keepdim": keepdim, "correction": correction}
+    if x.array.dtype.kind == "c":  # 离均值的距离的平方，就是实部与虚部的方差之和
+        a, b = (apply(op, (part,), attrs) for part in (x.real, x.imag))
+        return a + b if op is reduce.var else cx.complex_abs(cx.complex(a, b))
+    return apply(op, (x,), attrs)
 
 
 def _scan(op: Op, x: Any, dim: int) -> Any:
@@ -97,6 +102,8 @@ class Statistics:
             RuntimeError: 不是浮点类型，不认识的 ``p``，或空张量的无穷、负范数。
         """
         x: Any = as_dtype(floating(self, "norm"), dtype)
+        if x.array.dtype.kind == "c" and p != "nuc":
+            x = x.abs()
         if p == "nuc":
             return _nuclear_norm(x, dim, keepdim)
         order = 2 if p is None or p == "fro" else p
@@ -140,7 +147,7 @@ class Statistics:
 
     def logcumsumexp(self, dim: int) -> Any:
         """沿 ``dim`` 累积的 ``ln Σ eˣ``。"""
-        return _scan(scan.logcumsumexp, floating(self, "logcumsumexp"), dim)
+        return _scan(scan.logcumsumexp, floating(self, "logcumsumexp", NotImplementedError), dim)
 
     def cummax(self, dim: int) -> Any:
         """沿 ``dim`` 到此为止的最大值与它的下标。"""
@@ -221,7 +228,10 @@ class Statistics:
             return c / c
         places = graph.tensor_type.wrap(np.arange(len(c.array)))
         deviation = c[places, places].sqrt()
-        return (c / deviation.unsqueeze(1) / deviation).clamp(-1, 1)
+        r = c / deviation.unsqueeze(1) / deviation
+        if r.array.dtype.kind == "c":  # 实部与虚部各自截断
+            return cx.view_as_complex(cx.view_as_real(r).clamp(-1, 1))
+        return r.clamp(-1, 1)
 
 
 def _nuclear_norm(x: Any, dim: Any, keepdim: bool) -> Any:
@@ -272,5 +282,5 @@ def _covariance(x: Any, correction: int, fweights: Any, aweights: Any) -> Any:
         warnings.warn("cov(): degrees of freedom is <= 0", UserWarning, stacklevel=4)
         freedom = freedom * 0
     centered = x - ((x if w is None else x * w).sum(1, keepdim=True) / total)
-    product = centered @ (centered if w is None else centered * w).mT
+    product = centered @ (centered if w is None else centered * w).mH
     return (product / freedom).squeeze()

@@ -10,11 +10,17 @@ import math
 import numpy as np
 
 from tinygrad_llm import dtypes
+from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.nn.attention_backends import SDPBackend, sdpa_kernel
 from tinygrad_llm.nn.dropouts import dropout
 from tinygrad_llm.ops import attention
 from tinygrad_llm.ops.rotary import rotary as _rotary
 from tinygrad_llm.tensor import Tensor
+
+__getattr__ = attributes(__name__)
+
+__all__ = ["SDPBackend", "rotary", "scaled_dot_product_attention", "sdpa_kernel"]
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -104,10 +104,14 @@ class _Convolution(_Kernel):
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, C, *空间) → (N, O, *空间)``；批次轴可以没有。"""
+        return self._conv_forward(input, self.weight, self.bias)
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """换一个核来卷：LoRA 与权重标准化的子类用这个名字。"""
         padding = self.padding
         if self.padding_mode != "zeros":
             input, padding = pad(input, self._margins(), self.padding_mode), 0
-        return type(self).function(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return type(self).function(input, weight, bias, self.stride, padding, self.dilation, self.groups)
 
     def _margins(self) -> list[int]:
         """``pad`` 的写法：从最后一轴往前，每轴前后各补多少。"""

@@ -15,7 +15,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
     """沿 ``dim`` 除以 p-范数；范数小于 ``eps`` 时除以 ``eps``。
 
     Raises:
-        RuntimeError: 不是浮点。
+        RuntimeError: 不是浮点或复数。
     """
     _need_float("normalize", input)
     length = input.norm(p, dim, keepdim=True)
@@ -75,5 +75,5 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
 
 
 def _need_float(name: str, x: Tensor) -> None:
-    if x.array.dtype.kind != "f":
+    if x.array.dtype.kind not in "fc":
         raise RuntimeError(f"{name}: expected a floating point tensor, got {x.dtype}")

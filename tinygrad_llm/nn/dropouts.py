@@ -141,6 +141,16 @@ def _by_channel(x: Tensor, p: float, training: bool, inplace: bool, batched: boo
     return x.write(y) if inplace else y
 
 
+def feature_dropout(input: Tensor, p: float, training: bool, inplace: bool = False) -> Tensor:
+    """整条通道一起置 0：输入 ``(N, C, *空间)``，维数不限。
+
+    Raises:
+        ValueError: ``p`` 不在 ``[0, 1]``。
+        RuntimeError: 不足二维。
+    """
+    return _dropout(input, p, training, inplace, by_channel=True)
+
+
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """与 SELU 搭配的 dropout：均值与方差都不变（Klambauer 等，2017）。
 

@@ -164,7 +164,7 @@ class Embedding(Module):
                 raise AssertionError(f"Padding_idx must be within num_embeddings, got {padding_idx}")
             padding_idx %= num_embeddings
         self.padding_idx, self.max_norm, self.norm_type = padding_idx, max_norm, norm_type
-        self.scale_grad_by_freq = scale_grad_by_freq
+        self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
         if _weight is not None:
             if _weight.array.shape != (num_embeddings, embedding_dim):
                 raise AssertionError(f"weight {_weight.array.shape} is not {(num_embeddings, embedding_dim)}")

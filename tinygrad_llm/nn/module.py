@@ -83,22 +83,22 @@ class Module(Registry, Tree, Hooks, State):
         return self._apply(lambda t: t.to(dtype) if t.is_floating_point() else t)
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
-        """换浮点参数与缓冲区的 dtype；写法有 ``to(device)``、``to(dtype)``、``to(device, dtype)``、``to(tensor)``。
+        """换浮点与复数的参数、缓冲区的 dtype；有 ``to(device)``、``to(dtype)``、``to(device, dtype)``、``to(tensor)``。
 
         Raises:
             RuntimeError: 设备不是 CPU。
-            TypeError: dtype 不是浮点类型。
+            TypeError: dtype 不是浮点或复数类型。
         """
         wanted = [kwargs.get("tensor"), kwargs.get("device"), kwargs.get("dtype"), *args]
         dtype: dtypes.dtype | None = None
         for one in wanted:
             if isinstance(one, (Tensor, dtypes.dtype)):
                 dtype = one.dtype if isinstance(one, Tensor) else one
-            elif not isinstance(one, bool):  # 布尔值是 non_blocking
+            elif one is not None and not isinstance(one, bool):  # 布尔值是 non_blocking
                 require_cpu(one)
-        if dtype is not None and not dtype.is_floating_point:
-            raise TypeError(f"nn.Module.to only accepts floating point dtypes, but got desired dtype={dtype}")
-        return self._cast(dtype)
+        if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+            raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, got desired dtype={dtype}")
+        return self._apply(lambda t: t.to(dtype) if t.array.dtype.kind in "fc" else t)
 
     def type(self, dst_type: dtypes.dtype) -> Any:
         """全部参数与缓冲区（整数的也算）换成一种 dtype。"""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.nn.windows import batched, per_axis, pooled_length
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.convolution import Shape, Window
@@ -198,6 +199,7 @@ def _maximum(
     ceil_mode: bool,
     return_indices: bool,
 ) -> Any:
+    refuse(name, input, "c")
     x, single = batched(input, axes, name)
     window, out = _geometry(name, x.array.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     values, indices = picked(x, largest(x.array, window, out))
@@ -207,7 +209,8 @@ def _maximum(
 
 
 def picked(x: Tensor, places: Array) -> tuple[Tensor, Tensor]:
-    """按展平的空间上的下标取值；返回值与下标。"""
+    """按展平的空间上（最大者）的下标取值；返回值与下标。"""
+    refuse("max_pool", x, "c")
     lead, total = x.array.shape[:2], math.prod(x.array.shape[2:])
     chosen = apply(sh.gather, (x.reshape(x.array.size), _everywhere(places, lead, total)), {"dim": 0})
     return chosen.reshape(places.shape), Tensor.wrap(places)

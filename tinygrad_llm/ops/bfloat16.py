@@ -25,17 +25,24 @@ class Extras:
     Attributes:
         users: 几处。
         low_precision: 本进程里出现过 16 位浮点。
+        complex: 本进程里出现过复数：算子的近路只认实数，此后都走一般路线（见 ``graph.py``）。
     """
 
-    __slots__ = ("low_precision", "users")
+    __slots__ = ("complex", "low_precision", "users")
 
     def __init__(self) -> None:
-        self.users, self.low_precision = 0, False
+        self.users, self.low_precision, self.complex = 0, False, False
 
     def expect_low_precision(self) -> None:
         """出现了 16 位浮点：此后每个算子都要看一眼。"""
         if not self.low_precision:
             self.low_precision = True
+            self.users += 1
+
+    def expect_complex(self) -> None:
+        """出现了复数：此后每个算子都要看一眼。"""
+        if not self.complex:
+            self.complex = True
             self.users += 1
 
 
@@ -86,8 +93,10 @@ def widened(x: Any) -> Any:
 
 
 def narrowed(x: Any, dtype: Any) -> Array:
-    """换成 ``dtype``；到 bfloat16 要舍入，其余交给 NumPy。"""
+    """换成 ``dtype``；复数变实数只留实部，到 bfloat16 要舍入，其余交给 NumPy。"""
     x = np.asarray(x)
+    if x.dtype.kind == "c" and np.dtype(dtype).kind != "c":
+        x = x.real
     if is_bfloat16(dtype):
         return x if is_bfloat16(x.dtype) else rounded(x)
     with np.errstate(over="ignore", invalid="ignore"):

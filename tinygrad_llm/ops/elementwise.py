@@ -49,7 +49,7 @@ def neg(x: Array) -> Any:
 @op(
     "y = a ** b",
     a=lambda g, a, b: where(b == 0, 0.0, g * (b * pow(a, b - 1))),
-    b=lambda g, a, b, y: where((a == 0) & (b >= 0), 0.0, g * (y * log(a))),
+    b=lambda g, a, b, y: where((a == 0) & (b.real >= 0), 0.0, g * (y * log(a))),
 )
 def pow(a: Array, b: Array) -> Any:
     """``y = a ** b``，指数是数组；``0 ** 0`` 处两个导数都取 0，与 torch 一致。"""
@@ -304,6 +304,8 @@ def clone(x: Array) -> Any:
 def cast(x: Array, *, dtype: Any) -> Any:
     """换一种 dtype；反向由引擎把梯度换回输入的 dtype。"""
     x = np.asarray(x)
+    if x.dtype.kind == "c" and np.dtype(dtype).kind not in "cb":
+        x = x.real
     if is_bfloat16(dtype) or is_bfloat16(x.dtype):
         return np.array(narrowed(x, dtype))
     with np.errstate(all="ignore"):

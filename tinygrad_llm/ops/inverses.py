@@ -132,9 +132,12 @@ def _cofactor_vjp(g: Any, x: Any) -> Any:
     """取 ``x = U S Vᵀ``，在奇异向量的坐标里余子式是 ``det U · det V · Π sₖ`` 的导数，奇异的 ``x`` 也成立。
 
     在对角阵 ``S`` 处，对角元 ``Πₖ≠ᵢ sₖ`` 依赖别的对角元，非对角元 ``(i, j)`` 只依赖 ``(j, i)``，系数都是 ``pᵢⱼ``。
+    奇异向量不是 ``x`` 的解析函数，所以复数不走这条路。
     """
     from tinygrad_llm.ops.decompositions import svd, unpack
 
+    if getattr(x, "array", x).dtype.kind == "c":
+        return _complex_cofactor_vjp(g, x)
     n = x.shape[-1]
     u, s, vh = unpack(svd(x), (n, n), (n,), (n, n))
     inner, diagonal = u.mT @ g @ vh.mT, np.eye(n, dtype=bool)
@@ -142,6 +145,13 @@ def _cofactor_vjp(g: Any, x: Any) -> Any:
     along = total(where(diagonal, inner, 0.0), dim=(len(inner.shape) - 1,), keepdim=True)
     inner = where(diagonal, rest @ along, -(rest * inner.mT))
     return (det(u) * det(vh))[..., None, None] * (u @ inner @ vh)
+
+
+def _complex_cofactor_vjp(g: Any, x: Any) -> Any:
+    """``y = det(x) · x⁻ᵀ`` 两个因子各求各的导数；奇异的 ``x`` 得不到有限的值。"""
+    y = inv(x, check=False).mT
+    along = total(total(g * y, dim=(len(y.shape) - 1,), keepdim=True), dim=(len(y.shape) - 2,), keepdim=True)
+    return det(x)[..., None, None] * (along * y - y @ g.mT @ y)
 
 
 @op("y = 余子式矩阵", x=_cofactor_vjp)
@@ -156,7 +166,7 @@ def cofactor(x: Array) -> Any:
     u, s, vh = np.linalg.svd(x[singular])
     sign = np.linalg.det(u) * np.linalg.det(vh)
     rest = np.stack([np.delete(s, k, axis=-1).prod(-1) for k in range(s.shape[-1])], axis=-1)
-    y[singular] = (u * (sign[..., None] * rest)[..., None, :]) @ vh
+    y[singular] = (np.conj(u) * (np.conj(sign)[..., None] * rest)[..., None, :]) @ np.conj(vh)
     return y
 
 
@@ -219,7 +229,7 @@ def matrix_exp(x: Array) -> Any:
     if x.size == 0:
         return np.array(x)
     with np.errstate(all="ignore"):
-        norm = np.abs(x.astype(np.float64)).sum(-2).max(-1)
+        norm = np.abs(x).astype(np.float64).sum(-2).max(-1)
         finite = np.isfinite(norm)
         squarings = np.where(finite, np.maximum(np.ceil(np.log2(norm / 5.37)), 0), 0).astype(int)
         small = np.where(finite[..., None, None], x, 0) / np.exp2(squarings)[..., None, None]

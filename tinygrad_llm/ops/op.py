@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -76,6 +77,23 @@ def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     return itemgetter(*places) if len(places) > 1 else itemgetter(*places, *places)
 
 
+def conjugate(value: Any) -> Any:
+    """复数的数组、Tensor 与 Python 数取共轭；别的（实数、下标、形状）原样返回。"""
+    if isinstance(value, np.ndarray):
+        return np.conjugate(value) if value.dtype.kind == "c" else value
+    return value.conj() if hasattr(value, "__tinygrad_op__") else value.conjugate() if type(value) is complex else value
+
+
+def _conjugating(rule: Rule) -> Rule:
+    """实数的一行求导表 → 复数的：留下的值先取共轭。
+
+    torch 约定复数的梯度是 ``g · conj(f'(x))``。求导表写的是 ``g · f'(x)``，``f'`` 由系数为实数的运算写成，所以
+    ``conj(f'(x)) = f'(conj(x))``：同一行公式，代入共轭就是。只用到 ``g`` 的行（相加、换形状、求和）什么也不必改。
+    """
+    index, vjp, count, slots = rule
+    return (index, lambda g, *saved: vjp(g, *[conjugate(value) for value in saved]), count, slots) if count else rule
+
+
 class Op:
     """一个算子：前向、公式、求导表。
 
@@ -96,12 +114,13 @@ class Op:
         plain: 只要 ``y`` 的前向：不记图时用它，省去为反向准备的东西。
         is_view: 输出与第一个输入共享内存。
         is_region: 输出是输入的一块区域，由属性 ``key`` 指明：几块的梯度合写进一个数组，不必各自补零再相加。
-        plans: 「谁需要梯度」到执行方式的缓存。
+        wirtinger: 求导表已经照复数的约定写好，不必再取共轭（见 ``_conjugating``）。
+        plans: 「谁需要梯度」到执行方式的缓存；复数的执行方式记在相反数之下。
     """
 
     __slots__ = (
         "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_region", "is_view", "joint",
-        "keeps", "name", "plain", "plans", "variadic", "vjps",
+        "keeps", "name", "plain", "plans", "variadic", "vjps", "wirtinger",
     )  # fmt: skip
 
     def __init__(
@@ -115,11 +134,13 @@ class Op:
         plain: Callable[..., Any] | None,
         is_view: bool,
         is_region: bool,
+        wirtinger: bool,
     ) -> None:
         self.name, self.formula, self.forward = forward.__name__, formula, forward
         self.doc = forward.__doc__
         self.vjps, self.joint, self.keeps = vjps, joint, keeps
-        self.composed, self.plain, self.is_view, self.is_region = composed, plain, is_view, is_region
+        self.composed, self.plain, self.wirtinger = composed, plain, wirtinger
+        self.is_view, self.is_region = is_view, is_region
         parameters = inspect.signature(forward).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL))
@@ -161,6 +182,16 @@ class Op:
                 flags = tuple(bool(wanted >> i & 1) for i in range(wanted.bit_length() - 1))
             plan = self.plans[wanted] = self._make_plan(flags)
             return plan
+
+    def complex_plan(self, wanted: int) -> Plan | None:
+        """同 ``plan``，用于输出是复数的时候；``wanted`` 只用位表示。"""
+        if -wanted not in self.plans:
+            plan = self.plan(wanted)
+            if plan is not None and not self.wirtinger:
+                plan = copy.copy(plan)
+                plan.rules = tuple([_conjugating(rule) for rule in plan.rules])
+            self.plans[-wanted] = plan
+        return self.plans[-wanted]
 
     def _make_plan(self, wanted: tuple[bool, ...]) -> Plan | None:
         names = self.inputs * len(wanted) if self.variadic else self.inputs
@@ -211,6 +242,7 @@ def op(
     plain: Callable[..., Any] | None = None,
     is_view: bool = False,
     is_region: bool = False,
+    wirtinger: bool = False,
     **vjps: Callable[..., Any],
 ) -> Callable[[Callable[..., Any]], Op]:
     """把一个纯 NumPy 前向声明成算子。
@@ -224,6 +256,7 @@ def op(
         plain: 只要 ``y`` 的前向，参数与前向相同；不记图时用它。
         is_view: 输出与第一个输入共享内存。
         is_region: 输出是输入的一块区域，由属性 ``key`` 指明。
+        wirtinger: 求导表已经照复数的约定写好：``g`` 乘的是导数的共轭。
         **vjps: 输入名到 VJP。VJP 的第一个形参是 ``g``（输出的梯度），其余形参可以是输入名、``y``（输出）、
             属性名、``keeps`` 里的名字、``shapes``（各输入的形状）、``into``（``into(i)`` 是第 i 个输入的梯度
             该直接写进的数组，没有则为 ``None``）；``joint`` 还可以要 ``needs``（各输入是否需要梯度）。
@@ -238,7 +271,8 @@ def op(
         vjps = dict.fromkeys(wrt.split(), joint)
 
     def declare(forward: Callable[..., Any]) -> Op:
-        declared = Op(forward, formula, vjps, joint, tuple(keeps.split()), composed, plain, is_view, is_region)
+        names = tuple(keeps.split())
+        declared = Op(forward, formula, vjps, joint, names, composed, plain, is_view, is_region, wirtinger)
         REGISTRY[declared.name] = declared
         return declared
 

@@ -78,7 +78,14 @@ def asinh(x: Array) -> Any:
     return np.arcsinh(x)
 
 
-@op("y = arcosh x", x=lambda g, x: g * rsqrt(x * x - 1))
+def _acosh_slope(x: Any) -> Any:
+    """``1/√(x² - 1)``；复数的根号不能合并，两个各取主值。"""
+    if getattr(x, "array", x).dtype.kind == "c":
+        return rsqrt(x + 1) * rsqrt(x - 1)
+    return rsqrt(x * x - 1)
+
+
+@op("y = arcosh x", x=lambda g, x: g * _acosh_slope(x))
 @_quiet
 def acosh(x: Array) -> Any:
     """``y = ln(x + √(x² - 1))``。"""

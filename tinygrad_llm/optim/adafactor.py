@@ -33,6 +33,8 @@ class Adafactor(Optimizer):
         ValueError: 超参数不合法。
     """
 
+    takes_complex = False
+
     def __init__(
         self,
         params: Iterable[Any],

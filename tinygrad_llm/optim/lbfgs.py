@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_llm.autograd import enable_grad, no_grad
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.optim.arrays import require_rate, scalar
+from tinygrad_llm.optim.complex_parameters import as_reals
 from tinygrad_llm.optim.line_search import strong_wolfe
 from tinygrad_llm.optim.optimizer import Optimizer
 from tinygrad_llm.tensor import Tensor
@@ -147,14 +148,15 @@ class _Search:
     def flat_gradient(self) -> Array:
         """全部梯度首尾相接；没有梯度的参数是 0。"""
         grads = [np.zeros_like(p.array) if p.grad is None else p.grad.array for p in self.params]
-        return np.concatenate([g.reshape(-1) for g in grads])
+        return np.concatenate([as_reals(g).reshape(-1) for g in grads])
 
     def move(self, t: Any, d: Array) -> None:
         """``θ ← θ + t · d``。"""
         start = 0
         for p in self.params:
-            stop = start + p.array.size
-            p.array[...] += (d[start:stop] * t).reshape(p.array.shape)
+            theta = as_reals(p.array)
+            stop = start + theta.size
+            theta += (d[start:stop] * t).reshape(theta.shape)
             p.touch()
             start = stop
 

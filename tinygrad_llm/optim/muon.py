@@ -38,6 +38,8 @@ class Muon(Optimizer):
         ValueError: 超参数不合法，或参数不是二维。
     """
 
+    takes_complex = False
+
     def __init__(
         self,
         params: Iterable[Any],

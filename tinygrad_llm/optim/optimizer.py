@@ -18,6 +18,7 @@ from tinygrad_llm.autograd import enable_grad, no_grad
 from tinygrad_llm.nn.module_tree import clear_grad
 from tinygrad_llm.ops.bfloat16 import extras
 from tinygrad_llm.ops.op import Array
+from tinygrad_llm.optim.complex_parameters import update_as_reals
 from tinygrad_llm.tensor import Tensor
 from tinygrad_llm.utils.hooks import HookTable, RemovableHandle, register
 
@@ -69,12 +70,14 @@ class Optimizer:
     Attributes:
         param_groups: 参数组列表。
         state: 参数到它的状态。
+        takes_complex: 参数是否可以是复数；更新公式按矩阵来算的不行。
 
     Raises:
         ValueError: 没有参数，参数不是叶子，或同一个参数出现在两个组里。
         TypeError: 参数不是 Tensor。
     """
 
+    takes_complex: bool = True
     _opt_called: bool | None = None  # 有调度器在留意时，记 ``step`` 有没有被叫过
     _optimizer_step_pre_hooks: HookTable
     _optimizer_step_post_hooks: HookTable
@@ -187,7 +190,13 @@ class Optimizer:
         theta = np.asarray(p.array, order="C")
         grad = np.asarray(grad, order="C")
         state = self.state.get(p, {})
-        self.update(theta, -grad if group.get("maximize") else grad, state, group)
+        downhill = -grad if group.get("maximize") else grad
+        if theta.dtype.kind == "c":
+            if not self.takes_complex:
+                raise RuntimeError(f"{type(self).__name__} does not support complex parameters")
+            update_as_reals(self.update, theta, downhill, state, group)
+        else:
+            self.update(theta, downhill, state, group)
         if state:
             self.state[p] = state
             _round(state)

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.optim.adamw import adamw_update
-from tinygrad_llm.optim.arrays import BLOCK
+from tinygrad_llm.optim.arrays import BLOCK, scalar_state
+from tinygrad_llm.tensor import Tensor
 
 _ALIGN = 64
 """每个参数从 64 字节的边界开始：一条缓存行，也是最宽的向量寄存器。"""
@@ -87,6 +88,13 @@ class FlatState:
         for name, p in model.named_parameters():
             p.array, p.grad_buffer = theta[name], grads[name]
 
+    def adopt(self, optimizer: Any, model: Any) -> None:
+        """让 AdamW 各参数的矩也落在这块内存上。"""
+        views = [self.layout.views(flat) for flat in (self.exp_avg, self.exp_avg_sq)]
+        for name, p in model.named_parameters():
+            first, second = (Tensor.wrap(view[name]) for view in views)
+            optimizer.state[p] = {"step": scalar_state(0.0), "exp_avg": first, "exp_avg_sq": second}
+
     def share(self, rank: int) -> slice:
         """第 ``rank`` 个进程管的那一段。"""
         step = -(-self.layout.size // (self.replicas * BLOCK)) * BLOCK
@@ -106,7 +114,9 @@ class FlatState:
             total += float(first.dot(first))
         return total
 
-    def update(self, rank: int, *, step: int, scale: float, lr: float, weight_decay: float, **adam: Any) -> None:
+    def update(
+        self, rank: int, *, step: int, scale: float, lr: float, weight_decays: Sequence[float], **adam: Any
+    ) -> None:
         """AdamW 更新自己那一段。
 
         Args:
@@ -114,13 +124,13 @@ class FlatState:
             step: 第几步，从 1 起。
             scale: 裁剪给梯度乘上的因子。
             lr: 学习率。
-            weight_decay: 矩阵参数的衰减系数。
+            weight_decays: 矩阵与向量各自的衰减系数。
             **adam: ``betas`` 与 ``eps``。
         """
         share, decayed = self.share(rank), self.layout.decayed
         for span, decay in (
-            (slice(share.start, min(share.stop, decayed)), weight_decay),
-            (slice(max(share.start, decayed), share.stop), 0.0),
+            (slice(share.start, min(share.stop, decayed)), weight_decays[0]),
+            (slice(max(share.start, decayed), share.stop), weight_decays[1]),
         ):
             for part in _blocks(span):
                 arrays = (a[part] for a in (self.theta, self.grads[0], self.exp_avg, self.exp_avg_sq))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinygrad_llm.absent import elsewhere
 from tinygrad_llm.nn.modules import module
 
 __all__ = ["module"]
@@ -12,4 +13,4 @@ __all__ = ["module"]
 def __getattr__(name: str) -> Any:
     from tinygrad_llm import nn
 
-    return getattr(nn, name)
+    return getattr(nn, name) if hasattr(nn, name) else elsewhere(__name__, name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tinygrad_llm.absent import attributes
 from tinygrad_llm.nn.module import Module
 from tinygrad_llm.nn.module_hooks import (
     register_module_forward_hook,
@@ -17,6 +18,8 @@ from tinygrad_llm.nn.module_hooks import (
 )
 from tinygrad_llm.nn.module_registry import BUFFER_HOOKS, MODULE_HOOKS, PARAMETER_HOOKS
 from tinygrad_llm.utils.hooks import RemovableHandle, register
+
+__getattr__ = attributes(__name__)
 
 __all__ = [
     "Module", "register_module_buffer_registration_hook", "register_module_forward_hook",

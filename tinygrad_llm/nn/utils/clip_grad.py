@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm import dtypes
+from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.ops.bfloat16 import narrowed, same_dtype
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
@@ -49,7 +50,7 @@ def get_total_norm(
             f"The total norm of order {order} for gradients from `parameters` is non-finite ({total}), so it cannot be "
             "clipped; set `error_if_nonfinite=False` to scale the gradients by it anyway"
         )
-    kinds = [array.dtype for array in arrays]
+    kinds = [array.real.dtype for array in arrays]
     shared = all(same_dtype(kinds[0], kind) for kind in kinds)
     return Tensor.wrap(narrowed(total, kinds[0] if shared else np.result_type(*kinds)))
 
@@ -57,6 +58,7 @@ def get_total_norm(
 def _norm(array: Array, order: float) -> float:
     """一个数组的范数；平方和在自己的精度里算，其余以 float64 相加。"""
     flat = array.reshape(-1)
+    flat = np.abs(flat) if flat.dtype.kind == "c" else flat
     if order == 2:
         return math.sqrt(float(np.dot(flat, flat))) if flat.dtype != np.float16 else _norm(flat.astype(np.float32), 2)
     if math.isinf(order):
@@ -126,9 +128,10 @@ def clip_grad_norm(
 
 
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
-    """逐元素截断到 ``[-clip_value, clip_value]``。"""
+    """逐元素截断到 ``[-clip_value, clip_value]``；复数没有大小。"""
     limit = float(clip_value)
     for grad in _grads(parameters):
+        refuse("clip_grad_value_", grad, "c")
         np.clip(grad.array, -limit, limit, out=grad.array)
         grad.touch()
 

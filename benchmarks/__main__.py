@@ -1,0 +1,21 @@
+"""``python -m benchmarks [VERB]``：速度与内存的对照；不给动词就全都量一遍。"""
+
+import sys
+
+from tinygrad_llm.common.cli import Verb, main
+
+VERBS = {
+    "all": Verb("benchmarks.everything:main", "everything below, one after another (the default)"),
+    "step": Verb("benchmarks.step:main", "one training step on every engine, sizes T, S and M"),
+    "gemm": Verb("benchmarks.gemm:main", "the matrix products of that step alone: the bound"),
+    "attention": Verb("benchmarks.attention:main", "causal attention alone, forward and backward, by length"),
+    "decode": Verb("benchmarks.decode:main", "greedy decoding with a KV cache"),
+    "scaling": Verb("benchmarks.scaling:main", "the step against length, batch, layers and cores"),
+    "ablation": Verb("benchmarks.ablation:main", "the NumPy step with one technique at a time switched off"),
+    "overhead": Verb("benchmarks.overhead:main", "small graphs: time per op"),
+}
+
+if __name__ == "__main__":
+    argv = sys.argv[1:]
+    bare = not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help"))
+    sys.exit(main("python -m benchmarks", "Speed and memory, side by side.", VERBS, ["all", *argv] if bare else argv))

@@ -1,0 +1,145 @@
+"""画图：每种测速一格，合成一张 PNG。
+
+流入：``report.document`` 的结果；流出：图片文件。
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+COLUMNS = 3
+WIDTH_IN, HEIGHT_IN = 5.0, 3.4
+
+
+def save(document: dict[str, Any], path: Path) -> None:
+    """把一种或全部测速画成一张图。
+
+    Args:
+        document: ``report.document`` 的结果。
+        path: PNG 文件。
+    """
+    from matplotlib.figure import Figure
+
+    results = document["results"] if document["benchmark"] == "all" else {document["benchmark"]: document["results"]}
+    panels = [panel for name, found in results.items() for panel in PANELS[name](found)]
+    columns = min(COLUMNS, max(len(panels), 1))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(WIDTH_IN * columns, HEIGHT_IN * rows), layout="constrained")
+    for axes, draw in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=False):
+        draw(axes)
+    for axes in figure.axes[len(panels) :]:
+        axes.set_axis_off()
+    figure.savefig(path, dpi=120)
+
+
+Panel = Callable[[Any], None]
+
+
+def _bars(title: str, values: dict[str, float | None], *, unit: str, mark: float | None = None) -> Panel:
+    def draw(axes: Any) -> None:
+        shown = {name: value for name, value in values.items() if value is not None}
+        bars = axes.barh(list(shown), list(shown.values()), color="#0072b2")
+        axes.bar_label(bars, [f"{value:.3g}" for value in shown.values()], padding=3)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        if mark is not None:
+            axes.axvline(mark, color="#d55e00", linewidth=1)
+        axes.set(title=title, xlabel=unit)
+
+    return draw
+
+
+def _lines(title: str, lines: dict[str, list[tuple[float, float]]], *, x: str, y: str) -> Panel:
+    from matplotlib.ticker import LogLocator
+
+    def draw(axes: Any) -> None:
+        for name, found in lines.items():
+            axes.plot(*zip(*found, strict=True), marker="o", markersize=3, label=name)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(sorted({point[0] for found in lines.values() for point in found}))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_formatter("")
+        axes.set(title=title, xlabel=x, ylabel=y)
+        axes.legend(frameon=False)
+
+    return draw
+
+
+def _step(results: list[dict[str, Any]]) -> list[Panel]:
+    panels = []
+    for one in results:
+        times: dict[str, float | None] = {name: 1e3 * found["median_s"] for name, found in one["systems"].items()}
+        for name, found in (one["gemm"] or {"systems": {}})["systems"].items():
+            times[f"{name}, products only"] = 1e3 * found["median_s"]
+        torch = times.get("torch")
+        panels.append(_bars(f"training step, size {one['size']}", times, unit="ms", mark=torch))
+    return panels
+
+
+def _gemm(results: list[dict[str, Any]]) -> list[Panel]:
+    rates: dict[str, float | None] = {
+        f"{one['size']} {name}": found["gflops_per_s"] for one in results for name, found in one["systems"].items()
+    }
+    return [_bars("matrix products of one step", rates, unit="GFLOP/s")]
+
+
+def _attention(results: list[dict[str, Any]]) -> list[Panel]:
+    times: dict[str, list[tuple[float, float]]] = {}
+    extra: dict[str, list[tuple[float, float]]] = {}
+    for one in results:
+        for name, found in one["systems"].items():
+            times.setdefault(name, []).append((one["length"], 1e3 * found["median_s"]))
+            added = max(found["peak_memory_bytes"] - found["baseline_memory_bytes"], 1 << 20)
+            extra.setdefault(name, []).append((one["length"], added / 2**20))
+    return [
+        _lines("causal attention, forward and backward", times, x="length", y="ms"),
+        _lines("causal attention, added memory", extra, x="length", y="MiB"),
+    ]
+
+
+def _decode(result: dict[str, Any]) -> list[Panel]:
+    rates: dict[str, float | None] = {name: found["tokens_per_s"] for name, found in result["systems"].items()}
+    mark = result["bound"]["tokens_per_s"]
+    return [_bars(f"decode, size {result['size']} (line: memory bandwidth)", rates, unit="tokens/s", mark=mark)]
+
+
+def _scaling(result: dict[str, Any]) -> list[Panel]:
+    panels = []
+    for axis, found in result["axes"].items():
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for one in found:
+            for name, system in one["systems"].items():
+                lines.setdefault(name, []).append((one["value"], 1e3 * system["median_s"]))
+        panels.append(_lines(f"step of size {result['size']} by {axis}", lines, x=axis, y="ms"))
+    return panels
+
+
+def _ablation(results: list[dict[str, Any]]) -> list[Panel]:
+    panels = []
+    for one in results:
+        ratios = {name: found["systems"].get(name, {}).get("ratio") for name, found in one["techniques"].items()}
+        panels.append(_bars(f"size {one['size']}: one technique off", ratios, unit="x all on", mark=1.0))
+    return panels
+
+
+def _overhead(result: dict[str, dict[str, float]]) -> list[Panel]:
+    ratios: dict[str, float | None] = {name: one["ratio"] for name, one in result.items()}
+    return [_bars("small graphs", ratios, unit="x torch", mark=1.0)]
+
+
+PANELS: dict[str, Callable[[Any], list[Panel]]] = {
+    "step": _step,
+    "gemm": _gemm,
+    "attention": _attention,
+    "decode": _decode,
+    "scaling": _scaling,
+    "ablation": _ablation,
+    "overhead": _overhead,
+}
+"""测速的名字到它的各格。"""
