@@ -55,6 +55,16 @@ def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None
     return (lambda function: function) if fn is None else fn
 
 
+def allow_in_graph(fn: Any) -> Any:
+    """本来就没有图，原样交还。"""
+    return fn
+
+
+def assume_constant_result(fn: Any) -> Any:
+    """本来就不追踪，原样交还。"""
+    return fn
+
+
 def is_compiling() -> bool:
     """从不在编译之中。"""
     return False

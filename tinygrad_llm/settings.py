@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import warnings
-
 from typing import Any
 
 from tinygrad_llm.cores import limit_blas_threads, usable_cores

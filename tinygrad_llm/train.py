@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ from tinygrad_llm.cores import claim_workers
 from tinygrad_llm.generate import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
-from tinygrad_llm.nn.utils import clip_grad_norm_
 from tinygrad_llm.optim import AdamW
+from tinygrad_llm.parallel.team import Batch, Team
 
 
 def build_model(config: GPTConfig, weights: Arrays) -> GPT:
@@ -56,74 +56,69 @@ class NumpyEngine:
         settings: 训练设置。
 
     Attributes:
-        model: 模型。
-        parameters: 模型的全部参数。
-        optimizer: AdamW。
-        workers: 工作线程数：每个微批按数据切给它们，结果对给定的线程数逐位可复现。
+        model: 模型；参数与梯度在几个工作进程共享的内存里（见 ``parallel/flat.py``）。
+        optimizer: AdamW；超参数与各个矩在这里，矩也在共享的内存里。一步更新由各进程分段执行，结果与它的 ``step`` 相同。
+        workers: 工作进程数：每个微批按数据切给它们，结果对给定的进程数逐位可复现。
     """
 
     name = "numpy"
 
     def __init__(self, config: GPTConfig, settings: TrainConfig) -> None:
         self.settings = settings
-        self.model = build_model(config, initial_weights(config, settings.seed, settings.dtype))
-        self.parameters = list(self.model.parameters())
+        self.workers = claim_workers(settings.workers, self._most(config))
+        self.team = Team(config, settings.dtype, self.workers)
+        self.model, self.state = self.team.local.model, self.team.local.state
         self.optimizer = AdamW(
             decay_groups(self.model, settings.weight_decay),
             lr=settings.lr,
             betas=(settings.beta1, settings.beta2),
             eps=settings.eps,
         )
-        # dropout 的掩码要按次序抽，不能由几个线程争着抽
-        self.workers = claim_workers(settings.batch_size // settings.accumulate) if config.dropout == 0 else 1
-        self.pool = ThreadPoolExecutor(self.workers)
+        self.state.adopt(self.optimizer, self.model)
+        self._load(initial_weights(config, settings.seed, settings.dtype))
+
+    def _most(self, config: GPTConfig) -> int:
+        """一个微批至多分给几个进程；dropout 的掩码要按次序抽，不能由几个进程各抽各的。"""
+        return self.settings.batch_size // self.settings.accumulate if config.dropout == 0 else 1
 
     def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
         """用一个全局批次更新一步；损失是「和 ÷ 整个批次的有效 token 数」，所以怎样切微批都一样。"""
-        self.model.train()
-        tg.manual_seed(loop.step_seed(self.settings.seed, step))  # dropout 的掩码也由步号决定，续训因此逐位相同
         valid = max(int((y != IGNORE_INDEX).sum()), 1)
-        self.optimizer.zero_grad()
-        total = 0.0
-        for micro in micro_batches(self.settings, x, y):
-            for loss, grads in self.pool.map(lambda part: self.gradients(part[0], part[1], valid), self.shards(*micro)):
-                total += loss
-                self.accumulate(grads)
-        norm = clip_grad_norm_(self.parameters, self.settings.grad_clip).item()
+        seed = loop.step_seed(self.settings.seed, step)  # dropout 的掩码也由步号决定，续训因此逐位相同
+        shards = self.shards(micro_batches(self.settings, x, y))
+        total = sum(self.team.call("gradients", shards, valid=valid, seed=seed))
+        norm = math.sqrt(sum(self.team.call("reduce")))
         updated = math.isfinite(total) and math.isfinite(norm)
         if updated:
-            for group in self.optimizer.param_groups:
+            groups = self.optimizer.param_groups
+            for group in groups:
                 group["lr"] = lr
-            self.optimizer.step()
+            for state in self.optimizer.state.values():
+                state["step"].array += 1
+            self.team.call(
+                "update",
+                step=self.steps,
+                scale=min(1.0, self.settings.grad_clip / (norm + 1e-6)),
+                lr=lr,
+                weight_decays=[group["weight_decay"] for group in groups],
+                betas=groups[0]["betas"],
+                eps=groups[0]["eps"],
+            )
         return StepResult(total, norm, updated)
 
-    def shards(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """把一个微批分给各个工作线程。"""
-        return list(zip(np.array_split(x, self.workers), np.array_split(y, self.workers), strict=True))
+    @property
+    def steps(self) -> int:
+        """优化器走过的步数。"""
+        return int(next(iter(self.optimizer.state.values()))["step"].item())
 
-    def gradients(self, x: NDArray[np.int64], y: NDArray[np.int64], valid: int) -> tuple[float, tuple[Any, ...]]:
-        """一份数据的损失与各参数的梯度；在工作线程里执行，不碰 ``.grad``。"""
-        with np.errstate(over="ignore", invalid="ignore"):  # 这个开关每个线程各有一份
-            loss = self.model.loss(tg.from_numpy(x), tg.from_numpy(y)) / valid
-            return loss.item(), tg.autograd.grad(loss, self.parameters, allow_unused=True)
-
-    def accumulate(self, grads: tuple[Any, ...]) -> None:
-        """把一份梯度加到 ``.grad``；总按切分的次序相加，所以结果与哪个线程先做完无关。"""
-        for p, g in zip(self.parameters, grads, strict=True):
-            if p.grad is None:
-                p.grad = g
-            elif g is not None:
-                p.grad.array += g.array
+    def shards(self, micro: Batch) -> list[Batch]:
+        """各进程分到的数据：每个微批都切成 ``workers`` 份。"""
+        parts = [zip(np.array_split(x, self.workers), np.array_split(y, self.workers), strict=True) for x, y in micro]
+        return [list(one) for one in zip(*parts, strict=True)]
 
     def evaluate(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
         """一个批次的损失之和（纳特）。"""
-        self.model.eval()
-        return float(sum(self.pool.map(lambda part: self.total_loss(part[0], part[1]), self.shards(x, y))))
-
-    def total_loss(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
-        """一份数据的损失之和；在工作线程里执行。"""
-        with tg.no_grad():
-            return float(self.model.loss(tg.from_numpy(x), tg.from_numpy(y)).item())
+        return float(sum(self.team.call("evaluate", self.shards([(x, y)]))))
 
     def decoder(self) -> NumpyDecoder:
         """带 KV 缓存的生成器。"""
@@ -131,23 +126,27 @@ class NumpyEngine:
 
     def export(self) -> tuple[Arrays, Arrays, int]:
         """参数、AdamW 的两个矩、优化器步数；尚未更新过时矩为 0。"""
-        weights, moments, steps = {}, {}, 0
-        for name, p in self.model.named_parameters():
-            state = self.optimizer.state.get(p)
-            weights[name] = p.array
-            for kind in ("exp_avg", "exp_avg_sq"):
-                moments[f"{kind}.{name}"] = state[kind].array if state else np.zeros_like(p.array)
-            steps = int(state["step"].item()) if state else steps
-        return weights, moments, steps
+        layout = self.state.layout
+        moments = {"exp_avg": self.state.exp_avg, "exp_avg_sq": self.state.exp_avg_sq}
+        named = {f"{kind}.{name}": view for kind, flat in moments.items() for name, view in layout.views(flat).items()}
+        return layout.views(self.state.theta), named, self.steps
 
     def restore(self, model: Arrays, moments: Arrays, optimizer_step: int) -> None:
         """装回 ``export`` 的结果；不论它出自哪个引擎。"""
-        self.model.load_state_dict({name: tg.from_numpy(array) for name, array in model.items()})
-        for name, p in self.model.named_parameters():
-            self.optimizer.state[p] = {
-                "step": tg.tensor(float(optimizer_step)),
-                **{kind: tg.tensor(moments[f"{kind}.{name}"], dtype=p.dtype) for kind in ("exp_avg", "exp_avg_sq")},
-            }
+        self._load(model)
+        _, views, _ = self.export()
+        for name, view in views.items():
+            view[...] = moments[name]
+        for state in self.optimizer.state.values():
+            state["step"].array[...] = optimizer_step
+
+    def _load(self, weights: Arrays) -> None:
+        for name, view in self.state.layout.views(self.state.theta).items():
+            view[...] = weights[name]
+
+    def close(self) -> None:
+        """让工作进程退出。"""
+        self.team.close()
 
 
 def main(config: TrainConfig) -> None:
@@ -156,7 +155,6 @@ def main(config: TrainConfig) -> None:
 
     keep_freed_memory()
     session = prepare(config)
-    engine = NumpyEngine(session.model, config)
-    with profiled_step(session, engine, measure_step):
+    with closing(NumpyEngine(session.model, config)) as engine, profiled_step(session, engine, measure_step):
         loop.train(session, engine)
     print(f"report: {training_report(config.folder)}")

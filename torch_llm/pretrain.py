@@ -16,9 +16,13 @@ def main(config: TrainConfig) -> None:
     from tinygrad_llm.common.session import prepare
 
     session = prepare(config)
+    import torch
+
     from torch_llm.loop import TorchEngine
     from torch_llm.profiling import measure_step
 
+    if config.workers is not None:
+        torch.set_num_threads(config.workers)
     engine = TorchEngine(session.model, config)
     with profiled_step(session, engine, measure_step):
         train(session, engine)

@@ -65,10 +65,15 @@ def _attention(draw: Draw, small: bool) -> Case:
     kv, group, t, s, d, width = (draw(side) if i != 1 else draw(st.integers(1, 2)) for i in range(6))
     q, k, v = ((*lead, kv * group, t, d), (*lead, kv, s, d), (*lead, kv, s, width))
     scale = draw(st.sampled_from([1.0, 0.5, 1 / math.sqrt(d)]))
-    return [array(draw, n) for n in (q, k, v)], {"is_causal": draw(st.booleans()), "scale": scale}
+    is_causal = draw(st.booleans())
+    window = draw(st.integers(1, 4)) if is_causal and t == s and draw(st.booleans()) else None
+    attrs = {"is_causal": is_causal, "scale": scale, "window": window, "recompute": draw(st.booleans())}
+    return [array(draw, n) for n in (q, k, v)], attrs
 
 
-def _attention_twin(q: Any, k: Any, v: Any, is_causal: bool, scale: float) -> Any:
+def _attention_twin(
+    q: Any, k: Any, v: Any, is_causal: bool, scale: float, window: int | None = None, recompute: bool = False
+) -> Any:
     """按定义写的注意力；torch 的融合实现没有二阶导，另在 ``test_nn_functional.py`` 对照。"""
     group = q.shape[-3] // k.shape[-3]
     k, v = (x.repeat_interleave(group, dim=-3) for x in (k, v))
@@ -76,6 +81,9 @@ def _attention_twin(q: Any, k: Any, v: Any, is_causal: bool, scale: float) -> An
     if is_causal:
         future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         scores = scores.masked_fill(future, float("-inf"))
+    if window is not None:
+        past = torch.ones(scores.shape[-2:], dtype=torch.bool).tril(-window)
+        scores = scores.masked_fill(past, float("-inf"))
     return scores.softmax(-1) @ v
 
 

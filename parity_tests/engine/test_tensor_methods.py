@@ -160,7 +160,7 @@ def test_every_public_name_exists_in_torch() -> None:
     ours_only = {"FUNCTIONS", "dtypes", "gradcheck", "gradgradcheck"}
     assert [name for name in tg.__all__ if name not in ours_only and not hasattr(torch, name)] == []
     public = [n for n in dir(tg.Tensor) if not n.startswith("_")]
-    inner = {"array", "node", "needs_grad", "base", "base_node", "hooks", "kept_grad", "wrap"}
+    inner = {"array", "node", "needs_grad", "base", "base_node", "hooks", "grad_buffer", "kept_grad", "wrap"}
     inner |= {"from_edge", "write", "watch", "refreshed", "view_path", "one_of_many", "is_node", "touch", "untracked"}
     assert [name for name in public if name not in inner and not hasattr(torch.Tensor, name)] == []
 

@@ -1,23 +1,20 @@
-"""反向传播：把图按创建次序倒着走一遍。
+"""反向传播的入口：``backward`` 与 ``grad``。
 
-流入：输出 Tensor 与它的梯度；流出：叶子的 ``.grad``。下一站：``function.py``。
-
-「创建次序的倒序」就是一个拓扑序——不用递归，也不依赖集合的遍历次序，逐位可复现。
-梯度只累加在叶子的 ``.grad`` 上；中间结果的梯度只活在这一趟反传里。
+流入：输出 Tensor 与它的梯度；流出：叶子的 ``.grad``，或指定输入的梯度。怎样走图见 ``traversal.py``。
+下一站：``function.py``。
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.autograd import anomaly, arguments, graph, observer
+from tinygrad_llm.autograd import arguments, graph
 from tinygrad_llm.autograd.graph import Node
-from tinygrad_llm.autograd.hooks import as_tensor
 from tinygrad_llm.autograd.mode import switch
+<<<<<<< HEAD
 from tinygrad_llm.autograd.writes import clock, record
 from tinygrad_llm.ops import elementwise, reduce, shape
 from tinygrad_llm.ops.bfloat16 import extras, is_low, narrowed, same_dtype, widened
@@ -271,6 +268,12 @@ def _by_position(node: Node, found: Iterable[tuple[int, Any]]) -> list[Any]:
 def _arrays(grads: Iterable[Any]) -> tuple[Any, ...]:
     """钩子看过的梯度，从 Tensor 换回数组。"""
     return tuple(None if g is None else g.array for g in grads)
+=======
+from tinygrad_llm.autograd.traversal import Traversal, kept
+from tinygrad_llm.autograd.writes import record
+from tinygrad_llm.ops import elementwise
+from tinygrad_llm.ops.bfloat16 import extras, narrowed, widened
+>>>>>>> fast
 
 
 def _needed_nodes(roots: Sequence[Any], targets: Sequence[Any]) -> set[Node]:
@@ -297,13 +300,14 @@ def run_backward(
     inputs: Sequence[Any] | None,
     retain_graph: bool,
     create_graph: bool,
-) -> _Pass:
+) -> Traversal:
     """从若干输出出发反传一趟，收集叶子（或指定输入）的梯度，不动 ``.grad``。"""
     starts = [arguments.initial_gradient(i, o, g) for i, (o, g) in enumerate(zip(outputs, gradients, strict=True))]
     only = None if inputs is None else _needed_nodes(outputs, inputs)
     capture = {t.node for t in inputs or () if t.node is not None}
-    work = _Pass(create_graph=create_graph, retain_graph=retain_graph, only=only, capture=capture)
-    previous, switch.grad_enabled = switch.grad_enabled, create_graph
+    work = Traversal(create_graph=create_graph, retain_graph=retain_graph, only=only, capture=capture)
+    previous = switch.grad_enabled, switch.writes_grad
+    switch.grad_enabled, switch.writes_grad = create_graph, work.is_plain
     try:
         deliver = work.deliver_tensor if create_graph else work.deliver
         for output, start in zip(outputs, starts, strict=True):
@@ -318,7 +322,7 @@ def run_backward(
             if slot[0].hooks:
                 slot[1], slot[2] = slot[0].hooks.on_gradient(slot[1], create_graph), False
     finally:
-        switch.grad_enabled = previous
+        switch.grad_enabled, switch.writes_grad = previous
     return work
 
 
@@ -365,7 +369,7 @@ def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
     if create_graph:
         leaf.kept_grad = g if have is None else elementwise.add(have, g)
     elif have is None:
-        leaf.kept_grad = graph.tensor_type.wrap(_kept(g, owned))
+        leaf.kept_grad = graph.tensor_type.wrap(kept(g, owned, leaf.grad_buffer))
     else:
         if extras.low_precision:
             have.array[...] = narrowed(widened(have.array) + widened(g), have.array.dtype)

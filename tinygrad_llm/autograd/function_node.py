@@ -27,7 +27,7 @@ Kind = tuple[tuple[int, ...], Any]
 class _UserWritten:
     """自定义算子没有求导表；引擎据此走一般路线，调用节点自己的 ``vjp``。"""
 
-    is_joint = True
+    is_joint, is_simple, is_region = True, False, False
     watched = ()
 
     def __init__(self, holds: bool) -> None:

@@ -174,11 +174,8 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """
     if len(attrs) < len(op.attrs):
         attrs = {**op.defaults, **attrs}
-    forward = op.forward
     if extras.users:
         args = autocast_args(op, args, tensor_type, _cast)
-        if extras.low_precision:
-            forward = working_forward(op, args, tensor_type)
         if extras.complex:
             refuse_complex(op, args, tensor_type)
         observer.before(op)
@@ -195,6 +192,10 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         pool.append(a)
         edges.append(edge)
         bit += bit
+    records = wanted and switch.grad_enabled
+    forward = op.plain if op.plain is not None and not records else op.forward
+    if extras.low_precision:
+        forward = working_forward(op, forward, args, tensor_type)
     try:
         y = forward(*pool, **attrs)
     except RuntimeWarning:  # 用户把警告当作错误：inf 与 NaN 如实算下去，与 torch 一样不作声
@@ -205,7 +206,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     except TypeError as error:
         raise RuntimeError(f"{op.name}: {error}") from None
     kept: Sequence[Any] = ()
-    if op.keeps:
+    if op.keeps and type(y) is tuple:
         y, *kept = y
     if type(y) is not np.ndarray:
         y = np.asarray(y)
@@ -213,13 +214,13 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     output.array = y
     if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图
         output.watch(args[0], op, attrs)
-    if wanted and switch.grad_enabled and (kind := y.dtype.kind) in "fc":
+    if records and (kind := y.dtype.kind) in "fc":
         plan = op.plan(wanted | bit) if kind == "f" else op.complex_plan(wanted | bit)
         if plan is not None:
             pool.append(y)
             if plan.wants_more:
                 shapes = [d.shape if type(d) is _ndarray else np.shape(d) for d in pool[:-1]]
-                pool += [shapes, plan.needs, *[attrs[name] for name in op.attrs], *kept]
+                pool += [shapes, plan.needs, Destinations(edges), *[attrs[name] for name in op.attrs], *kept]
             _record(op, plan, edges, pool, attrs, output)
     if extras.users:
         if switch.anomaly and output.node is not None:
@@ -304,6 +305,26 @@ def binary_method(op: Op, otherwise: Callable[[Op, Any, Any], Any]) -> Callable[
 
     method.__doc__ = op.doc
     return method
+
+
+class Destinations:
+    """VJP 里的 ``into``：参数事先备好 ``grad_buffer`` 的，梯度直接写进去，省一份内存与一次复制。
+
+    Args:
+        edges: 节点的各条边。
+    """
+
+    __slots__ = ("edges",)
+
+    def __init__(self, edges: Sequence[Any]) -> None:
+        self.edges = edges
+
+    def __call__(self, i: int) -> Any:
+        """第 i 个输入的梯度该写进哪里；此刻不能直接写（不是叶子、已经有了梯度、挂着钩子……）则为 ``None``。"""
+        leaf = self.edges[i]
+        if leaf is None or leaf.is_node or not switch.writes_grad or leaf.kept_grad is not None or leaf.hooks:
+            return None
+        return leaf.grad_buffer
 
 
 _new, _ndarray = object.__new__, np.ndarray

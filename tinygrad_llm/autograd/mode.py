@@ -31,6 +31,7 @@ class Switch(threading.local):
         autocast: 最里层的 ``amp.autocast``；没有则为 ``None``。
         anomaly: 是否在做异常检测。
         check_nan: 异常检测时是否查 NaN。
+        writes_grad: 正在进行的这趟反传可以把叶子的第一份梯度直接写进 ``grad_buffer``。
     """
 
     grad_enabled = True
@@ -38,6 +39,7 @@ class Switch(threading.local):
     autocast: Any = None
     anomaly = False
     check_nan = True
+    writes_grad = False
 
 
 switch = Switch()

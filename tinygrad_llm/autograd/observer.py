@@ -76,7 +76,7 @@ def after(op: Any, args: Sequence[Any], outputs: Sequence[Any]) -> None:
 
 
 def observed(work: Any) -> Callable[[Node, Any], None]:
-    """一趟反传（``engine._Pass``）走过一个节点的办法；有计时者时，前后各报一次。"""
+    """一趟反传（``traversal.Traversal``）走过一个节点的办法；有计时者时，前后各报一次。"""
     observer, visit = everyone.observer, work.visit
     if observer is None:
         return visit  # type: ignore[no-any-return]

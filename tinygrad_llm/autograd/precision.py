@@ -21,23 +21,28 @@ from tinygrad_llm.ops.op import Op
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def working_forward(op: Op, args: Sequence[Any], tensor_type: Any) -> Callable[..., Any]:
-    """参数里有 16 位浮点时，换一个「放宽、计算、舍入」的前向；否则就是原来的。
+def working_forward(op: Op, plain: Callable[..., Any], args: Sequence[Any], tensor_type: Any) -> Callable[..., Any]:
+    """参数里有 16 位浮点时，把前向 ``plain`` 换成「放宽、计算、舍入」的；否则就是原来的。
 
     几个浮点参数的类型不一时，结果取其中 16 位的那一种（归一化的权重常是 float32）；两种 16 位并存则不舍入。
     """
+<<<<<<< HEAD
     if op.is_view or op.name in ("cast", "index"):  # 切片是视图：放宽会变成拷贝，写它就写不进原来的内存
         return op.forward
+=======
+    if op.is_view or op.name == "cast":
+        return plain
+>>>>>>> fast
     lows = [a.array.dtype for a in args if isinstance(a, tensor_type) and is_low(a.array.dtype)]
     if not lows:
-        return op.forward
+        return plain
     target = lows[0] if all(same_dtype(lows[0], d) for d in lows) else FLOAT32
 
     def forward(*pool: Any, **attrs: Any) -> Any:
         if op.name in ("add", "sub"):  # torch 在这里先把 Python 数也舍入，乘除则不
             pool = tuple([narrowed(a, target) if isinstance(a, (int, float)) else a for a in pool])
-        result = op.forward(*[widened(a) for a in pool], **attrs)
-        if not op.keeps:
+        result = plain(*[widened(a) for a in pool], **attrs)
+        if type(result) is not tuple:
             return _narrow(result, target)
         return (_narrow(result[0], target), *result[1:])
 

@@ -52,6 +52,12 @@ class OutOfDiskError(DataError):
     """磁盘写满或不可写，检查点没有落盘（退出码 4）。"""
 
 
+class WorkerError(UserError):
+    """工作进程中途死了或出了错，训练走不下去（退出码 1）。"""
+
+    exit_code = 1
+
+
 class InterruptedRunError(UserError):
     """收到信号后已在步边界存好检查点（退出码 130 或 143）。"""
 

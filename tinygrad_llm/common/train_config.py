@@ -59,6 +59,8 @@ class TrainConfig:
     """做完这一步就存档退出；学习率仍按总步数安排。"""
     batch_size: int = 16
     """每步的序列数（整个全局批次）。"""
+    workers: int | None = None
+    """用几个 CPU 核：NumPy 引擎开这么多个工作进程，torch 引擎开这么多个线程；缺省为可用的核数。"""
     accumulate: int = 1
     """每步分成几个微批依次反传；结果与不分相同，内存更小。"""
     lr: float = 3e-3
@@ -150,8 +152,9 @@ class TrainConfig:
 
     def _count_problems(self) -> list[str]:
         least = {
-            "vocab_size": 257, "steps": 1, "stop_at": 1, "batch_size": 1, "accumulate": 1, "warmup_steps": 0, "seed": 0,
-            "eval_every": 0, "sample_every": 0, "sample_tokens": 0, "save_every": 0, "keep": 1,
+            "vocab_size": 257, "steps": 1, "stop_at": 1, "batch_size": 1, "workers": 1, "accumulate": 1,
+            "warmup_steps": 0, "seed": 0, "eval_every": 0, "sample_every": 0, "sample_tokens": 0, "save_every": 0,
+            "keep": 1,
         }  # fmt: skip
         return [
             f"--{name.replace('_', '-')} must be at least {low}, got {getattr(self, name)}"

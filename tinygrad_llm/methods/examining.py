@@ -86,9 +86,7 @@ class Examining:
         Raises:
             DeviceError: 总是。
         """
-        raise DeviceError(
-            "tinygrad_llm runs on the CPU only: guard .cuda() with cuda.is_available(), or use torch_llm"
-        )
+        raise DeviceError("tinygrad_llm runs on the CPU only: guard .cuda() with cuda.is_available(), or use torch_llm")
 
     def is_pinned(self) -> bool:
         """从不锁页。"""

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops import activation, piecewise
-from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops import gelu as gelus
 from tinygrad_llm.ops.op import Op
 from tinygrad_llm.random import default_generator
 from tinygrad_llm.tensor import Tensor
@@ -131,12 +131,12 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"approximate argument must be either none or tanh, got {approximate!r}")
-    return _activate(activation.gelu_tanh if approximate == "tanh" else activation.gelu, (input,))
+    return _activate(gelus.gelu_tanh if approximate == "tanh" else gelus.gelu, (input,))
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """``x σ(x)``。"""
-    return _activate(ew.silu, (input,), inplace)
+    return _activate(gelus.silu, (input,), inplace)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:

@@ -15,7 +15,7 @@ from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.nn.attention_backends import SDPBackend, sdpa_kernel
 from tinygrad_llm.nn.dropouts import dropout
 from tinygrad_llm.ops import attention
-from tinygrad_llm.ops.attention import rotary as _rotary
+from tinygrad_llm.ops.rotary import rotary as _rotary
 from tinygrad_llm.tensor import Tensor
 
 __getattr__ = attributes(__name__)

@@ -1,26 +1,18 @@
-"""光滑的激活函数里需要手推的几个：softmax、GELU、ELU、softplus、Mish。
+"""光滑的激活函数里需要手推的几个：softmax、ELU、softplus、Mish。
 
-流入与流出都是数组（或 Tensor）。下一站：``piecewise.py``。
+流入与流出都是数组（或 Tensor）。下一站：``gelu.py``。
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.blocks import as_rows, row_blocks
-from tinygrad_llm.ops.elementwise import erf, exp, sigmoid, tanh, where
+from tinygrad_llm.ops.elementwise import exp, sigmoid, tanh, where
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import sum
 from tinygrad_llm.ops.scan import accumulator, narrowed
-from tinygrad_llm.ops.special import erf as _erf
-
-_K = math.sqrt(2 / math.pi)
-_A = 0.044715
-_INV_SQRT2 = 1 / math.sqrt(2)
-_INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
 
 def _shifted(x: Array, dim: int) -> Any:
@@ -49,67 +41,6 @@ def log_softmax(x: Array, *, dim: int) -> Any:
         y = _shifted(x, dim)
         y -= np.log(np.add.reduce(np.exp(y), axis=dim, keepdims=True))
         return narrowed(y, x)
-
-
-def _gelu_tanh_vjp(g: Any, x: Any) -> tuple[Any]:
-    """``y = x/2 (1 + t)``，``t = tanh(u)``，``u = k(x + a x³)``。
-
-    ``y' = (1 + t)/2 + x/2 (1 - t²) u'``，``u' = k(1 + 3a x²)``。
-    """
-    dx = np.empty(x.shape, x.dtype)
-    gs, xs, ds = as_rows(g), as_rows(x), as_rows(dx)
-    for rows in row_blocks(*xs.shape):
-        h, out = xs[rows], ds[rows]
-        square = h * h
-        t = square * (_K * _A)
-        t += _K
-        t *= h
-        np.tanh(t, out=t)
-        square *= 3 * _K * _A
-        square += _K  # u'
-        square *= h
-        np.multiply(t, t, out=out)
-        np.subtract(1, out, out=out)
-        out *= square
-        out += t
-        out += 1
-        out *= 0.5
-        out *= gs[rows]
-    return (dx,)
-
-
-def _gelu_tanh_composed(x: Any) -> Any:
-    return 0.5 * x * (1 + tanh(_K * (x + _A * x * x * x)))
-
-
-@op("y = x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))", joint=_gelu_tanh_vjp, wrt="x", composed=_gelu_tanh_composed)
-def gelu_tanh(x: Array) -> Any:
-    """GELU 的 tanh 近似（GPT-2 用它）。"""
-    y = np.empty(x.shape, dtype=x.dtype)
-    xs, ys = as_rows(x), as_rows(y)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for rows in row_blocks(*xs.shape):
-            h, out = xs[rows], ys[rows]
-            np.multiply(h, h, out=out)
-            out *= _K * _A
-            out += _K
-            out *= h
-            np.tanh(out, out=out)
-            out += 1
-            out *= h
-            out *= 0.5
-    return y
-
-
-def _gelu_slope(x: Any) -> Any:
-    return 0.5 * (1 + erf(x * _INV_SQRT2)) + x * (exp(-0.5 * (x * x)) * _INV_SQRT_2PI)
-
-
-@op("y = x · Φ(x)", x=lambda g, x: g * _gelu_slope(x))
-def gelu(x: Array) -> Any:
-    """``y = x Φ(x)``，``Φ`` 是标准正态分布函数；``y' = Φ(x) + x φ(x)``。"""
-    with np.errstate(invalid="ignore"):  # -inf · 0 是 NaN，与 torch 一致
-        return x * (0.5 * (1 + _erf(x * _INV_SQRT2)))
 
 
 def _elu_slope(x: Any, alpha: float, scale: float, input_scale: float) -> Any:

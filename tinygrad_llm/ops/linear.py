@@ -58,11 +58,11 @@ def _outer(a: Any, b: Any) -> Any:
     return column.dot(row) if type(column) is _ndarray else column @ row
 
 
-def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool]) -> tuple[Any, Any, Any]:
+def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool], into: Any) -> tuple[Any, Any, Any]:
     """``∂L/∂x = g W``，``∂L/∂W = gᵀ x``，``∂L/∂b = Σ g``；前面的轴先并成一根，三者各是一次大矩阵运算。"""
     rows = g.reshape(-1, g.shape[-1])
     dx = rows.dot(weight).reshape(x.shape) if needs[0] else None
-    dw = rows.T.dot(x.reshape(-1, x.shape[-1])) if needs[1] else None
+    dw = rows.T.dot(x.reshape(-1, x.shape[-1]), out=into(1)) if needs[1] else None
     db = np.ones(len(rows), rows.dtype).dot(rows) if needs[2] else None
     return dx, dw, db
 

@@ -15,31 +15,35 @@ from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import mean
 
 
-def _layer_norm_vjp(
-    g: Any, x: Any, weight: Any, mu: Any, rstd: Any, needs: tuple[bool, bool, bool]
-) -> tuple[Any, Any, Any]:
+def _layer_norm_vjp(g: Any, weight: Any, xhat: Any, rstd: Any, needs: tuple[bool, bool, bool]) -> tuple[Any, Any, Any]:
     """记 ``x̂ = (x - μ)/σ``，``t = g ⊙ w``。
 
     ``μ`` 与 ``σ`` 都依赖每个 ``xᵢ``，沿三条路径求和后整理得
     ``∂L/∂x = (t - mean(t) - x̂ · mean(t ⊙ x̂)) / σ``；``∂L/∂w = Σ g ⊙ x̂``，``∂L/∂b = Σ g``。
+    两个均值都写成与 ``w/D`` 的内积：``mean(t) = g · w/D``，``mean(t ⊙ x̂) = (g ⊙ x̂) · w/D``。
     """
-    width = x.shape[-1]
-    gs, xs, dx = as_rows(g), as_rows(x), np.empty(x.shape, x.dtype)
-    ds, average = as_rows(dx), np.full(width, 1 / width, x.dtype)
-    dw, db = np.zeros(width, x.dtype), np.zeros(width, x.dtype)
+    width = xhat.shape[-1]
+    gs, xs, dx = as_rows(g), as_rows(xhat), np.empty(xhat.shape, xhat.dtype)
+    ds, share = as_rows(dx), _share(weight, xhat)
+    dw, db = np.zeros(width, xhat.dtype), np.zeros(width, xhat.dtype)
     for rows in row_blocks(*xs.shape):
-        grad, xhat, out = gs[rows], xs[rows] - mu[rows], ds[rows]
-        xhat *= rstd[rows]
-        ones = np.ones(len(grad), x.dtype)
-        np.multiply(grad, xhat, out=out)
-        dw += ones @ out
-        db += ones @ grad
-        t = grad if weight is None else grad * weight
-        xhat *= (np.vecdot(t, xhat) / width).astype(x.dtype)[:, None]
-        np.subtract(t, (t @ average)[:, None], out=out)
-        out -= xhat
+        grad, x, out = gs[rows], xs[rows], ds[rows]
+        t = grad * x
+        ones = np.ones(len(t), t.dtype)
+        dw += ones.dot(t)
+        db += ones.dot(grad)
+        along = t.dot(share)[:, None]
+        np.subtract(grad if weight is None else grad * weight, grad.dot(share)[:, None], out=out)
+        np.multiply(x, along, out=t)
+        out -= t
         out *= rstd[rows]
     return dx if needs[0] else None, dw if needs[1] else None, db if needs[2] else None
+
+
+def _share(weight: Any, like: Array) -> Array:
+    """``w/D``；没有 ``w`` 就是 ``1/D``。"""
+    width = like.shape[-1]
+    return np.full(width, 1 / width, like.dtype) if weight is None else weight / like.dtype.type(width)
 
 
 def _layer_norm_composed(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
@@ -52,10 +56,11 @@ def _layer_norm_composed(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
 
 @op(
     "y = (x - μ)/√(σ² + ε) ⊙ w + b",
-    keeps="mu rstd",
+    keeps="xhat rstd",
     joint=_layer_norm_vjp,
     wrt="x weight bias",
     composed=_layer_norm_composed,
+    plain=lambda x, weight, bias, eps: _layer_norm(x, weight, bias, eps, keep=False)[0],
 )
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Any:
     """沿最后一轴标准化，再缩放平移。
@@ -67,39 +72,50 @@ def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float
         eps: 加在方差上的小数，防止除以 0。
 
     Returns:
-        ``y``、各行均值 ``(N, 1)`` 与各行 ``1/√(σ² + ε)`` ``(N, 1)``。
+        ``y``、标准化之后的 ``x̂`` 与各行 ``1/√(σ² + ε)`` ``(N, 1)``。
     """
+    return _layer_norm(x, weight, bias, eps, keep=True)
+
+
+def _layer_norm(
+    x: Array, weight: Array | None, bias: Array | None, eps: float, keep: bool
+) -> tuple[Array, Array, Array]:
     y = np.empty(x.shape, x.dtype)
+    xhat = np.empty(x.shape, x.dtype) if keep else y
     width = x.shape[-1]
-    xs, ys, average = as_rows(x), as_rows(y), np.full(width, 1 / width, x.dtype)
-    mu, rstd = np.empty((len(xs), 1), x.dtype), np.empty((len(xs), 1), x.dtype)
+    xs, hs, ys, average = as_rows(x), as_rows(xhat), as_rows(y), np.full(width, 1 / width, x.dtype)
+    rstd = np.empty((len(xs), 1), x.dtype)
     for rows in row_blocks(*xs.shape):
-        out = ys[rows]
-        np.matmul(xs[rows], average, out=mu[rows, 0])
-        np.subtract(xs[rows], mu[rows], out=out)
-        variance = np.vecdot(out, out) / width
+        h = hs[rows]
+        np.subtract(xs[rows], xs[rows].dot(average)[:, None], out=h)
+        variance = np.vecdot(h, h) / width
         rstd[rows, 0] = 1 / np.sqrt(variance + eps)
-        out *= rstd[rows]
-        if weight is not None:
-            out *= weight
-        if bias is not None:
-            out += bias
-    return y, mu, rstd
+        h *= rstd[rows]
+        _affine(h, weight, bias, ys[rows])
+    return y, xhat, rstd
 
 
-def _rms_norm_vjp(g: Any, x: Any, weight: Any, rrms: Any, needs: tuple[bool, bool]) -> tuple[Any, Any]:
+def _affine(h: Array, weight: Array | None, bias: Array | None, out: Array) -> None:
+    """``out = h ⊙ w + b``，两者都可以没有。"""
+    if weight is not None:
+        np.multiply(h, weight, out=out)
+    elif out is not h:
+        out[...] = h
+    if bias is not None:
+        out += bias
+
+
+def _rms_norm_vjp(g: Any, weight: Any, xhat: Any, rrms: Any, needs: tuple[bool, bool]) -> tuple[Any, Any]:
     """与 LayerNorm 同理，只是没有均值一路：``∂L/∂x = (t - x̂ · mean(t ⊙ x̂)) / rms``，``t = g ⊙ w``。"""
-    width = x.shape[-1]
-    gs, xs, dx = as_rows(g), as_rows(x), np.empty(x.shape, x.dtype)
-    ds, dw = as_rows(dx), np.zeros(width, x.dtype)
+    gs, xs, dx = as_rows(g), as_rows(xhat), np.empty(xhat.shape, xhat.dtype)
+    ds, dw, share = as_rows(dx), np.zeros(xhat.shape[-1], xhat.dtype), _share(weight, xhat)
     for rows in row_blocks(*xs.shape):
-        grad, out = gs[rows], ds[rows]
-        xhat = xs[rows] * rrms[rows]
-        np.multiply(grad, xhat, out=out)
-        dw += np.ones(len(grad), x.dtype) @ out
-        t = grad if weight is None else grad * weight
-        xhat *= (np.vecdot(t, xhat) / width).astype(x.dtype)[:, None]
-        np.subtract(t, xhat, out=out)
+        grad, x, out = gs[rows], xs[rows], ds[rows]
+        t = grad * x
+        dw += np.ones(len(t), t.dtype).dot(t)
+        along = t.dot(share)[:, None]
+        np.multiply(x, along, out=t)
+        np.subtract(grad if weight is None else grad * weight, t, out=out)
         out *= rrms[rows]
     return dx if needs[0] else None, dw if needs[1] else None
 
@@ -109,7 +125,14 @@ def _rms_norm_composed(x: Any, weight: Any, *, eps: float) -> Any:
     return y if weight is None else y * weight
 
 
-@op("y = x/√(mean(x²) + ε) ⊙ w", keeps="rrms", joint=_rms_norm_vjp, wrt="x weight", composed=_rms_norm_composed)
+@op(
+    "y = x/√(mean(x²) + ε) ⊙ w",
+    keeps="xhat rrms",
+    joint=_rms_norm_vjp,
+    wrt="x weight",
+    composed=_rms_norm_composed,
+    plain=lambda x, weight, eps: _rms_norm(x, weight, eps, keep=False)[0],
+)
 def rms_norm(x: Array, weight: Array | None, *, eps: float) -> Any:
     """沿最后一轴除以均方根，再缩放。
 
@@ -119,15 +142,18 @@ def rms_norm(x: Array, weight: Array | None, *, eps: float) -> Any:
         eps: 加在均方上的小数。
 
     Returns:
-        ``y`` 与各行 ``1/rms`` ``(N, 1)``。
+        ``y``、缩放之前的 ``x̂`` 与各行 ``1/rms`` ``(N, 1)``。
     """
+    return _rms_norm(x, weight, eps, keep=True)
+
+
+def _rms_norm(x: Array, weight: Array | None, eps: float, keep: bool) -> tuple[Array, Array, Array]:
     y = np.empty(x.shape, x.dtype)
-    width = x.shape[-1]
-    xs, ys = as_rows(x), as_rows(y)
+    xhat = np.empty(x.shape, x.dtype) if keep else y
+    xs, hs, ys = as_rows(x), as_rows(xhat), as_rows(y)
     rrms = np.empty((len(xs), 1), x.dtype)
     for rows in row_blocks(*xs.shape):
-        rrms[rows, 0] = 1 / np.sqrt(np.vecdot(xs[rows], xs[rows]) / width + eps)
-        np.multiply(xs[rows], rrms[rows], out=ys[rows])
-        if weight is not None:
-            ys[rows] *= weight
-    return y, rrms
+        rrms[rows, 0] = 1 / np.sqrt(np.vecdot(xs[rows], xs[rows]) / x.shape[-1] + eps)
+        np.multiply(xs[rows], rrms[rows], out=hs[rows])
+        _affine(hs[rows], weight, None, ys[rows])
+    return y, xhat, rrms

@@ -20,7 +20,7 @@ Array = NDArray[Any]
 REGISTRY: dict[str, Op] = {}
 """全部算子，名字到 ``Op``；测试据此要求「每个算子都有一行对照」。"""
 
-_RESERVED = ("g", "y", "shapes", "needs")
+_RESERVED = ("g", "y", "shapes", "needs", "into")
 
 
 Rule = tuple[int, Callable[..., Any], int, tuple[int, ...]]
@@ -32,27 +32,42 @@ class Plan:
 
     Attributes:
         sources: 要留下的东西的名字，按留下的次序。
-        pick: 从「候选」``[*输入, y, shapes, needs, *属性, *keeps]`` 里取出要留下的。
+        pick: 从「候选」``[*输入, y, shapes, needs, into, *属性, *keeps]`` 里取出要留下的。
         wants_more: 候选里用得着 ``y`` 之后的几项。
         holds: 留下的东西里有没有数组：有，反传之后才谈得上释放。
         watched: 留下的东西里，第几项是输入或输出：它们在反传之前不许被就地改写。
         rules: 反向要执行的行。
         is_joint: 只有一行，一次算出全部梯度。
+        is_region: 见 ``Op``。
+        is_simple: 可以走引擎里最短的路：各行各算一份梯度，不合写。
         needs: 各输入是否需要梯度。
     """
 
-    __slots__ = ("holds", "is_joint", "needs", "pick", "rules", "sources", "wants_more", "watched")
+    __slots__ = (
+        "holds",
+        "is_joint",
+        "is_region",
+        "is_simple",
+        "needs",
+        "pick",
+        "rules",
+        "sources",
+        "wants_more",
+        "watched",
+    )
 
     def __init__(self, op: Op, needs: tuple[bool, ...], sources: tuple[str, ...], rules: tuple[Rule, ...]) -> None:
         self.needs, self.sources, self.rules = needs, sources, rules
         inputs = op.inputs * len(needs) if op.variadic else op.inputs
-        pool = (*inputs, "y", "shapes", "needs", *op.attrs, *op.keeps)
+        pool = (*inputs, "y", "shapes", "needs", "into", *op.attrs, *op.keeps)
         places = [pool.index(name) for name in sources]
         self.pick = _picker(places)
         self.wants_more = max(places, default=0) > len(inputs)
         self.holds = any(place <= len(inputs) for place in places) or any(name in op.keeps for name in sources)
         self.watched = tuple(slot for slot, place in enumerate(places) if place <= len(inputs))
         self.is_joint = op.joint is not None
+        self.is_region = op.is_region
+        self.is_simple = not (self.is_joint or op.is_region)
 
 
 def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
@@ -96,14 +111,16 @@ class Op:
         joint: 一次算出全部梯度的 VJP，返回与输入等长的元组。
         keeps: 前向顺手留下的中间量的名字。
         composed: 由普通算子写成的同一个函数：融合算子的对照，也是二阶导的来路。
+        plain: 只要 ``y`` 的前向：不记图时用它，省去为反向准备的东西。
         is_view: 输出与第一个输入共享内存。
+        is_region: 输出是输入的一块区域，由属性 ``key`` 指明：几块的梯度合写进一个数组，不必各自补零再相加。
         wirtinger: 求导表已经照复数的约定写好，不必再取共轭（见 ``_conjugating``）。
         plans: 「谁需要梯度」到执行方式的缓存；复数的执行方式记在相反数之下。
     """
 
     __slots__ = (
-        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_view", "joint", "keeps", "name",
-        "plans", "variadic", "vjps", "wirtinger",
+        "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_region", "is_view", "joint",
+        "keeps", "name", "plain", "plans", "variadic", "vjps", "wirtinger",
     )  # fmt: skip
 
     def __init__(
@@ -114,13 +131,16 @@ class Op:
         joint: Callable[..., Any] | None,
         keeps: tuple[str, ...],
         composed: Callable[..., Any] | None,
+        plain: Callable[..., Any] | None,
         is_view: bool,
+        is_region: bool,
         wirtinger: bool,
     ) -> None:
         self.name, self.formula, self.forward = forward.__name__, formula, forward
         self.doc = forward.__doc__
         self.vjps, self.joint, self.keeps = vjps, joint, keeps
-        self.composed, self.is_view, self.wirtinger = composed, is_view, wirtinger
+        self.composed, self.plain, self.wirtinger = composed, plain, wirtinger
+        self.is_view, self.is_region = is_view, is_region
         parameters = inspect.signature(forward).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL))
@@ -135,6 +155,8 @@ class Op:
         for arg in args:
             if type(arg) is not np.ndarray and hasattr(arg, "__tinygrad_op__"):
                 return arg.__tinygrad_op__(self, args, attrs)
+        if self.plain is not None:
+            return self.plain(*args, **{**self.defaults, **attrs})
         result = self.forward(*args, **attrs)
         return result[0] if self.keeps else result
 
@@ -217,7 +239,9 @@ def op(
     joint: Callable[..., Any] | None = None,
     wrt: str = "",
     composed: Callable[..., Any] | None = None,
+    plain: Callable[..., Any] | None = None,
     is_view: bool = False,
+    is_region: bool = False,
     wirtinger: bool = False,
     **vjps: Callable[..., Any],
 ) -> Callable[[Callable[..., Any]], Op]:
@@ -229,10 +253,13 @@ def op(
         joint: 一次算出全部梯度的 VJP，返回与输入等长的元组（不需要的位置为 ``None``）；各份梯度不共享内存。
         wrt: 与 ``joint`` 同用：可求导的输入名，以空格分隔。
         composed: 由普通算子写成的同一个函数。
+        plain: 只要 ``y`` 的前向，参数与前向相同；不记图时用它。
         is_view: 输出与第一个输入共享内存。
+        is_region: 输出是输入的一块区域，由属性 ``key`` 指明。
         wirtinger: 求导表已经照复数的约定写好：``g`` 乘的是导数的共轭。
         **vjps: 输入名到 VJP。VJP 的第一个形参是 ``g``（输出的梯度），其余形参可以是输入名、``y``（输出）、
-            属性名、``keeps`` 里的名字、``shapes``（各输入的形状）；``joint`` 还可以要 ``needs``（各输入是否需要梯度）。
+            属性名、``keeps`` 里的名字、``shapes``（各输入的形状）、``into``（``into(i)`` 是第 i 个输入的梯度
+            该直接写进的数组，没有则为 ``None``）；``joint`` 还可以要 ``needs``（各输入是否需要梯度）。
 
     Returns:
         装饰器。
@@ -244,7 +271,8 @@ def op(
         vjps = dict.fromkeys(wrt.split(), joint)
 
     def declare(forward: Callable[..., Any]) -> Op:
-        declared = Op(forward, formula, vjps, joint, tuple(keeps.split()), composed, is_view, wirtinger)
+        names = tuple(keeps.split())
+        declared = Op(forward, formula, vjps, joint, names, composed, plain, is_view, is_region, wirtinger)
         REGISTRY[declared.name] = declared
         return declared
 

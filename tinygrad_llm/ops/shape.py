@@ -111,7 +111,7 @@ def _expanded_strides(have: Shape, steps: Shape, wanted: Shape, step: int) -> li
     return strides
 
 
-@op("y = x[key]", x=lambda g, shapes, key: scatter_index(g, shape=shapes[0], key=key))
+@op("y = x[key]", is_region=True, x=lambda g, shapes, key: scatter_index(g, shape=shapes[0], key=key))
 def index(x: Array, *, key: Any) -> Any:
     """``y = x[key]``；``key`` 是 NumPy 下标（整数、切片、``None``、``...``、整数或布尔数组）。"""
     y = x[key]
@@ -172,7 +172,15 @@ def scatter_add_zeros(g_in: Array, index: Array, *, dim: int, shape: Shape) -> A
     return y
 
 
-@op("y = weight[index]", weight=lambda g, index, shapes: scatter_rows(g, index, rows=shapes[0][0]))
+def _embedding_vjp(g: Any, index: Any, shapes: Any, into: Any) -> Any:
+    buffer = into(0) if type(g) is np.ndarray else None
+    if buffer is None:
+        return scatter_rows(g, index, rows=shapes[0][0])
+    buffer.fill(0)
+    return _add_rows(buffer, g, index)
+
+
+@op("y = weight[index]", weight=_embedding_vjp)
 def embedding(weight: Array, index: Array) -> Any:
     """查表：``y[...] = weight[index[...]]``，形状 ``index.shape + (D,)``。"""
     return weight[index]
@@ -180,12 +188,16 @@ def embedding(weight: Array, index: Array) -> Any:
 
 @op("y[index] += g（按行）", g_in=lambda g, index: embedding(g, index))
 def scatter_rows(g_in: Array, index: Array, *, rows: int) -> Any:
-    """查表的反向：把每个位置的梯度加到它取过的那一行。
+    """查表的反向：把每个位置的梯度加到它取过的那一行。"""
+    return _add_rows(np.zeros((rows, g_in.shape[-1]), dtype=g_in.dtype), g_in, index)
+
+
+def _add_rows(y: Array, g_in: Array, index: Array) -> Array:
+    """``y[index] += g``，就地。
 
     窄行（D < 64）摊平成一维再 ``add.at``；宽行逐行相加——每行一次向量加法，比 ``np.add.at`` 快几倍。
     """
-    width = g_in.shape[-1]
-    y = np.zeros((rows, width), dtype=g_in.dtype)
+    width = y.shape[-1]
     flat, grads = index.reshape(-1), g_in.reshape(-1, width)
     if width < 64:
         np.add.at(y.reshape(-1), (flat[:, None] * width + np.arange(width)).reshape(-1), grads.reshape(-1))

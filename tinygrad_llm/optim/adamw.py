@@ -35,6 +35,58 @@ from tinygrad_llm.optim.optimizer import Optimizer
 from tinygrad_llm.tensor import Tensor
 
 
+def adamw_update(
+    x: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    top: Array | None = None,
+    *,
+    t: float,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    scale: float = 1.0,
+) -> None:
+    """一段参数的一步更新，就地；一段装得进缓存，十来步逐元素运算就只读写一遍内存。
+
+    分母的两处纠偏挪到步长与 ε 上：``m̂/(√v̂ + ε) = √c₂/c₁ · m/(√v + √c₂ ε)``，``cᵢ = 1 - βᵢᵗ``，少除一遍。
+
+    Args:
+        x: 参数 θ。
+        g: 梯度。
+        m: 一阶矩。
+        v: 二阶矩。
+        top: 二阶矩至今的最大值（AMSGrad），可以没有。
+        t: 第几步，从 1 起。
+        lr: 学习率。
+        betas: 两个矩的衰减率。
+        eps: ε。
+        weight_decay: 解耦的衰减系数 λ。
+        scale: 梯度先乘上它（裁剪）。
+    """
+    (beta1, beta2), root = betas, math.sqrt(1 - betas[1] ** t)
+    if scale != 1:
+        g = g * scale
+    if weight_decay:
+        x *= 1 - lr * weight_decay
+    work = g - m
+    work *= 1 - beta1
+    m += work
+    np.multiply(g, g, out=work)
+    work *= 1 - beta2
+    v *= beta2
+    v += work
+    if top is not None:
+        v = np.maximum(top, v, out=top)
+    np.sqrt(v, out=work)
+    work += eps * root
+    np.divide(m, work, out=work)
+    work *= lr * root / (1 - beta1**t)
+    x -= work
+
+
 class Adam(Optimizer):
     """Adam：权重衰减加在梯度上（L2 正则），缺省不衰减。
 
@@ -103,28 +155,12 @@ class Adam(Optimizer):
         tops = _tops(state, theta) if group["amsgrad"] else ()
         t, lr, decay, eps = advance(state), scalar(group["lr"]), group["weight_decay"], group["eps"]
         beta1, beta2 = map(scalar, group["betas"])
-        step_size, root = lr / (1 - beta1**t), math.sqrt(1 - beta2**t)
         decoupled = group["decoupled_weight_decay"]
         for x, g, m, v, *top in blocks(theta, grad, state["exp_avg"].array, state["exp_avg_sq"].array, *tops):
-            if decay and decoupled:
-                x *= 1 - lr * decay
-            elif decay:
+            if decay and not decoupled:
                 g = g + x * decay
-            work = g - m
-            work *= 1 - beta1
-            m += work
-            np.multiply(g, g, out=work)
-            work *= 1 - beta2
-            v *= beta2
-            v += work
-            if top:
-                v = np.maximum(top[0], v, out=top[0])
-            np.sqrt(v, out=work)
-            work /= root
-            work += eps
-            np.divide(m, work, out=work)
-            work *= step_size
-            x -= work
+            shrink = decay if decoupled else 0.0
+            adamw_update(x, g, m, v, *top, t=t, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=shrink)
 
 
 class AdamW(Adam):
