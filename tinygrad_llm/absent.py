@@ -51,8 +51,6 @@ HINTS: dict[str, str] = {
     "sparse": _SPARSE,
     "utils.cpp_extension": "write an operator with autograd.Function; the forward may call any NumPy code",
     "xpu": _GPU,
-    "_dynamo": _GRAPH,
-    "_inductor": _GRAPH,
 }
 _DEFAULT = "if PyTorch has it, run it in torch_llm; the API page lists the names offered here"
 

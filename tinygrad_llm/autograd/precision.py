@@ -26,13 +26,8 @@ def working_forward(op: Op, plain: Callable[..., Any], args: Sequence[Any], tens
 
     几个浮点参数的类型不一时，结果取其中 16 位的那一种（归一化的权重常是 float32）；两种 16 位并存则不舍入。
     """
-<<<<<<< HEAD
     if op.is_view or op.name in ("cast", "index"):  # 切片是视图：放宽会变成拷贝，写它就写不进原来的内存
-        return op.forward
-=======
-    if op.is_view or op.name == "cast":
         return plain
->>>>>>> fast
     lows = [a.array.dtype for a in args if isinstance(a, tensor_type) and is_low(a.array.dtype)]
     if not lows:
         return plain

@@ -95,7 +95,7 @@ class Traversal:
         """按创建次序从后往前走。引擎里最热的循环：最常见的情形（第一份梯度，形状与 dtype 都相符）就地办完。"""
         pending, heap, retain = self.pending, self.heap, self.retain_graph
         pop, push, is_plain = heapq.heappop, heapq.heappush, self.is_plain
-        visit = observer.observed(self)
+        visit = observer.observed(self) if extras.users else self.visit
         while heap:
             node = pop(heap)[1]
             g = pending.pop(node)
