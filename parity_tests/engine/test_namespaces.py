@@ -301,6 +301,10 @@ def test_compiling_changes_the_model() -> None:
 def test_compiling_is_under_way() -> None:
     """说自己正在编译、导出，或清缓存之类的空操作有了返回值。"""
     assert not tg.compiler.is_dynamo_compiling()
+    assert tg.compiler.allow_in_graph(len) is tg.compiler.assume_constant_result(len) is tg._dynamo.disable(len) is len
+    tg._dynamo.config.suppress_errors = tg._inductor.config.coordinate_descent_tuning = True
+    tg._dynamo.mark_dynamic(tg.ones(1), 0)
+    tg._dynamo.reset()
     assert not tg.compiler.is_exporting()
     assert tg.compiler.reset() is tg.compiler.cudagraph_mark_step_begin() is tg.cuda.reset_peak_memory_stats() is None
 
