@@ -55,6 +55,7 @@ _LAYERS = (
     "func",
     "optim",
     "distributions",
+    "testing",
     "gradcheck",
     "types",
 )
