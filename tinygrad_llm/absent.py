@@ -49,7 +49,6 @@ HINTS: dict[str, str] = {
     "quantize_per_tensor": _QUANTIZED,
     "quint8": _QUANTIZED,
     "sparse": _SPARSE,
-    "utils.cpp_extension": "write an operator with autograd.Function; the forward may call any NumPy code",
     "xpu": _GPU,
 }
 _DEFAULT = "if PyTorch has it, run it in torch_llm; the API page lists the names offered here"

@@ -357,6 +357,13 @@ def test_a_program_that_asks_for_the_version_takes_another_path() -> None:
     assert answers(tg) == answers(torch)
 
 
+def test_an_extension_is_not_compiled() -> None:
+    """导入 ``cpp_extension`` 就报错，模型文件都读不进来；或者真去编译时没有报错。"""
+    assert tg.utils.cpp_extension.CUDA_HOME is None
+    with pytest.raises(RuntimeError, match="no compiler"):
+        tg.utils.cpp_extension.load("wkv", sources=["wkv.cu"])
+
+
 # ---- 缺席的名字与懒加载
 
 ABSENT = {
