@@ -83,6 +83,8 @@ class NumpyEngine:
 
     def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
         """用一个全局批次更新一步；损失是「和 ÷ 整个批次的有效 token 数」，所以怎样切微批都一样。"""
+        from tinygrad_llm.profiler.annotations import record_function  # 用到才加载，``--help`` 因此立即可答
+
         valid = max(int((y != IGNORE_INDEX).sum()), 1)
         seed = loop.step_seed(self.settings.seed, step)  # dropout 的掩码也由步号决定，续训因此逐位相同
         shards = self.shards(micro_batches(self.settings, x, y))
@@ -95,15 +97,16 @@ class NumpyEngine:
                 group["lr"] = lr
             for state in self.optimizer.state.values():
                 state["step"].array += 1
-            self.team.call(
-                "update",
-                step=self.steps,
-                scale=min(1.0, self.settings.grad_clip / (norm + 1e-6)),
-                lr=lr,
-                weight_decays=[group["weight_decay"] for group in groups],
-                betas=groups[0]["betas"],
-                eps=groups[0]["eps"],
-            )
+            with record_function("Optimizer.step#AdamW.step"):
+                self.team.call(
+                    "update",
+                    step=self.steps,
+                    scale=min(1.0, self.settings.grad_clip / (norm + 1e-6)),
+                    lr=lr,
+                    weight_decays=[group["weight_decay"] for group in groups],
+                    betas=groups[0]["betas"],
+                    eps=groups[0]["eps"],
+                )
         return StepResult(total, norm, updated)
 
     @property
