@@ -76,6 +76,19 @@ def _image(m: Any) -> Any:
     return [_dropped(m, y) for y in steps]
 
 
+def _old_state(m: Any) -> Any:
+    """没有 ``num_batches_tracked`` 的旧状态：不算缺；带着版本的新状态缺了才算。"""
+    layer = m.nn.BatchNorm1d(2)
+    layer(m.arange(6.0).reshape(3, 2))
+    state = layer.state_dict()
+    old = {k: v for k, v in state.items() if "num" not in k}
+    del state["num_batches_tracked"]
+    fresh = m.nn.Sequential(m.nn.BatchNorm1d(2), m.nn.BatchNorm1d(2, track_running_stats=False))
+    found = fresh.load_state_dict({f"0.{k}": v for k, v in old.items()}, strict=False)
+    kept = fresh[0].num_batches_tracked.item(), fresh[0].running_mean
+    return found.missing_keys, kept, layer.load_state_dict(state, strict=False).missing_keys
+
+
 PROGRAMS: dict[str, Program] = {
     "a bfloat16 cache is written through its layers": lambda m: _low_cache(m, "bfloat16"),
     "a float16 cache is written through its layers": lambda m: _low_cache(m, "float16"),
@@ -86,6 +99,7 @@ PROGRAMS: dict[str, Program] = {
     "a recurrent layer lists its weights": lambda m: (
         m.nn.LSTM(2, 3, 2, bidirectional=True)._flat_weights_names,
         [tuple(w.shape) for w in m.nn.GRU(2, 3, 2, bias=False)._flat_weights]),
+    "batch statistics of an old file": _old_state,
     "a quotient is written in place": _divided,
     "a floored quotient is written in place": _floored,
     "prod along an axis has a name": lambda m: (

@@ -41,6 +41,7 @@ class _Tracking(Module):
         num_batches_tracked: 更新过几次。
     """
 
+    _version = 2
     ranks: tuple[int, ...] = ()
 
     def _build(
@@ -66,6 +67,13 @@ class _Tracking(Module):
         """滑动平均、缩放与平移都回到初值。"""
         self.reset_running_stats()
         _reset_affine(self)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *rest: Any) -> None:
+        """版本 2 之前的状态里没有 ``num_batches_tracked``：缺了不算错，留着自己的。"""
+        key = f"{prefix}num_batches_tracked"
+        if self.track_running_stats and local_metadata.get("version", 1) < 2 and key not in state_dict:
+            state_dict[key] = self.num_batches_tracked
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
     def _check_rank(self, input: Tensor) -> None:
         if input.array.ndim not in self.ranks:
