@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_llm import return_types
 from tinygrad_llm.autograd import graph
-from tinygrad_llm.methods import deduplicating
+from tinygrad_llm.methods import deduplicating, tie_order
 from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.methods.reducing import picked
@@ -27,8 +27,8 @@ def _order(array: Any, d: int, descending: bool) -> Any:
     return array.shape[d] - 1 - order
 
 
-def _top(array: Any, k: int, d: int, largest: bool, ordered: bool) -> Any:
-    """最大（或最小）的 ``k`` 个的下标：先划分，只给选出的这几个排序。"""
+def _top(array: Any, k: int, d: int, largest: bool) -> Any:
+    """最大（或最小）的 ``k`` 个的下标：先划分，只给选出的这几个排序；并列者取哪几个不作约定。"""
     n = array.shape[d]
     if k == 0 or k == n:
         chosen = np.arange(n).reshape([-1 if i == d else 1 for i in range(array.ndim)])
@@ -38,9 +38,41 @@ def _top(array: Any, k: int, d: int, largest: bool, ordered: bool) -> Any:
     else:
         parted = np.argpartition(array, n - k if largest else k - 1, axis=d)
         chosen = np.take(parted, np.arange(n - k, n) if largest else np.arange(k), axis=d)
-    if not ordered:
-        return chosen
     return np.take_along_axis(chosen, _order(np.take_along_axis(array, chosen, d), d, largest), d)
+
+
+_RADIX = 32768  # 这么多个整数从小到大排，torch 用基数排序，那是稳定的
+
+
+def _order_like_torch(array: Any, d: int, descending: bool, stable: bool | None) -> Any:
+    """排序的下标；不求稳定时，相等元素的先后同 torch 的 CPU 版。"""
+    order = _order(array, d, descending)
+    by_radix = array.ndim == 1 and array.dtype.kind in "iu" and not descending and len(array) >= _RADIX
+    if stable or by_radix or array.shape[d] <= tie_order.SMALL:
+        return order
+    rows, orders = tie_order.as_rows(array, d), tie_order.as_rows(order, d).copy()
+    values = np.take_along_axis(rows, orders, -1)
+    for i in np.flatnonzero(tie_order.equal(values[:, 1:], values[:, :-1]).any(-1)):
+        orders[i] = tie_order.sort_order(tie_order.ranks_in(values[i], orders[i]))
+    return tie_order.as_before(orders, array, d)
+
+
+def _top_like_torch(array: Any, k: int, d: int, largest: bool, ordered: bool) -> Any:
+    """最大（或最小）的 ``k`` 个的下标；并列者取哪几个、谁先谁后，同 torch 的 CPU 版。"""
+    chosen = _top(array, k, d, largest)
+    if k == 0:
+        return chosen
+    rows, picks = tie_order.as_rows(array, d), tie_order.as_rows(chosen, d).copy()
+    values = np.take_along_axis(rows, picks, -1)
+    last = values[:, -1:]  # 最后入选的那个值，落选的里面还有没有
+    is_open = tie_order.equal(values[:, 1:], values[:, :-1]).any(-1)
+    is_open |= tie_order.equal(rows, last).sum(-1) > tie_order.equal(values, last).sum(-1)
+    if not ordered and k * 64 > array.shape[d]:
+        is_open[:] = True
+    for i in np.flatnonzero(is_open):
+        order = _order(rows[i], 0, largest)
+        picks[i] = tie_order.top_order(tie_order.ranks_in(rows[i][order], order), k, ordered)
+    return tie_order.as_before(picks, chosen, d)
 
 
 @numpy_names
@@ -51,20 +83,20 @@ class Sorting:
     clone: Any
 
     def sort(self, dim: int = -1, descending: bool = False, *, stable: bool | None = False) -> Any:
-        """排序，返回（值，下标）；总是稳定的。"""
+        """排序，返回（值，下标）；``stable`` 则相等的元素保持先后，否则先后同 torch 的 CPU 版。"""
         d = axis(dim, self.array.ndim)
-        return picked(return_types.sort, self, _order(np.atleast_1d(self.array), d, descending), d, True)
+        order = _order_like_torch(np.atleast_1d(self.array), d, descending, stable)
+        return picked(return_types.sort, self, order, d, True)
 
     def msort(self) -> Any:
         """沿第 0 轴排序的值。"""
         return self.sort(0).values
 
     def argsort(self, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
-        """排序的下标；总是稳定的。"""
+        """排序的下标；``stable`` 则相等的元素保持先后，否则先后同 torch 的 CPU 版。"""
         refuse("argsort", self, "c")
-        return graph.tensor_type.wrap(
-            _order(np.atleast_1d(self.array), axis(dim, self.array.ndim), descending).reshape(self.array.shape)
-        )
+        order = _order_like_torch(np.atleast_1d(self.array), axis(dim, self.array.ndim), descending, stable)
+        return graph.tensor_type.wrap(order.reshape(self.array.shape))
 
     def topk(self, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
         """最大（或最小）的 ``k`` 个，从大到小（或从小到大）。
@@ -77,7 +109,7 @@ class Sorting:
             raise RuntimeError("topk does not support bool dtypes")
         if not 0 <= k <= array.shape[d]:
             raise RuntimeError(f"selected index k out of range: k={k}, dimension {d} has size {array.shape[d]}")
-        return picked(return_types.topk, self, _top(array, k, d, largest, sorted), d, True)
+        return picked(return_types.topk, self, _top_like_torch(array, k, d, largest, sorted), d, True)
 
     def unique(
         self, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
