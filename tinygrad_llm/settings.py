@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from tinygrad_llm.cores import limit_blas_threads, usable_cores
+from tinygrad_llm.ops.cores import limit_threads, usable_cores
 
 _PRECISIONS = ("highest", "high", "medium")
 _chosen = {"precision": "highest"}
@@ -51,7 +51,7 @@ def is_deterministic_algorithms_warn_only_enabled() -> bool:
 
 
 def set_num_threads(num: int) -> None:
-    """设定 NumPy 的 BLAS 用几个线程；BLAS 不听这个设定时给出警告，什么也不变。
+    """设定用几个线程，NumPy 的 BLAS 也在内；BLAS 不听这个设定时给出警告，什么也不变。
 
     Raises:
         RuntimeError: 不是正整数。
@@ -60,7 +60,7 @@ def set_num_threads(num: int) -> None:
         raise RuntimeError(f"set_num_threads expects an int, but got {type(num).__name__}")
     if num < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
-    if limit_blas_threads(num):
+    if limit_threads(num):
         _threads["count"] = num
     else:
         advice = "set OMP_NUM_THREADS or VECLIB_MAXIMUM_THREADS before starting Python"

@@ -23,12 +23,11 @@ from tinygrad_llm.common.profiling import profiled_step
 from tinygrad_llm.common.report import training_report
 from tinygrad_llm.common.session import micro_batches, prepare
 from tinygrad_llm.common.train_config import TrainConfig
-from tinygrad_llm.cores import claim_workers
 from tinygrad_llm.generate import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.optim import AdamW
-from tinygrad_llm.parallel.team import Batch, Team
+from tinygrad_llm.parallel.team import Batch, Team, claim_workers
 
 
 def build_model(config: GPTConfig, weights: Arrays) -> GPT:

@@ -10,19 +10,22 @@
 from __future__ import annotations
 
 import functools
-import math
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from tinygrad_llm.ops.activation import softmax
+from tinygrad_llm.ops.cores import split
 from tinygrad_llm.ops.elementwise import where
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.shape import reshape
 
 _ROWS = 64
 """一块的查询行数。"""
+_FEW = 8
+"""至多这么多个查询时不分块。"""
 _TILE = 1 << 17
 """同时处理的几个头，一块的分数合起来约有这么多元素：装得进 L2 缓存。"""
 
@@ -35,6 +38,7 @@ class _Job:
     Attributes:
         tiles: （批的一段，K/V 头的一段），逐个处理。
         blocks: （查询起点，终点，键起点，终点）。
+        cost: 一共有多少个分数。
     """
 
     def __init__(self, q: Array, k: Array, is_causal: bool, window: int | None) -> None:
@@ -45,6 +49,7 @@ class _Job:
         heads, rows = min(per, kv_heads), max(1, min(batch, per // kv_heads))
         self.tiles = [(b, h) for b in _steps(batch, rows) for h in _steps(kv_heads, heads)]
         self.blocks = list(self._blocks(length, keys))
+        self.cost = batch * kv_heads * group * sum((j - i) * (last - first) for i, j, first, last in self.blocks)
 
     def _blocks(self, length: int, keys: int) -> Iterator[tuple[int, int, int, int]]:
         for i in range(0, length, _ROWS):
@@ -114,10 +119,12 @@ def _attend(
     y = _time_major((len(keys), q.shape[-3], q.shape[-2], v.shape[-1]), q.dtype)
     outputs = _by_group(y, keys.shape[1])
     top, inverse = (np.empty((*queries.shape[:-1], 1), q.dtype) for _ in range(2))
-    job, kept, factor = _Job(queries, keys, is_causal, window), [], q.dtype.type(scale)
+    job, factor = _Job(queries, keys, is_causal, window), q.dtype.type(scale)
     ones = np.ones((keys.shape[2], 1), q.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for tile in job.tiles:
+
+    def part(start: int, stop: int) -> list[Array]:
+        kept = []
+        for tile in job.tiles[start:stop]:
             turned, weighed = _transposed(_packed(keys[tile])), _packed(values[tile])
             for i, j, first, last in job.blocks:
                 rows = (*tile, slice(None), slice(i, j))
@@ -133,7 +140,11 @@ def _attend(
                 np.multiply(o.reshape(*shape[:-1], -1), inverse[rows], out=outputs[rows])
                 if keep:
                     kept.append(e)
-    return y.reshape(*q.shape[:-1], v.shape[-1]), kept, top, inverse
+        return kept
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept = itertools.chain.from_iterable(split(part, len(job.tiles), job.cost))
+    return y.reshape(*q.shape[:-1], v.shape[-1]), list(kept), top, inverse
 
 
 def _attention_vjp(
@@ -152,9 +163,11 @@ def _attention_vjp(
     dq = _time_major((len(keys), *q.shape[-3:]), q.dtype)
     dk, dv = (_time_major(x.shape, x.dtype) for x in (keys, values))
     by_group, factor = _by_group(dq, heads), q.dtype.type(scale)
-    job, blocks = _Job(queries, keys, is_causal, window), iter(kept)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for tile in job.tiles:
+    job = _Job(queries, keys, is_causal, window)
+
+    def part(start: int, stop: int) -> None:
+        blocks = iter(kept[start * len(job.blocks) :])
+        for tile in job.tiles[start:stop]:
             key, value = _packed(keys[tile]), _packed(values[tile])
             turned = _transposed(value)
             key_grad, value_grad = np.zeros_like(key), np.zeros_like(value)
@@ -178,6 +191,9 @@ def _attention_vjp(
                 key_grad[:, span] += np.matmul(s.swapaxes(1, 2), query)
                 value_grad[:, span] += np.matmul(e.swapaxes(1, 2), grad)
             dk[tile], dv[tile] = key_grad.reshape(dk[tile].shape), value_grad.reshape(dv[tile].shape)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        split(part, len(job.tiles), job.cost)
     found = (dq.reshape(q.shape), dk.reshape(k.shape), dv.reshape(v.shape))
     return tuple(d if need else None for d, need in zip(found, needs, strict=True))  # type: ignore[return-value]
 
@@ -204,7 +220,25 @@ def _attention_composed(
 def _attention_plain(
     q: Array, k: Array, v: Array, *, is_causal: bool, scale: float, window: int | None, recompute: bool
 ) -> Any:
+    if q.shape[-2] <= _FEW:
+        return _few_queries(q, k, v, is_causal, scale, window)
     return _attend(q, k, v, is_causal, scale, window, keep=False)[0]
+
+
+def _few_queries(q: Array, k: Array, v: Array, is_causal: bool, scale: float, window: int | None) -> Array:
+    """逐个生成 token 时的注意力：只有几个查询，直接读 KV 缓存的视图，不抄一份随 S 增长的 K 与 V。"""
+    rows = (q * q.dtype.type(scale)).reshape(*k.shape[:-2], -1, q.shape[-1])  # 共用 K/V 头的查询并在一起
+    scores = rows @ k.swapaxes(-1, -2)
+    if is_causal:
+        hidden = np.where(_hidden(q.shape[-2], k.shape[-2], window), -np.inf, 0).astype(q.dtype)
+        by_query = scores.reshape(*k.shape[:-2], -1, *hidden.shape)
+        by_query += hidden
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
+        np.exp(scores, out=scores)
+        scores /= np.add.reduce(scores, axis=-1, keepdims=True)
+        y: Array = scores @ v
+    return y.reshape(*q.shape[:-1], v.shape[-1])
 
 
 @op(
@@ -240,8 +274,3 @@ def attention(
         ``y`` ``(..., H, T, V)``；各块的指数；各行的最大值与 ``1/Σ``。
     """
     return _attend(q, k, v, is_causal, scale, window, keep=not recompute)
-
-
-def score_bytes(q: tuple[int, ...], keys: int, itemsize: int) -> int:
-    """留着各块权重要多少字节（因果，约一半）。"""
-    return math.prod(q[:-1]) * keys * itemsize // 2

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.blocks import as_rows, row_blocks
+from tinygrad_llm.ops.blocks import as_rows, for_rows
 from tinygrad_llm.ops.elementwise import erf, sigmoid, tanh
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.special import erf as _erf
@@ -38,8 +38,7 @@ def _by_rows(x: Array, kernel: Callable[..., None], count: int) -> tuple[Array, 
     outputs = tuple(np.empty(x.shape, x.dtype) for _ in range(count))
     rows_of = [as_rows(a) for a in (x, *outputs)]
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for rows in row_blocks(*rows_of[0].shape):
-            kernel(*[a[rows] for a in rows_of])
+        for_rows(rows_of[0].shape, lambda rows: kernel(*[a[rows] for a in rows_of]))
     return outputs
 
 
@@ -114,7 +113,10 @@ def _silu_composed(x: Any) -> Any:
 
 def _slope_vjp(g: Any, slope: Any) -> tuple[Any]:
     """``∂L/∂x = g ⊙ y'``。"""
-    return (g * slope,)
+    dx = np.empty(slope.shape, slope.dtype)
+    gs, ss, ds = as_rows(g), as_rows(slope), as_rows(dx)
+    for_rows(ss.shape, lambda rows: np.multiply(gs[rows], ss[rows], out=ds[rows]))
+    return (dx,)
 
 
 @op(

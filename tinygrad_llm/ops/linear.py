@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.cores import split
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.shape import reshape
 
@@ -60,11 +61,27 @@ def _outer(a: Any, b: Any) -> Any:
 
 def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool], into: Any) -> tuple[Any, Any, Any]:
     """``∂L/∂x = g W``，``∂L/∂W = gᵀ x``，``∂L/∂b = Σ g``；前面的轴先并成一根，三者各是一次大矩阵运算。"""
-    rows = g.reshape(-1, g.shape[-1])
-    dx = rows.dot(weight).reshape(x.shape) if needs[0] else None
-    dw = rows.T.dot(x.reshape(-1, x.shape[-1]), out=into(1)) if needs[1] else None
+    rows, inputs = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
+    dx = _product(rows, weight).reshape(x.shape) if needs[0] else None
+    dw = _product(rows.T, inputs, into(1)) if needs[1] else None
     db = np.ones(len(rows), rows.dtype).dot(rows) if needs[2] else None
     return dx, dw, db
+
+
+def _product(a: Array, b: Array, out: Array | None = None) -> Array:
+    """``a b``；大的按 ``a`` 的行分给几个核。"""
+    work = len(a) * a.shape[1] * b.shape[1]
+    if work < _WORTH_SPLITTING or len(a) < 2 * _ALIGN or a.dtype is not b.dtype:
+        return a.dot(b, out=out)
+    y = np.empty((len(a), b.shape[1]), a.dtype) if out is None else out
+    split(lambda i, j: a[i:j].dot(b, out=y[i:j]), len(a), work, _ALIGN)
+    return y
+
+
+_WORTH_SPLITTING = 1 << 23
+"""乘加次数至少这么多才值得切。"""
+_ALIGN = 16
+"""每段的行数是它的整数倍：BLAS 的内核一次算这么多行。"""
 
 
 def _linear_composed(x: Any, weight: Any, bias: Any) -> Any:
@@ -92,7 +109,7 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Any:
     Returns:
         ``(..., out)``。
     """
-    y = x.reshape(-1, x.shape[-1]).dot(weight.T)
+    y = _product(x.reshape(-1, x.shape[-1]), weight.T)
     if bias is not None:
         np.add(y, bias, out=y)
     return y.reshape(*x.shape[:-1], weight.shape[0])

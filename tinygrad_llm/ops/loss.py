@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.blocks import row_blocks
+from tinygrad_llm.ops.blocks import for_rows
 from tinygrad_llm.ops.elementwise import clamp, log, where
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import logsumexp, sum
@@ -28,12 +28,15 @@ def _cross_entropy_vjp(
     weight = np.where(valid, g * _reduction_weight(reduction, int(valid.sum())), 0).astype(logits.dtype)
     safe = np.where(valid, target, 0)
     grad = np.empty(logits.shape, logits.dtype)
-    for rows in row_blocks(*logits.shape):
+
+    def one(rows: slice) -> None:
         out = grad[rows]
         np.subtract(logits[rows], lse[rows], out=out)
         np.exp(out, out=out)
         out[np.arange(len(out)), safe[rows]] -= 1
         out *= weight[rows, None]
+
+    for_rows(logits.shape, one)
     return grad, None
 
 
@@ -71,11 +74,15 @@ def cross_entropy(logits: Array, target: Array, *, ignore_index: int, reduction:
     valid = target != ignore_index
     safe = np.where(valid, target, 0)
     lse = np.empty((n, 1), logits.dtype)
-    for rows in row_blocks(*logits.shape):
+
+    def one(rows: slice) -> None:
         x = logits[rows]
         top = np.maximum.reduce(x, axis=1, keepdims=True)
-        e = np.exp(x - top)
+        e = x - top
+        np.exp(e, out=e)
         lse[rows] = np.log(e @ np.ones((e.shape[1], 1), e.dtype)) + top
+
+    for_rows(logits.shape, one)
     loss = np.where(valid, lse[:, 0] - logits[np.arange(n), safe], 0).astype(logits.dtype)
     if reduction == "none":
         return loss, lse

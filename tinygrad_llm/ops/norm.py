@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.blocks import as_rows, row_blocks
+from tinygrad_llm.ops.blocks import as_rows, for_rows, sum_rows
 from tinygrad_llm.ops.elementwise import rsqrt
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import mean
@@ -25,19 +25,21 @@ def _layer_norm_vjp(g: Any, weight: Any, xhat: Any, rstd: Any, needs: tuple[bool
     width = xhat.shape[-1]
     gs, xs, dx = as_rows(g), as_rows(xhat), np.empty(xhat.shape, xhat.dtype)
     ds, share = as_rows(dx), _share(weight, xhat)
-    dw, db = np.zeros(width, xhat.dtype), np.zeros(width, xhat.dtype)
-    for rows in row_blocks(*xs.shape):
+
+    def one(rows: slice, sums: Array) -> None:
         grad, x, out = gs[rows], xs[rows], ds[rows]
         t = grad * x
         ones = np.ones(len(t), t.dtype)
-        dw += ones.dot(t)
-        db += ones.dot(grad)
+        sums[0] += ones.dot(t)
+        sums[1] += ones.dot(grad)
         along = t.dot(share)[:, None]
         np.subtract(grad if weight is None else grad * weight, grad.dot(share)[:, None], out=out)
         np.multiply(x, along, out=t)
         out -= t
         out *= rstd[rows]
-    return dx if needs[0] else None, dw if needs[1] else None, db if needs[2] else None
+
+    dw, db = sum_rows(xs.shape, one, np.zeros((2, width), xhat.dtype))
+    return dx if needs[0] else None, dw.copy() if needs[1] else None, db.copy() if needs[2] else None
 
 
 def _share(weight: Any, like: Array) -> Array:
@@ -85,13 +87,16 @@ def _layer_norm(
     width = x.shape[-1]
     xs, hs, ys, average = as_rows(x), as_rows(xhat), as_rows(y), np.full(width, 1 / width, x.dtype)
     rstd = np.empty((len(xs), 1), x.dtype)
-    for rows in row_blocks(*xs.shape):
+
+    def one(rows: slice) -> None:
         h = hs[rows]
         np.subtract(xs[rows], xs[rows].dot(average)[:, None], out=h)
         variance = np.vecdot(h, h) / width
         rstd[rows, 0] = 1 / np.sqrt(variance + eps)
         h *= rstd[rows]
         _affine(h, weight, bias, ys[rows])
+
+    for_rows(xs.shape, one)
     return y, xhat, rstd
 
 
@@ -108,15 +113,18 @@ def _affine(h: Array, weight: Array | None, bias: Array | None, out: Array) -> N
 def _rms_norm_vjp(g: Any, weight: Any, xhat: Any, rrms: Any, needs: tuple[bool, bool]) -> tuple[Any, Any]:
     """与 LayerNorm 同理，只是没有均值一路：``∂L/∂x = (t - x̂ · mean(t ⊙ x̂)) / rms``，``t = g ⊙ w``。"""
     gs, xs, dx = as_rows(g), as_rows(xhat), np.empty(xhat.shape, xhat.dtype)
-    ds, dw, share = as_rows(dx), np.zeros(xhat.shape[-1], xhat.dtype), _share(weight, xhat)
-    for rows in row_blocks(*xs.shape):
+    ds, share = as_rows(dx), _share(weight, xhat)
+
+    def one(rows: slice, sums: Array) -> None:
         grad, x, out = gs[rows], xs[rows], ds[rows]
         t = grad * x
-        dw += np.ones(len(t), t.dtype).dot(t)
+        sums += np.ones(len(t), t.dtype).dot(t)
         along = t.dot(share)[:, None]
         np.multiply(x, along, out=t)
         np.subtract(grad if weight is None else grad * weight, t, out=out)
         out *= rrms[rows]
+
+    dw = sum_rows(xs.shape, one, np.zeros(xhat.shape[-1], xhat.dtype))
     return dx if needs[0] else None, dw if needs[1] else None
 
 
@@ -152,8 +160,11 @@ def _rms_norm(x: Array, weight: Array | None, eps: float, keep: bool) -> tuple[A
     xhat = np.empty(x.shape, x.dtype) if keep else y
     xs, hs, ys = as_rows(x), as_rows(xhat), as_rows(y)
     rrms = np.empty((len(xs), 1), x.dtype)
-    for rows in row_blocks(*xs.shape):
+
+    def one(rows: slice) -> None:
         rrms[rows, 0] = 1 / np.sqrt(np.vecdot(xs[rows], xs[rows]) / x.shape[-1] + eps)
         np.multiply(xs[rows], rrms[rows], out=hs[rows])
         _affine(hs[rows], weight, None, ys[rows])
+
+    for_rows(xs.shape, one)
     return y, xhat, rrms

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.cores import split
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.optim.arrays import (
     advance,
@@ -156,11 +157,16 @@ class Adam(Optimizer):
         t, lr, decay, eps = advance(state), scalar(group["lr"]), group["weight_decay"], group["eps"]
         beta1, beta2 = map(scalar, group["betas"])
         decoupled = group["decoupled_weight_decay"]
-        for x, g, m, v, *top in blocks(theta, grad, state["exp_avg"].array, state["exp_avg_sq"].array, *tops):
-            if decay and not decoupled:
-                g = g + x * decay
-            shrink = decay if decoupled else 0.0
-            adamw_update(x, g, m, v, *top, t=t, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=shrink)
+        shrink = decay if decoupled else 0.0
+        flats = [a.reshape(-1) for a in (theta, grad, state["exp_avg"].array, state["exp_avg_sq"].array, *tops)]
+
+        def part(first: int, last: int) -> None:
+            for x, g, m, v, *top in blocks(*[flat[first:last] for flat in flats]):
+                if decay and not decoupled:
+                    g = g + x * decay
+                adamw_update(x, g, m, v, *top, t=t, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=shrink)
+
+        split(part, theta.size, 8 * theta.size)
 
 
 class AdamW(Adam):

@@ -29,6 +29,7 @@ import tinygrad_llm as tg
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.errors import WorkerError
 from tinygrad_llm.gpt import GPT
+from tinygrad_llm.ops.cores import limit_threads, usable_cores
 from tinygrad_llm.parallel.flat import FlatState, Layout
 
 Batch = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
@@ -97,6 +98,22 @@ class Replica:
 def layout_of(config: GPTConfig, dtype: str) -> Layout:
     """各参数在共享内存里的位置。"""
     return Layout.of(parameter_shapes(config), np.dtype(dtype).itemsize)
+
+
+def claim_workers(wanted: int | None, most: int) -> int:
+    """决定用几个工作进程；多于一个时，每个进程只用一个线程。
+
+    Args:
+        wanted: 用户要几个；``None`` 表示可用的核数。
+        most: 至多几个（例如批大小）。
+
+    Returns:
+        工作进程数；Windows 上共享内存交不到子进程手里，总是 1，多核由线程去用。
+    """
+    count = min(wanted or usable_cores(), most) if hasattr(os, "fork") else 1
+    if count > 1:
+        limit_threads(1)
+    return count
 
 
 class Team:

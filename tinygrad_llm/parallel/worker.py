@@ -13,15 +13,15 @@ import traceback
 from multiprocessing.connection import Connection
 
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.cores import limit_blas_threads
 from tinygrad_llm.memory import keep_freed_memory
+from tinygrad_llm.ops.cores import limit_threads
 from tinygrad_llm.parallel.team import Replica, receive
 
 
 def main(link: Connection) -> None:
     """一直做到管道断开。"""
     keep_freed_memory()
-    limit_blas_threads(1)
+    limit_threads(1)
     setup = json.loads(link.recv_bytes())
     memory = mmap.mmap(setup["memory"], 0)
     os.close(setup["memory"])
