@@ -17,7 +17,8 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import elementwise as ew
-from tinygrad_llm.ops.bfloat16 import is_low, narrowed
+from tinygrad_llm.ops.bfloat16 import extras, is_low, narrowed
+from tinygrad_llm.ops.meta import is_meta
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.random import default_generator
 
@@ -33,7 +34,9 @@ class Sampling:
     write: Any
 
     def _fill_in_memory_order(self, draw: Callable[[tuple[int, ...]], Array]) -> Any:
-        """``draw(形状)`` 给出的数，按自己在内存里的次序写入。"""
+        """``draw(形状)`` 给出的数，按自己在内存里的次序写入；没有数据的不抽。"""
+        if extras.meta and is_meta(self.array):
+            return self
         order = layouts.copy_order(self.array, None)
         if order is None:
             drawn = draw(self.array.shape)
