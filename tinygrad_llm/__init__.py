@@ -20,12 +20,12 @@ from tinygrad_llm.complexes import (
 )  # fmt: skip
 from tinygrad_llm.contraction import cdist, chain_matmul, einsum, tensordot
 from tinygrad_llm.creation import (
-    as_tensor, asarray, empty, empty_like, empty_permuted, empty_strided, from_numpy, full, full_like, ones, ones_like,
-    scalar_tensor, tensor, zeros, zeros_like,
+    as_tensor, asarray, empty, empty_like, empty_permuted, empty_strided, from_numpy, frombuffer, full, full_like, ones,
+    ones_like, scalar_tensor, tensor, zeros, zeros_like,
 )  # fmt: skip
 from tinygrad_llm.dtypes import (
     bfloat16, cdouble, cfloat, complex64, complex128, dtype, float16, float32, float64, get_default_dtype, int8, int16,
-    int32, int64, set_default_dtype, uint8,
+    int32, int64, set_default_dtype, uint8, uint16, uint32, uint64,
 )  # fmt: skip
 from tinygrad_llm.function_only import IN_PLACE_FUNCTIONS, fill, real, rsub
 from tinygrad_llm.foreach import FOREACH
@@ -86,7 +86,7 @@ def is_tensor(obj: Any) -> Any:
 _NAMESPACES = (
     "__config__", "_dynamo", "_inductor", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
     "distributions", "fft", "func", "jit", "linalg", "masked", "mps", "nn", "optim", "profiler", "signal", "special",
-    "testing", "types", "utils", "version", "xpu",
+    "storage", "testing", "types", "utils", "version", "xpu",
 )  # fmt: skip
 __getattr__ = attributes(__name__, _NAMESPACES, LAZY)
 
@@ -97,19 +97,20 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "FUNCTIONS", "Generator", "Size", "Tensor", "__version__", "allclose", "arange", "as_tensor", "asarray",
-    "atleast_1d", "atleast_2d", "atleast_3d", "autograd", "bernoulli", "bfloat16", "block_diag", "broadcast_shapes",
-    "broadcast_tensors", "can_cast", "cartesian_prod", "cat", "cdist", "cdouble", "cfloat", "chain_matmul",
-    "channels_last", "channels_last_3d", "column_stack", "combinations", "complex64", "complex128", "concat",
-    "concatenate", "contiguous_format", "default_generator", "device", "dstack", "dtype", "dtypes", "e", "einsum",
-    "empty", "empty_like", "empty_permuted", "empty_strided", "enable_grad", "equal", "eye", "finfo", "float16",
-    "float32", "float64", "from_numpy", "full", "full_like", "get_default_device", "get_default_dtype", "get_rng_state",
-    "gradcheck", "gradgradcheck", "hstack", "iinfo", "imag", "inf", "inference_mode", "initial_seed", "int8", "int16",
-    "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled", "is_tensor", "layout", "linalg", "linspace",
-    "logspace", "lu_unpack", "manual_seed", "masked", "memory_format", "meshgrid", "multinomial", "nan", "nn",
-    "no_grad", "normal", "ones", "ones_like", "optim", "outer", "pca_lowrank", "pi", "polar", "preserve_format",
-    "promote_types", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "result_type",
-    "row_stack", "scalar_tensor", "seed", "set_default_device", "set_default_dtype", "set_grad_enabled",
-    "set_printoptions", "set_rng_state", "split", "stack", "strided", "svd_lowrank", "tensor", "tensordot",
-    "tril_indices", "triu_indices", "typename", "uint8", "unravel_index", "utils", "view_as_complex", "view_as_real",
-    "vstack", "where", "zeros", "zeros_like",
+    "atleast_1d", "atleast_2d", "atleast_3d", "autograd", "bernoulli", "bfloat16", "binomial", "block_diag",
+    "broadcast_shapes", "broadcast_tensors", "can_cast", "cartesian_prod", "cat", "cdist", "cdouble", "cfloat",
+    "chain_matmul", "channels_last", "channels_last_3d", "column_stack", "combinations", "complex64", "complex128",
+    "concat", "concatenate", "contiguous_format", "default_generator", "device", "dstack", "dtype", "dtypes", "e",
+    "einsum", "empty", "empty_like", "empty_permuted", "empty_strided", "enable_grad", "equal", "eye", "finfo",
+    "float16", "float32", "float64", "from_numpy", "frombuffer", "full", "full_like", "get_default_device",
+    "get_default_dtype", "get_rng_state", "gradcheck", "gradgradcheck", "hstack", "iinfo", "imag", "inf",
+    "inference_mode", "initial_seed", "int8", "int16", "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled",
+    "is_tensor", "layout", "linalg", "linspace", "logspace", "lu_unpack", "manual_seed", "masked", "memory_format",
+    "meshgrid", "multinomial", "nan", "nn", "no_grad", "normal", "ones", "ones_like", "optim", "outer", "pca_lowrank",
+    "pi", "poisson", "polar", "preserve_format", "promote_types", "rand", "rand_like", "randint", "randint_like",
+    "randn", "randn_like", "randperm", "result_type", "row_stack", "scalar_tensor", "seed", "set_default_device",
+    "set_default_dtype", "set_default_tensor_type", "set_grad_enabled", "set_printoptions", "set_rng_state", "split",
+    "stack", "strided", "svd_lowrank", "tensor", "tensordot", "tril_indices", "triu_indices", "typename", "uint8",
+    "uint16", "uint32", "uint64", "unravel_index", "utils", "vander", "view_as_complex", "view_as_real", "vstack",
+    "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -30,7 +30,7 @@ class autocast:  # noqa: N801  与 torch 同名
 
     Args:
         device_type: ``"cpu"``；给 ``"cuda"`` 则与没有 CUDA 的 torch 一样，警告并关闭。
-        dtype: ``bfloat16``（缺省）或 ``float16``。
+        dtype: ``bfloat16``（缺省）或 ``float16``；在另一层里面，缺省与外层相同。
         enabled: 是否打开；为假可在外层里挖出一块全精度。
         cache_enabled: 同一个权重在一层之内只换型一次。
 
@@ -47,7 +47,7 @@ class autocast:  # noqa: N801  与 torch 同名
     ) -> None:
         if device_type not in ("cpu", "cuda", "mps", "xpu"):
             raise RuntimeError(f"User specified an unsupported autocast device_type {device_type!r}")
-        self.device, self.fast_dtype = device_type, dtypes.bfloat16 if dtype is None else dtype
+        self.device, self.fast_dtype = device_type, dtype or get_autocast_dtype(device_type)
         if device_type != "cpu" and enabled:
             warnings.warn(
                 f"User provided device_type of {device_type!r}, but it is not available here. Disabling", stacklevel=2
@@ -104,6 +104,68 @@ def get_autocast_dtype(device_type: str = "cpu") -> dtypes.dtype:
     if switch.autocast is None or device_type != "cpu":
         return dtypes.bfloat16 if device_type == "cpu" else dtypes.float16
     return dtypes.of(np.empty(0, switch.autocast.dtype))
+
+
+def custom_fwd(
+    fwd: Callable[..., Any] | None = None, *, device_type: str, cast_inputs: dtypes.dtype | None = None
+) -> Any:
+    """装饰 ``autograd.Function`` 的 ``forward``：记下当时的 autocast，供 ``custom_bwd`` 恢复。
+
+    Args:
+        fwd: 静态方法 ``forward``；不给时是一个装饰器。
+        device_type: 看哪种设备的 autocast。
+        cast_inputs: 给了则先把输入里的浮点 Tensor 换成它，再在 autocast 之外计算；只在 autocast 打开时起作用。
+
+    Raises:
+        ValueError: ``device_type`` 不是字符串。
+    """
+    _require_name(device_type)
+    if fwd is None:
+        return functools.partial(custom_fwd, device_type=device_type, cast_inputs=cast_inputs)
+
+    @functools.wraps(fwd)
+    def decorated(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        ctx._dtype = get_autocast_dtype(device_type)
+        is_on = is_autocast_enabled(device_type)
+        ctx._fwd_used_autocast = is_on and cast_inputs is None
+        if cast_inputs is None or not is_on:
+            return fwd(ctx, *args, **kwargs)
+        with autocast(device_type, enabled=False):
+            return fwd(ctx, *_cast(args, cast_inputs), **_cast(kwargs, cast_inputs))
+
+    return decorated
+
+
+def custom_bwd(bwd: Callable[..., Any] | None = None, *, device_type: str) -> Any:
+    """装饰 ``autograd.Function`` 的 ``backward``：autocast 与前向时相同。
+
+    Raises:
+        ValueError: ``device_type`` 不是字符串。
+    """
+    _require_name(device_type)
+    if bwd is None:
+        return functools.partial(custom_bwd, device_type=device_type)
+
+    @functools.wraps(bwd)
+    def decorated(ctx: Any, *args: Any, **kwargs: Any) -> Any:
+        with autocast(device_type, ctx._dtype, ctx._fwd_used_autocast):
+            return bwd(ctx, *args, **kwargs)
+
+    return decorated
+
+
+def _require_name(device_type: Any) -> None:
+    if not isinstance(device_type, str):
+        raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
+
+
+def _cast(value: Any, dtype: dtypes.dtype) -> Any:
+    """容器里的浮点 Tensor（float64 除外）换成 ``dtype``。"""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() and value.dtype is not dtypes.float64 else value
+    if isinstance(value, dict):
+        return {key: _cast(item, dtype) for key, item in value.items()}
+    return type(value)([_cast(item, dtype) for item in value]) if isinstance(value, (list, tuple)) else value
 
 
 class GradScaler:

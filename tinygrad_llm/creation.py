@@ -125,6 +125,38 @@ def from_numpy(ndarray: Any) -> Tensor:
     return Tensor.wrap(supported(ndarray))
 
 
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """把一段内存（``bytes``、``bytearray``、``mmap`` 等）当作一维 Tensor，共享内存；bfloat16 则拷贝。
+
+    Args:
+        buffer: 有缓冲区协议的对象。
+        dtype: 元素类型。
+        count: 元素个数；-1 表示直到末尾。
+        offset: 跳过开头的几个字节。
+        requires_grad: 是否需要梯度。
+
+    Raises:
+        ValueError: 没有缓冲区，是空的，或长度与 dtype 对不上。
+    """
+    try:
+        memory = np.frombuffer(buffer, np.uint8)
+    except (TypeError, ValueError, BufferError) as error:
+        raise ValueError(f"frombuffer: object does not implement the buffer protocol, or is empty: {error}") from None
+    wanted = dtypes.as_numpy(dtype)
+    stored = np.dtype(np.uint16) if is_bfloat16(wanted) else wanted
+    if not 0 <= offset < len(memory) or count == 0:
+        raise ValueError(f"frombuffer: offset={offset}, count={count} do not fit in {len(memory)} bytes")
+    room, left = divmod(len(memory) - offset, stored.itemsize)
+    if (count < 0 and left) or count > room:
+        raise ValueError(f"frombuffer: {len(memory) - offset} bytes do not hold {count} elements of {dtype!r}")
+    if not memory.flags.writeable:
+        warnings.warn("frombuffer: the given buffer is not writable, and neither is the tensor", stacklevel=2)
+    found = memory[offset : offset + (room if count < 0 else count) * stored.itemsize].view(stored)
+    if stored is not wanted:  # bfloat16 是 float32 的高 16 位
+        found = (found.astype(np.uint32) << np.uint32(16)).view(np.float32).view(wanted)
+    return finish(found, requires_grad, None)
+
+
 def scalar_tensor(
     s: Any, *, dtype: Any = None, device: Any = None, layout: Any = strided, requires_grad: bool = False
 ) -> Tensor:

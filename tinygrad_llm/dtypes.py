@@ -75,14 +75,19 @@ def _announce(found: dtype) -> None:
 float16, float32, float64 = dtype("float16"), dtype("float32"), dtype("float64")
 bfloat16 = dtype("bfloat16")
 int8, int16, int32, int64 = dtype("int8"), dtype("int16"), dtype("int32"), dtype("int64")
-uint8, bool = dtype("uint8"), dtype("bool")
+uint8, uint16, uint32, uint64 = dtype("uint8"), dtype("uint16"), dtype("uint32"), dtype("uint64")
+bool = dtype("bool")
 complex64, complex128 = dtype("complex64"), dtype("complex128")
 cfloat, cdouble = complex64, complex128
 half, float, double, short, int, long = float16, float32, float64, int16, int32, int64
 
 _BY_NUMPY = {
-    d._numpy: d for d in (float16, float32, float64, int8, int16, int32, int64, uint8, bool, complex64, complex128)
-}
+    d._numpy: d
+    for d in (
+        float16, float32, float64, int8, int16, int32, int64, uint8, uint16, uint32, uint64, bool, complex64,
+        complex128,
+    )
+}  # fmt: skip
 _BY_PYTHON: dict[type, dtype] = {
     builtins.float: float64, builtins.int: int64, builtins.bool: bool, builtins.complex: complex128,
 }  # fmt: skip
@@ -156,6 +161,9 @@ def promote(a: Any, b: Any) -> Any:
 
     Returns:
         NumPy dtype。
+
+    Raises:
+        RuntimeError: 宽于 8 位的无符号整数遇到另一种整数；torch 也没有规定结果。
     """
     if same_dtype(a.dtype, b.dtype):
         return a.dtype
@@ -168,6 +176,10 @@ def promote(a: Any, b: Any) -> Any:
         return b.dtype if a.ndim == 0 else a.dtype
     if is_bfloat16(a.dtype) or is_bfloat16(b.dtype):  # 与另一种 16 位浮点相遇也变成 float32
         return np.promote_types(FLOAT32, np.promote_types(a.dtype, b.dtype))
+    if any(x.dtype.kind == "u" and x.dtype.itemsize > 1 for x in (a, b)):
+        raise RuntimeError(
+            f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a.dtype} and {b.dtype}"
+        )
     return np.promote_types(a.dtype, b.dtype)
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 _BY_FILE = {
     "amp": "GradScaler autocast get_autocast_dtype is_autocast_enabled",
-    "autograd.anomaly": "is_anomaly_check_nan_enabled is_anomaly_enabled",
+    "autocast_switches": "clear_autocast_cache get_autocast_cpu_dtype get_autocast_gpu_dtype "
+    "is_autocast_cache_enabled is_autocast_cpu_enabled",
+    "autograd.anomaly": "is_anomaly_check_nan_enabled is_anomaly_enabled set_anomaly_enabled",
     "compiler": "compile",
     "cuda": "OutOfMemoryError",
     "differences": "gradient",
@@ -15,8 +17,8 @@ _BY_FILE = {
     "linalg.factoring": "lu_unpack",
     "linalg.lowrank": "pca_lowrank svd_lowrank",
     "nn.functional": "adaptive_avg_pool1d avg_pool1d bilinear celu celu_ channel_shuffle conv1d conv2d conv3d "
-    "conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity hardshrink max_pool1d max_pool2d max_pool3d "
-    "pairwise_distance pdist pixel_shuffle pixel_unshuffle prelu rms_norm rrelu rrelu_ selu selu_ threshold threshold_",
+    "conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity max_pool1d max_pool2d max_pool3d "
+    "pairwise_distance pdist pixel_shuffle pixel_unshuffle rms_norm rrelu rrelu_ selu selu_ threshold threshold_",
     "nn.low_level": "adaptive_max_pool1d alpha_dropout alpha_dropout_ batch_norm binary_cross_entropy_with_logits "
     "cosine_embedding_loss ctc_loss dropout dropout_ embedding feature_alpha_dropout feature_alpha_dropout_ "
     "feature_dropout feature_dropout_ group_norm hinge_embedding_loss instance_norm kl_div layer_norm "
@@ -24,6 +26,8 @@ _BY_FILE = {
     "nn.padding": "constant_pad_nd",
     "profiler.summary": "memory_summary",
     "serialization": "load save",
+    "storage": "TypedStorage UntypedStorage",
+    "utils.dlpack": "from_dlpack to_dlpack",
     "settings": "are_deterministic_algorithms_enabled get_deterministic_debug_mode get_float32_matmul_precision "
     "get_num_interop_threads get_num_threads has_lapack has_mkl has_openmp has_spectral "
     "is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled set_deterministic_debug_mode "

@@ -46,6 +46,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "nn.common_types": ("types",),
     "nn.parallel.data_parallel": ("nn.parallel",),
     "nn.parallel.distributed": ("nn.parallel",),
+    "nn.utils.init": ("nn.utils.fusion",),
     "optim.adam": ("optim.adamw",),
     "utils.data._utils": (),
     "utils.data._utils.collate": ("utils.data.collate",),

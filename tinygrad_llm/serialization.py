@@ -23,7 +23,8 @@ from tinygrad_llm.common.files import write_atomically
 from tinygrad_llm.common.safetensors import encode_safetensors, read_safetensors
 from tinygrad_llm.cpu import require_cpu
 from tinygrad_llm.ops.op import Array
-from tinygrad_llm.structure import Decoder, Encoder, as_tensor
+from tinygrad_llm.structure import Decoder, Encoder
+from tinygrad_llm.tensor import Tensor
 
 VERSION = "1"
 MAX_STRUCTURE_BYTES = 10_000_000  # safetensors 的头有上限；成百万的数应当放进张量
@@ -100,7 +101,7 @@ def _read(path: Path, shown: str) -> Any:
     ours = [key for key in metadata if key.startswith("tinygrad_llm")]
     try:
         if not ours:
-            return {name: as_tensor(array, name) for name, array in arrays.items()}
+            return {name: Tensor.wrap(array) for name, array in arrays.items()}
         return Decoder(arrays).object(json.loads(_structure(metadata, arrays)))
     except (TypeError, ValueError, RuntimeError) as error:  # 嵌套过深是 RecursionError，也是 RuntimeError
         raise RuntimeError(f"load: {shown}: {error}") from error

@@ -260,7 +260,7 @@ class Decoder:
         tensor = self._tensors.get(node[tag])
         if tensor is None:
             array = self._array(node[tag])
-            tensor = as_tensor(rounded(array) if "dtype" in node else array, node[tag])
+            tensor = Tensor.wrap(rounded(array) if "dtype" in node else array)
         else:
             tensor = tensor.detach()
         self._tensors.setdefault(node[tag], tensor)
@@ -269,19 +269,6 @@ class Decoder:
         if tag == "$tensor":
             return tensor.requires_grad_(needs_grad)  # type: ignore[no-any-return]
         return Parameter(tensor, needs_grad)
-
-
-def as_tensor(array: Array, name: str) -> Tensor:
-    """给读到的数组套上 Tensor。
-
-    Raises:
-        ValueError: 引擎没有这种 dtype。
-    """
-    try:
-        dtypes.of(array)
-    except TypeError:
-        raise ValueError(f"{name!r} is stored as {array.dtype}, which tinygrad_llm has no dtype for") from None
-    return Tensor.wrap(array)
 
 
 def _text(value: Any) -> str:

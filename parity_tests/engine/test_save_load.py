@@ -323,7 +323,6 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "tensor without a name": (_ours({"$tensor": ["x"]}), "load: "),
     "integers with a gradient": (_ours({"$tensor": "x", "requires_grad": True}), "cannot require gradients"),
     "damaged tensor": (_ours({"$tensor": "x", "hook": 1}), "damaged tensor entry"),
-    "dtype of NumPy only": (_ours({"$parameter": "u"}), "no dtype for"),
     "unknown dtype": (_ours({"$dtype": "torch.Tensor"}), "unknown dtype"),
     "unknown device": (_ours({"$device": "gpu"}), "device type"),
     "key that cannot be one": (_ours({"$dict": [[[], 1]]}), "load: "),

@@ -73,8 +73,13 @@ def is_anomaly_enabled() -> bool:
 
 
 def is_anomaly_check_nan_enabled() -> bool:
-    """是否查 NaN。"""
-    return switch.anomaly and switch.check_nan
+    """异常检测打开时是否查 NaN。"""
+    return switch.check_nan
+
+
+def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
+    """打开或关闭异常检测，立即生效。"""
+    _switch(enabled, check_nan)
 
 
 def remember(node: Any) -> None:

@@ -181,7 +181,8 @@ class Converting(Examining, Renewing):
             ValueError: 不认识的类型。
         """
         if dtype is None:
-            return next(f"torch.{name}" for name, found in LEGACY_NAMES.items() if found is self.dtype)
+            names = [name for name, found in LEGACY_NAMES.items() if found is self.dtype]
+            return f"torch.{names[0] if names else self.dtype.name.replace('ui', 'UI') + 'Tensor'}"
         found = LEGACY_NAMES.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
         found = getattr(found, "dtype", found)
         if not isinstance(found, dtypes.dtype):

@@ -147,6 +147,18 @@ class Elementwise:
             return self.clone()
         return apply(ro.nan_to_num, (self,), {"nan": nan, "posinf": posinf, "neginf": neginf})
 
+    def hardshrink(self, lambd: float = 0.5) -> Any:
+        """绝对值不超过 ``lambd`` 的变成 0。"""
+        from tinygrad_llm.nn.activations import hardshrink
+
+        return hardshrink(self, lambd)  # type: ignore[arg-type]
+
+    def prelu(self, weight: Any) -> Any:
+        """负的乘以 ``weight``：一个数，或每个通道一个。"""
+        from tinygrad_llm.nn.activations import prelu
+
+        return prelu(self, weight)  # type: ignore[arg-type]
+
     def positive(self) -> Any:
         """返回自己。
 

@@ -8,7 +8,7 @@ from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.cpu import DeviceError
 from tinygrad_llm.layouts import contiguous_format
 from tinygrad_llm.methods.shaping import axis
-from tinygrad_llm.ops.bfloat16 import extras
+from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16
 from tinygrad_llm.ops.meta import is_meta
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.ops.shape import address
@@ -18,6 +18,7 @@ class Examining:
     """查看内存排布的方法与属性。"""
 
     array: Array
+    needs_grad: bool
 
     def is_contiguous(self, memory_format: Any = contiguous_format) -> bool:
         """内存是否按 ``memory_format`` 排布。"""
@@ -90,6 +91,34 @@ class Examining:
         """
         raise DeviceError("tinygrad_llm runs on the CPU only: guard .cuda() with cuda.is_available(), or use torch_llm")
 
+    def storage(self) -> Any:
+        """底下的整块内存，看作一维的元素。"""
+        from tinygrad_llm.storage import storage
+
+        return storage(self.array)
+
+    def untyped_storage(self) -> Any:
+        """底下的整块内存，看作一维的字节。"""
+        return self.storage().untyped()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """交给别的库共用内存的胶囊。
+
+        Raises:
+            BufferError: 需要梯度，或是 bfloat16。
+        """
+        if self.needs_grad or is_bfloat16(self.array.dtype):
+            raise BufferError("Can't export tensors that require gradient (use tensor.detach()), nor bfloat16")
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """CPU 的编号。"""
+        return 1, 0
+
+    def is_shared(self) -> bool:
+        """不与别的进程共用内存。"""
+        return False
+
     def is_pinned(self) -> bool:
         """从不锁页。"""
         return False
@@ -118,3 +147,15 @@ class Examining:
     def is_quantized(self) -> bool:
         """从不是量化的。"""
         return False
+
+
+def _never(what: str) -> property:
+    return property(lambda self: False, doc=f"从不{what}。")
+
+
+for _name, _what in {
+    "is_ipu": "在 IPU 上", "is_maia": "在 MAIA 上", "is_mkldnn": "用 MKL-DNN 的排布", "is_mps": "在 Apple GPU 上",
+    "is_mtia": "在 MTIA 上", "is_nested": "是长短不一的", "is_sparse_csr": "是稀疏的", "is_vulkan": "在 Vulkan 设备上",
+    "is_xla": "在 TPU 上", "is_xpu": "在 Intel GPU 上",
+}.items():  # fmt: skip
+    setattr(Examining, _name, _never(_what))

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
@@ -168,6 +171,44 @@ class InPlace:
     def masked_fill_(self, mask: Any, value: Any) -> Any:
         """就地把 ``mask`` 为真处换成 ``value``。"""
         return self._put(self.masked_fill(mask, value))
+
+    def apply_(self, callable: Callable[[Any], Any]) -> Any:
+        """每个元素换成 ``callable(元素)``；逐个调用，很慢。
+
+        Raises:
+            RuntimeError: 需要梯度。
+        """
+        return self._elementwise("apply_", callable)
+
+    def map_(self, other: Any, callable: Callable[[Any, Any], Any]) -> Any:
+        """每个元素换成 ``callable(元素, other 的元素)``；``other`` 可广播。
+
+        Raises:
+            RuntimeError: 需要梯度。
+            TypeError: 两个的 dtype 不同。
+        """
+        return self._elementwise("map_", callable, other)
+
+    def map2_(self, x: Any, y: Any, callable: Callable[[Any, Any, Any], Any]) -> Any:
+        """每个元素换成 ``callable(元素, x 的元素, y 的元素)``；``x``、``y`` 可广播。
+
+        Raises:
+            RuntimeError: 需要梯度。
+            TypeError: 几个的 dtype 不同。
+        """
+        return self._elementwise("map2_", callable, x, y)
+
+    def _elementwise(self, name: str, function: Callable[..., Any], *others: Any) -> Any:
+        if any(t.needs_grad for t in (self, *others)):
+            raise RuntimeError(
+                f"Can't call {name}() on a tensor that requires grad. Use tensor.detach().{name}() instead."
+            )
+        if any(t.array.dtype != self.array.dtype for t in others):
+            have = [dtypes.of(t.array) for t in others]
+            raise TypeError(f"{name}: expected {dtypes.of(self.array)} for the other tensors, got {have}")
+        columns = [t.expand(self.array.shape).array.reshape(-1).tolist() for t in others]
+        found = [function(*values) for values in zip(self.array.reshape(-1).tolist(), *columns, strict=True)]
+        return self.write(graph.tensor_type.wrap(np.array(found, self.array.dtype).reshape(self.array.shape)))
 
     def copy_(self, source: Any, non_blocking: bool = False) -> Any:
         """把 ``source`` 的值（可广播）搬进来；自己没有数据就什么也不做。"""

@@ -13,8 +13,10 @@ from tinygrad_llm.nn.utils.convert_parameters import parameters_to_vector, vecto
 
 __getattr__ = attributes(
     __name__,
-    ("parametrizations", "parametrize"),
+    ("fusion", "parametrizations", "parametrize", "prune"),
     {
+        "fuse_conv_bn_eval": "fusion", "fuse_conv_bn_weights": "fusion", "fuse_linear_bn_eval": "fusion",
+        "fuse_linear_bn_weights": "fusion", "skip_init": "fusion",
         "remove_spectral_norm": "spectral_normalization", "remove_weight_norm": "weight_normalization",
         "spectral_norm": "spectral_normalization", "weight_norm": "weight_normalization",
     },
