@@ -39,9 +39,9 @@ from tinygrad_llm.joining import (
 from tinygrad_llm.layouts import (
     channels_last, channels_last_3d, contiguous_format, layout, memory_format, preserve_format, strided,
 )  # fmt: skip
-from tinygrad_llm.lazy_names import LAZY
 from tinygrad_llm.legacy import LEGACY_TYPES, set_default_tensor_type, typename
 from tinygrad_llm.methods.shaping import Size
+from tinygrad_llm.paths import LAZY
 from tinygrad_llm.printing import set_printoptions
 from tinygrad_llm.promotion import can_cast, finfo, iinfo, promote_types, result_type
 from tinygrad_llm.random import (

@@ -1,6 +1,6 @@
-"""torch 的模块路径：那边单有一个文件、这里另有归处的，写在 ``PATHS`` 里，``import`` 时照样找得到。
+"""名字在哪个文件里：torch 的模块路径（``PATHS``），与顶层用到才加载的名字（``LAZY``）。
 
-流入：``nn.modules.linear`` 这样的路径；流出：它的名字该到哪几个文件里取。装入这些路径的是 ``finder.py``。
+流入：``nn.modules.linear`` 这样的路径，或 ``load`` 这样的名字；流出：该到哪些文件里取。装入路径的是 ``finder.py``。
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ PATHS: dict[str, tuple[str, ...]] = {
     "nn.modules.lazy": ("nn.lazy",),
     **{f"nn.modules.{name}": ("nn",) for name in _LAYERS.split()},
     **{f"backends.{name}": ("backends.libraries",) for name in ("mkl", "mkldnn", "nnpack", "openmp", "opt_einsum")},
-    "amp.autocast_mode": ("amp",),
-    "amp.grad_scaler": ("amp",),
     "autograd.anomaly_mode": ("autograd.anomaly",),
     "autograd.grad_mode": ("autograd",),
     "autograd.profiler": ("profiler.legacy",),
@@ -68,3 +66,37 @@ RENAMED = {
     "nn.modules.transformer._get_clones": "nn.transformer_stacks._copies",
 }
 """torch 那边以下划线开头、却常被引用的名字，到这里的名字：多是 ``isinstance`` 要用的基类。"""
+
+_BY_FILE = {
+    "amp": "GradScaler autocast get_autocast_dtype is_autocast_enabled",
+    "amp.autocast_mode": "clear_autocast_cache get_autocast_cpu_dtype get_autocast_gpu_dtype "
+    "is_autocast_cache_enabled is_autocast_cpu_enabled",
+    "autograd.anomaly": "is_anomaly_check_nan_enabled is_anomaly_enabled set_anomaly_enabled",
+    "compiler": "compile",
+    "cuda": "OutOfMemoryError",
+    "differences": "gradient",
+    "func": "vmap",
+    "linalg.factoring": "lu_unpack",
+    "linalg.lowrank": "pca_lowrank svd_lowrank",
+    "nn.functional": "adaptive_avg_pool1d avg_pool1d bilinear celu celu_ channel_shuffle conv1d conv2d conv3d "
+    "conv_transpose1d conv_transpose2d conv_transpose3d cosine_similarity max_pool1d max_pool2d max_pool3d "
+    "pairwise_distance pdist pixel_shuffle pixel_unshuffle rms_norm rrelu rrelu_ selu selu_ threshold threshold_",
+    "nn.low_level": "adaptive_max_pool1d alpha_dropout alpha_dropout_ batch_norm binary_cross_entropy_with_logits "
+    "cosine_embedding_loss ctc_loss dropout dropout_ embedding feature_alpha_dropout feature_alpha_dropout_ "
+    "feature_dropout feature_dropout_ group_norm hinge_embedding_loss instance_norm kl_div layer_norm "
+    "margin_ranking_loss max_pool1d_with_indices poisson_nll_loss triplet_margin_loss",
+    "nn.padding": "constant_pad_nd",
+    "profiler.summary": "memory_summary",
+    "serialization": "load save",
+    "storage": "TypedStorage UntypedStorage",
+    "utils.dlpack": "from_dlpack to_dlpack",
+    "settings": "are_deterministic_algorithms_enabled get_deterministic_debug_mode get_float32_matmul_precision "
+    "get_num_interop_threads get_num_threads has_lapack has_mkl has_openmp has_spectral "
+    "is_deterministic_algorithms_warn_only_enabled is_warn_always_enabled set_deterministic_debug_mode "
+    "set_float32_matmul_precision set_flush_denormal set_num_interop_threads set_num_threads set_warn_always "
+    "use_deterministic_algorithms",
+    "signal.window_functions": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
+}
+
+LAZY = {name: file for file, names in _BY_FILE.items() for name in names.split()}
+"""顶层的名字，到第一次用它时才加载的文件：``import tinygrad_llm`` 不必先读那些文件。"""

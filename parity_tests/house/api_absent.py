@@ -19,6 +19,7 @@ SCANNED = (
     "", "Tensor", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.utils.parametrizations",
     "nn.utils.parametrize", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd",
     "autograd.functional", "autograd.graph", "func", "amp", "linalg", "fft", "special", "masked", "random",
+    "distributions", "nn.utils.prune", "testing",
 )  # fmt: skip
 """逐个名字比对的名字空间。"""
 
@@ -49,23 +50,24 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
         "直接运行函数",
     ),
     (
-        "存储、共享内存与外来的内存",
-        r"storage|share|dlpack|from_file|frombuffer|^set_$|const_data_ptr",
-        "用 `from_numpy` 与 `x.numpy()`",
+        "进程间共享的内存",
+        r"storage|share|from_file|^set_$|const_data_ptr",
+        "用 `from_numpy`、`frombuffer` 与 `x.untyped_storage()`",
     ),
     ("函数变换与前向模式", r"^(func|autograd\.functional)\.|^vmap$", "用 `autograd.grad(..., create_graph=True)`"),
     ("多项式与 Bessel 等特殊函数", r"^special\.", "在 `x.numpy()` 上用 SciPy"),
-    ("`autocast` 的旧开关", r"autocast|amp\.custom", "用 `autocast(...)`"),
+    ("少见的概率分布与变换", r"^distributions\.", "用 `TransformedDistribution` 写"),
+    ("`autocast` 的旧开关", r"autocast", "用 `autocast(...)`"),
     (
         "从前的名字",
         r"^(nn\.)?(Container|CrossMapLRN2d|NLLLoss2d|solve|symeig|lstsq|matrix_rank|resize|resize_as|reinforce|name"
-        r"|nuclear_norm|frobenius_norm|set_default_tensor_type|volatile)$|DataPipe|datapipe|autograd\.[vV]ariable",
+        r"|nuclear_norm|frobenius_norm|volatile)$|DataPipe|datapipe|autograd\.[vV]ariable",
         "用后来的名字，多在 `linalg` 里",
     ),
     (
         "层的底层入口",
-        r"^(gru|lstm|rnn_(tanh|relu))(_cell)?$|^native_|_with_indices$|grid_sampler|affine_grid_gen|conv_tbc|grouped_mm"
-        r"|^convolution$|embedding_renorm|(feature|alpha)_dropout_?$|^dropout_$|norm_except_dim|RNNCellBase",
+        r"^(gru|lstm|rnn_(tanh|relu))(_cell)?$|native_|grid_sampler|affine_grid_gen|conv_tbc|grouped_mm"
+        r"|^convolution$|embedding_renorm|norm_except_dim|RNNCellBase",
         "用 `nn` 与 `nn.functional`",
     ),
 )
@@ -91,9 +93,7 @@ _PREFIXES = (
 
 _MODULES = {
     "ao": "量化与稀疏化的工具",
-    "distributions": "概率分布：用 `rand`、`randn` 与公式",
     "export": "没有可导出的图",
-    "fft": "需要复数",
     "futures": "异步调用",
     "fx": "没有可改写的图",
     "hub": "下载 `.safetensors` 文件，用 `load` 读",
@@ -106,9 +106,7 @@ _MODULES = {
     "package": "从不读 pickle",
     "quantization": "没有量化的 dtype",
     "quasirandom": "Sobol 数列：用 SciPy",
-    "signal": "窗函数：用 NumPy",
     "sparse": "张量都是稠密的",
-    "testing": "用 `allclose` 或 NumPy 的断言",
 }
 
 

@@ -42,7 +42,6 @@ _LAYERS = (
     "rejection",
     "sampling",
     "signal",
-    "window_functions",
     "differences",
     "legacy",
     "view_copies",

@@ -1,7 +1,7 @@
 """窗函数，与 ``torch.signal.windows`` 同名同义。
 
 流入：点数与窗的参数；流出：一维 Tensor。都先在 float64 里算好再换类型；``sym=False`` 是周期的窗：
-多算一点再去掉最后一点。下一站：``tinygrad_llm/window_functions.py``。
+多算一点再去掉最后一点。下一站：``tinygrad_llm/signal/window_functions.py``。
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """窗函数在顶层的名字：``hann_window`` 等，缺省是周期的，用于短时傅里叶变换。
 
-流入：点数与窗的参数；流出：一维 Tensor。公式在 ``signal/windows.py``。
+流入：点数与窗的参数；流出：一维 Tensor。公式在 ``windows.py``。
 """
 
 from __future__ import annotations
