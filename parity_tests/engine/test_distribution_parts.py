@@ -197,6 +197,48 @@ def test_a_constraint_is_not_torchs(make: Callable[[Any], Any]) -> None:
     same(run)
 
 
+NOT_TRANSFORMED = ("cat", "corr_cholesky", "stack")
+
+
+@pytest.mark.parametrize("registry", ["biject_to", "transform_to"])
+@pytest.mark.parametrize("make", table({k: one for k, one in CONSTRAINTS.items() if k not in NOT_TRANSFORMED}))
+def test_a_constraint_is_reached_differently(make: Callable[[Any], Any], registry: str) -> None:
+    """由限制找到的变换、它的值与反着走的值与 torch 不同；或没有变换也不报错。"""
+
+    def run(m: Any) -> Any:
+        try:
+            transform = getattr(m.distributions, registry)(make(m.distributions.constraints))
+        except NotImplementedError:
+            return "none"
+        y = transform(m.tensor(values(3, 3, 3)))
+        return y, transform.inv(y), str(transform)
+
+    same(run)
+
+
+def test_a_constraint_of_ones_own_has_no_transform() -> None:
+    """自己写的限制登记不了，不是限制的也登记了。"""
+
+    def run(m: Any) -> Any:
+        D = m.distributions
+
+        class Even(D.constraints.Constraint):  # type: ignore[misc, name-defined]
+            """偶数。"""
+
+        @D.transform_to.register(Even)  # type: ignore[untyped-decorator]
+        def doubled(constraint: Any) -> Any:
+            assert isinstance(constraint, Even)
+            return D.AffineTransform(0.0, 2.0)
+
+        fresh = type(D.biject_to)()
+        fresh.register(D.constraints.positive, lambda c: D.SoftplusTransform())
+        return D.transform_to(Even())(m.ones(2)), str(fresh(D.constraints.positive))
+
+    same(run)
+    same_error(lambda m: m.distributions.biject_to.register(3, lambda c: None))
+    same_error(lambda m: m.distributions.biject_to(m.distributions.constraints.dependent))
+
+
 CONVERSIONS: dict[str, Callable[[Any, Any], Any]] = {
     "logits to probabilities": lambda m, u: (
         u.logits_to_probs(m.tensor([[0.0, 1]])), u.logits_to_probs(m.tensor([0.3]), True)),

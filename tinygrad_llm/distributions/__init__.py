@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tinygrad_llm.distributions.categorical import (
         Categorical, Multinomial, OneHotCategorical, OneHotCategoricalStraightThrough,
     )  # fmt: skip
+    from tinygrad_llm.distributions.constraint_registry import biject_to, transform_to
     from tinygrad_llm.distributions.continuous import Cauchy, Exponential, Laplace, Normal, Uniform
     from tinygrad_llm.distributions.counting import Bernoulli, Binomial, Geometric, NegativeBinomial, Poisson
     from tinygrad_llm.distributions.distribution import Distribution
@@ -33,6 +34,7 @@ _HOMES = {
     name: home
     for home, names in {
         "categorical": "Categorical Multinomial OneHotCategorical OneHotCategoricalStraightThrough",
+        "constraint_registry": "biject_to transform_to",
         "continuous": "Cauchy Exponential Laplace Normal Uniform",
         "counting": "Bernoulli Binomial Geometric NegativeBinomial Poisson",
         "distribution": "Distribution",
@@ -54,8 +56,8 @@ _HOMES = {
 }
 """名字到它所在的文件：用到哪个文件才加载哪个。"""
 _MODULES = (
-    "categorical", "constraints", "distribution", "independent", "kl", "mixture_same_family", "multivariate_normal",
-    "transformed_distribution", "transforms", "utils",
+    "categorical", "constraint_registry", "constraints", "distribution", "independent", "kl", "mixture_same_family",
+    "multivariate_normal", "transformed_distribution", "transforms", "utils",
 )  # fmt: skip
 """torch 那边同名的文件。"""
 __getattr__ = attributes(__name__, _MODULES, _HOMES)
@@ -71,5 +73,5 @@ __all__ = [
     "Kumaraswamy", "Laplace", "LogNormal", "LogisticNormal", "MixtureSameFamily", "Multinomial", "MultivariateNormal",
     "NegativeBinomial", "Normal", "OneHotCategorical", "OneHotCategoricalStraightThrough", "Pareto", "Poisson",
     "RelaxedBernoulli", "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution", "Uniform", "Weibull",
-    "kl_divergence", "register_kl",
+    "biject_to", "kl_divergence", "register_kl", "transform_to",
 ]  # fmt: skip
