@@ -134,6 +134,10 @@ PROGRAMS: dict[str, Program] = {
         _dropped(m, f(m.arange(12.0).reshape(3, 4).t() / 9)) for f in (
             m.nn.functional.gelu, m.nn.functional.silu, lambda x: m.nn.functional.gelu(x, approximate="tanh"))],
     "heads joined without a copy": _heads_joined,
+    "layers without inputs": lambda m: (
+        m.nn.functional.linear(m.zeros(2, 0), m.zeros(3, 0), m.ones(3)),
+        m.nn.functional.linear(m.ones(2, 0), m.ones(3, 0)),
+        m.nn.functional.layer_norm(m.zeros(2, 0), (0,)).shape, m.nn.functional.rms_norm(m.zeros(2, 0), (0,)).shape),
     "a quotient is written in place": _divided,
     "a floored quotient is written in place": _floored,
     "prod along an axis has a name": lambda m: (
@@ -152,6 +156,8 @@ def test_what_programs_do(program: Program) -> None:
 
 MISTAKES: dict[str, Program] = {
     "subtracting a mask with alpha": lambda m: m.sub(m.ones(2) > 0, m.ones(2), alpha=2),
+    "a convolution to nothing": lambda m: m.nn.Conv2d(3, 0, 1)(m.ones(1, 3, 2, 2)),
+    "layer_norm in two types": lambda m: m.nn.LayerNorm(2).double()(m.ones(1, 2)),
     "subtracting a mask": lambda m: m.ones(2) - (m.ones(2) > 0),
 }
 

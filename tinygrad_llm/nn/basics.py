@@ -31,6 +31,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         raise RuntimeError(f"linear: input is {input.dtype}, weight is {weight.dtype}; they must have the same dtype")
     if x.ndim == 0 or x.shape[-1] != w.shape[-1]:
         raise RuntimeError(f"linear: input {x.shape} does not fit weight {w.shape}: last dimensions must be equal")
+    if not x.shape[-1]:  # 没有输入：全 0 加偏置
+        y = input @ weight.t()
+        return y if bias is None else y + bias  # type: ignore[no-any-return]
     return apply(linear_ops.linear, (input, weight, bias), {})  # type: ignore[no-any-return]
 
 

@@ -173,6 +173,8 @@ def _check_operands(name: str, axes: int, input: Tensor, weight: Tensor, bias: T
         raise RuntimeError(f"{name}: non-positive groups is not supported, got {groups}")
     if weight.array.ndim != axes + 2:
         raise RuntimeError(f"{name}: expected a weight with {axes + 2} dimensions, got {weight.array.shape}")
+    if not weight.array.shape[0]:
+        raise RuntimeError(f"{name}: expected weight to be at least 1 at dimension 0, got {weight.array.shape}")
     for other in (weight, bias):
         if other is not None and other.array.dtype != input.array.dtype:
             raise RuntimeError(f"{name}: input is {input.dtype}, weight or bias is {other.dtype}; they must be equal")

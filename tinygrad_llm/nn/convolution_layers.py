@@ -56,7 +56,7 @@ class _Kernel(Module):
         """``U(-1/√fan_in, 1/√fan_in)``，与 torch 相同。"""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
-            fan_in = self.weight.array[0].size
+            fan_in = math.prod(self.weight.array.shape[1:])
             bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
             init.uniform_(self.bias, -bound, bound)
 

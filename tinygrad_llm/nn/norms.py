@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.ops import norm
+from tinygrad_llm.ops.bfloat16 import is_low, same_dtype
 from tinygrad_llm.tensor import Tensor
 
 
@@ -35,12 +36,24 @@ def layer_norm(
         与 ``input`` 同形状。
 
     Raises:
-        RuntimeError: 末尾形状不符。
+        RuntimeError: 末尾形状不符，或缩放、平移的 dtype 不同（16 位的输入可以配 float32）。
     """
     rows, flat = _over_last(input, normalized_shape, "layer_norm")
+    _check_affine(input, weight, bias)
+    if not rows.array.shape[-1]:
+        return input.clone()  # type: ignore[no-any-return]
     w, b = (None if p is None else p.reshape(-1) if flat else p for p in (weight, bias))
     y = apply(norm.layer_norm, (rows, w, b), {"eps": eps})
     return y.reshape(input.shape) if flat else y  # type: ignore[no-any-return]
+
+
+def _check_affine(input: Tensor, *parameters: Tensor | None) -> None:
+    dtype = input.array.dtype
+    for p in parameters:
+        if p is None or p.array.dtype is dtype or same_dtype(p.array.dtype, dtype):
+            continue
+        if not is_low(dtype) or p.array.dtype != np.float32:
+            raise RuntimeError(f"layer_norm: input is {input.dtype}, weight or bias is {p.dtype}; they must be equal")
 
 
 def rms_norm(
@@ -48,6 +61,8 @@ def rms_norm(
 ) -> Tensor:
     """沿最后几轴除以均方根；``eps`` 缺省为计算精度的机器精度。"""
     rows, flat = _over_last(input, normalized_shape, "rms_norm")
+    if not rows.array.shape[-1]:
+        return input.clone()  # type: ignore[no-any-return]
     w = None if weight is None else weight.reshape(-1) if flat else weight
     wide = np.float64 if input.array.dtype == np.float64 else np.float32  # 16 位的输入在 float32 里算
     small = float(np.finfo(wide).eps) if eps is None else eps
