@@ -17,6 +17,7 @@ from tinygrad_llm.methods.indexing import index_tensor, index_vector, require_sa
 from tinygrad_llm.methods.scalars import as_element
 from tinygrad_llm.methods.shaping import axis
 from tinygrad_llm.ops import scattering
+from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.op import Array
 
@@ -124,7 +125,8 @@ class Scattering:
             values = values * as_element(alpha, self.array.dtype).item()
         x = self if self.array.ndim else self.reshape(1)
         key = (slice(None),) * d + (rows,)
-        return (x + apply(sh.scatter_index, (values,), {"shape": x.array.shape, "key": key})).reshape(self.array.shape)
+        added = apply(sh.scatter_index, (values,), {"shape": x.array.shape, "key": key})
+        return apply(ew.add, (x, added), {}).reshape(self.array.shape)  # 不走运算符：结果按行连续，与 torch 相同
 
     def index_reduce(self, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
         """沿一根轴，``source`` 的各行归约到下标指的行上。
