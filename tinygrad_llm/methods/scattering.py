@@ -16,8 +16,8 @@ from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.indexing import index_tensor, index_vector, require_same_dtype, require_within
 from tinygrad_llm.methods.scalars import as_element
 from tinygrad_llm.methods.shaping import axis
-from tinygrad_llm.ops import scattering
 from tinygrad_llm.ops import elementwise as ew
+from tinygrad_llm.ops import scattering
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.op import Array
 
