@@ -32,7 +32,8 @@ def main(argv: list[str]) -> int:
             _serve(once, answers)
     except ModuleNotFoundError as error:
         _answer(answers, unavailable=f"{error.name} is not installed")
-        return 0
+    except BrokenPipeError:  # 主进程已经走了，没有人听
+        os._exit(1)
     return 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import attention, decode, engines, patches, processes, quiet, rounds, step
+from benchmarks import ablation, attention, decode, engines, everything, patches, processes, quiet, rounds, step
 from benchmarks.__main__ import VERBS
 from benchmarks.processes import System, WorkerStoppedError
 from tinygrad_llm.common.cli import main
@@ -184,3 +184,29 @@ def test_composed_patches_leave_no_fused_op_in_the_graph() -> None:
 
     assert fused("on") == sorted(patches.FUSED)
     assert fused("off") == []
+
+
+def test_all_runs_every_measurement_and_keeps_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """``all`` 漏了一种测速，没有把设置传下去，或中途停下时做完的结果没有留下。"""
+    target = tmp_path / "all.json"
+    given: list[Any] = []
+
+    def measure(options: Any) -> dict[str, bool]:
+        given.append(options)
+        return {"done": True}
+
+    names = ("overhead", "step", "attention", "decode", "scaling", "ablation")
+    for name in names:
+        module = getattr(everything, name)
+        monkeypatch.setattr(module, "measure", measure)
+        monkeypatch.setattr(module, "text", lambda results: "a table")
+    monkeypatch.setattr(ablation, "measure", lambda options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        _run("all", "--quick", "--steps", "2", "--json", str(target))
+    found = json.loads(target.read_text(encoding="utf-8"))
+    assert found["results"] == {name: {"done": True} for name in names[:-1]}
+    assert all(options.quick for options in given)
+    assert [options.steps for options in given[1:]] == [2] * 4
+    assert capsys.readouterr().out.count("a table") == 5
