@@ -65,6 +65,27 @@ def limit_threads(count: int) -> bool:
     return True
 
 
+@contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """其中 BLAS 用 ``count`` 个线程，出来时恢复。"""
+    setter = _set_blas_threads()
+    if setter is None:
+        yield
+        return
+    setter(count)
+    try:
+        yield
+    finally:
+        setter(threads())
+
+
+def threads() -> int:
+    """此刻能用几个线程；限不住 BLAS 时只用一个，免得两边的线程抢核。"""
+    if _crew.count is None:
+        _crew.count = usable_cores() if _set_blas_threads() else 1
+    return _crew.count
+
+
 def split(work: Work, total: int, cost: float, align: int = 1) -> list[Any]:
     """把 ``work(start, stop)`` 切成几段，分给几个线程。
 
@@ -81,7 +102,7 @@ def split(work: Work, total: int, cost: float, align: int = 1) -> list[Any]:
     """
     if cost < _WORTH:
         return [work(0, total)]
-    count = min(_crew.threads(), total // align)
+    count = min(threads(), total // align)
     if count < 2 or not _crew.lock.acquire(blocking=False):  # 已经在切开的活里了，或别的线程正用着
         return [work(0, total)]
     try:
@@ -113,19 +134,13 @@ class _Crew:
         self.inboxes: list[queue.SimpleQueue[Any]] = []
         self.outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def threads(self) -> int:
-        """此刻能用几个线程；限不住 BLAS 时只用一个，免得两边的线程抢核。"""
-        if self.count is None:
-            self.count = usable_cores() if _set_blas_threads() else 1
-        return self.count
-
     def run(self, work: Work, bounds: list[tuple[int, int]]) -> list[Any]:
         """自己做第一段，其余各段交给帮手。"""
         while len(self.inboxes) < len(bounds) - 1:
             self.inboxes.append(queue.SimpleQueue())
             threading.Thread(target=_help, args=(self.inboxes[-1], self.outbox), daemon=True).start()
         found: list[Any] = [None] * len(bounds)
-        with self.single_blas():
+        with blas_threads(1):
             errors = np.geterr()  # 这个开关每个线程各有一份
             for i, inbox in enumerate(self.inboxes[: len(bounds) - 1], 1):
                 inbox.put((i, work, bounds[i], errors))
@@ -141,18 +156,6 @@ class _Crew:
         i, result, error = self.outbox.get()
         found[i] = result
         return error  # type: ignore[no-any-return]
-
-    @contextmanager
-    def single_blas(self) -> Iterator[None]:
-        """其中 BLAS 只用一个线程。"""
-        setter = _set_blas_threads()
-        if setter is not None:
-            setter(1)
-        try:
-            yield
-        finally:
-            if setter is not None:
-                setter(self.threads())
 
 
 def _help(inbox: queue.SimpleQueue[Any], outbox: queue.SimpleQueue[Any]) -> None:

@@ -117,7 +117,7 @@ class FlatState:
                 total += float(first.dot(first))
             return total
 
-        return sum(_over(self.share(rank), part))
+        return float(sum(_over(self.share(rank), part)))
 
     def update(
         self, rank: int, *, step: int, scale: float, lr: float, weight_decays: Sequence[float], **adam: Any
