@@ -76,7 +76,7 @@ def _row(name: str, found: dict[str, Any]) -> list[str]:
     return [
         name + "*" * off["noisy"],
         report.milliseconds(off["median_s"]),
-        report.times(off["ratio"]),
+        report.times(off["ratio"], noisy=off["noisy"]),
         format_bytes(off["peak_memory_bytes"]),
         report.times(off["peak_memory_bytes"] / max(base["peak_memory_bytes"], 1)),
         report.turns(off),

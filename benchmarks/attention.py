@@ -126,15 +126,21 @@ def text(results: list[dict[str, Any]]) -> str:
     for i, one in enumerate(results):
         before = results[i - 1]["systems"] if i else {}
         for name, found in one["systems"].items():
-            grown = found["median_s"] / before[name]["median_s"] if name in before else None
-            extra = max(found["peak_memory_bytes"] - found["baseline_memory_bytes"], 0)
-            rows.append([
-                f"T {one['length']} {name}{'*' * found['noisy']}", report.milliseconds(found["median_s"]),
-                report.times(found["ratio"]), format_bytes(extra), report.times(grown), report.turns(found),
-            ])  # fmt: skip
+            rows.append(_row(f"T {one['length']} {name}", found, before.get(name)))
         rows += [[f"T {one['length']} {name}: {reason}", *[""] * 5] for name, reason in one["unavailable"].items()]
     head = ["length, variant", "median", f"x {REFERENCE}", "added memory", "x previous length", "turns"]
     return report.table(head, rows)
+
+
+def _row(label: str, found: dict[str, Any], before: dict[str, Any] | None) -> list[str]:
+    return [
+        label + "*" * found["noisy"],
+        report.milliseconds(found["median_s"]),
+        report.times(found["ratio"], noisy=found["noisy"]),
+        format_bytes(max(found["peak_memory_bytes"] - found["baseline_memory_bytes"], 0)),
+        report.times(found["median_s"] / before["median_s"] if before else None),
+        report.turns(found),
+    ]
 
 
 def main(options: AttentionOptions) -> None:

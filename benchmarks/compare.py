@@ -48,7 +48,7 @@ def compare(
         if check is not None:
             _refuse(answers, reference, check, unavailable)
         ready = [worker for name, worker in workers.items() if name not in unavailable]
-        step_s = {worker.name: answers[worker.name][-1]["elapsed_s"] for worker in ready}
+        step_s = {worker.name: min(one["elapsed_s"] for one in answers[worker.name]) for worker in ready}
         found = rounds.interleave(ready, step_s, plan, reference, unavailable, tell)
         alive = [worker for worker in ready if worker.name not in unavailable]
         peaks = {worker.name: _peak(worker, step_s[worker.name]) for worker in alive}

@@ -134,7 +134,7 @@ def text(result: dict[str, Any]) -> str:
     rows = [
         [
             name + "*" * found["noisy"], report.milliseconds(found["token_s"]), f"{found['tokens_per_s']:.3g}",
-            report.times(found["ratio"]), f"{found['tokens_per_s'] / bound['tokens_per_s']:.0%}",
+            report.times(found["ratio"], noisy=found["noisy"]), f"{found['tokens_per_s'] / bound['tokens_per_s']:.0%}",
             format_bytes(found["peak_memory_bytes"]), report.turns(found),
         ]
         for name, found in result["systems"].items()

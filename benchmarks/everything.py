@@ -33,7 +33,7 @@ class AllOptions(Output):
 
 
 def measure(options: AllOptions) -> dict[str, Any]:
-    """各种测速依次来，随做随印。
+    """各种测速依次来，随做随印，随时写出 JSON 与图：中途停下，做完的还在。
 
     Returns:
         测速的名字到结果；``step`` 里已经有矩阵乘法的下界。
@@ -51,11 +51,11 @@ def measure(options: AllOptions) -> dict[str, Any]:
     for name, (run, text, settings) in plan.items():
         results[name] = run(settings)
         print(f"== {name} ==\n{text(results[name]).rstrip()}\n", flush=True)
+        report.publish(report.document("all", options, results), options)
     return results
 
 
 def main(options: AllOptions) -> None:
     """``python -m benchmarks``。"""
-    results = measure(options)
+    measure(options)
     print(report.CAVEATS)
-    report.publish(report.document("all", options, results), options)

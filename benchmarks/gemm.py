@@ -174,7 +174,7 @@ def _row(one: dict[str, Any], name: str) -> list[str]:
         f"{one['attention_flops'] / 1e9:.3g}",
         report.milliseconds(found["median_s"]),
         f"{found['gflops_per_s']:.0f}",
-        report.times(found["ratio"]),
+        report.times(found["ratio"], noisy=found["noisy"]),
         report.turns(found),
     ]
 

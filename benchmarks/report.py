@@ -17,7 +17,8 @@ from tinygrad_llm.common.system import git_commit, hardware
 CAVEATS = """\
 Every system runs in its own process; they take turns step by step, so a slow moment of the machine hits all of them.
 Turns during which other programs used the processor are dropped; * marks a row with too few undisturbed turns, which
-then counts them all. Medians of two runs differ by some 10 % even on a quiet machine: less is not a finding.
+then counts them all: a ratio in brackets comes from such turns and proves nothing. Medians of two runs differ by some
+10 % even on a quiet machine: less is not a finding.
 Memory is the peak PSS of the process and its children, the interpreter and the libraries included."""
 
 
@@ -59,9 +60,11 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.0f} ms" if value >= 1000 else f"{value:.4g} ms"
 
 
-def times(ratio: float | None) -> str:
-    """比值写成两位小数；没有就是一横。"""
-    return "-" if ratio is None else f"{ratio:.2f}"
+def times(ratio: float | None, *, noisy: bool = False) -> str:
+    """比值写成两位小数，没有就是一横；由受打扰的回算出来的加括号，不可当真。"""
+    if ratio is None:
+        return "-"
+    return f"({ratio:.2f})" if noisy else f"{ratio:.2f}"
 
 
 def turns(found: dict[str, Any]) -> str:

@@ -122,7 +122,8 @@ def _rows(found: Sequence[dict[str, Any]]) -> list[list[str]]:
         ]
         for engine in ENGINES:
             row += _cells(one["systems"].get(engine), before["systems"].get(engine) if before else None)
-        rows.append([*row, report.times(one["systems"].get("numpy", {}).get("ratio"))])
+        ours = one["systems"].get("numpy", {"ratio": None, "noisy": False})
+        rows.append([*row, report.times(ours["ratio"], noisy=ours["noisy"])])
     return rows
 
 

@@ -168,7 +168,7 @@ def _row(name: str, found: dict[str, Any], bound: dict[str, Any] | None) -> list
         name + "*" * found["noisy"],
         report.milliseconds(found["median_s"]),
         f"{low:.4g} - {high:.4g}",
-        report.times(found["ratio"]),
+        report.times(found["ratio"], noisy=found["noisy"]),
         f"{found['tokens_per_s']:,.0f}",
         format_bytes(found["peak_memory_bytes"]),
         report.times(found["median_s"] / product["median_s"] if product else None),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tinygrad_llm.ops.bfloat16 import extras
+
 _TYPES = (
     "cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga", "maia", "xla", "lazy",
     "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone",
@@ -68,10 +70,11 @@ class device:  # noqa: N801  与 torch 同名
 
     def __enter__(self) -> device:
         _defaults.append(self)
+        extras.users += self.type == "meta"  # 没有数据的张量要走一般路线，标记才传得下去
         return self
 
     def __exit__(self, *error: object) -> None:
-        _defaults.pop()
+        extras.users -= _defaults.pop().type == "meta"
 
 
 def _kind(value: Any) -> str:
@@ -94,8 +97,20 @@ def _parse(source: Any) -> tuple[str, int | None]:
     return match[1], None if match[2] is None else int(match[2])
 
 
-CPU = device("cpu")
+CPU, META = device("cpu"), device("meta")
 _defaults = [CPU]
+
+
+def is_on_meta(name: Any) -> bool:
+    """张量是不是该放在 ``meta`` 上；没写则看缺省设备。
+
+    Raises:
+        DeviceError: 既不是 CPU，也不是 ``meta``。
+    """
+    wanted = _defaults[-1] if name is None else device(name)
+    if wanted.type not in ("cpu", "meta"):
+        raise DeviceError(f"tinygrad_llm runs on the CPU only; device '{wanted}' needs torch_llm")
+    return wanted.type == "meta"
 
 
 def require_cpu(name: Any) -> None:
@@ -104,9 +119,8 @@ def require_cpu(name: Any) -> None:
     Raises:
         DeviceError: 不是 CPU。
     """
-    wanted = _defaults[-1] if name is None else device(name)
-    if wanted.type != "cpu":
-        raise DeviceError(f"tinygrad_llm runs on the CPU only; device '{wanted}' needs torch_llm")
+    if is_on_meta(name):
+        raise DeviceError("tinygrad_llm runs on the CPU only; device 'meta' has no data to work with, use torch_llm")
 
 
 def get_default_device() -> device:

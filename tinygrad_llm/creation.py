@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm import dtypes
-from tinygrad_llm.cpu import require_cpu
+from tinygrad_llm.cpu import is_on_meta
 from tinygrad_llm.layouts import copy_order, empty_in_order, require_strided, strided
 from tinygrad_llm.literals import supported, to_array
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.methods.shaping import axes, sizes
-from tinygrad_llm.ops.bfloat16 import is_bfloat16, rounded
+from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, rounded
+from tinygrad_llm.ops.meta import is_meta, unmarked, without_data
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
@@ -29,11 +30,13 @@ def finish(array: Any, requires_grad: bool, device: Any, layout_: Any = strided,
         RuntimeError: 不是 CPU、要锁页内存，或整数却要梯度。
         TypeError: ``layout`` 不是 ``strided``。
     """
-    require_cpu(device)
+    on_meta = is_on_meta(device)
     require_strided(layout_)
     if pin_memory:
         raise RuntimeError("pin_memory=True requires an accelerator; there is none")
     array = np.asarray(array)
+    if on_meta or (extras.meta and is_meta(array)):
+        array = without_data(array) if on_meta or device is None else array.view(unmarked(array.dtype))
     result = Tensor.wrap(rounded(array) if is_bfloat16(array.dtype) else array)
     return result.requires_grad_() if requires_grad else result
 

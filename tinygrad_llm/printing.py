@@ -78,7 +78,11 @@ def tensor_text(tensor: Any, prefix: str = "tensor(") -> str:
     """
     array, indent, options = tensor.array, len(prefix), _options[0]
     notes = []
-    if array.size == 0:
+    if tensor.is_meta:
+        body, notes = "...", ["device='meta'", f"size={tuple(array.shape)}"]
+        if tensor.dtype is not dtypes.get_default_dtype():
+            notes.append(f"dtype={tensor.dtype!r}")
+    elif array.size == 0:
         body = "[]"
         if array.ndim != 1:
             notes.append(f"size={tuple(array.shape)}")

@@ -15,7 +15,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import Node, apply
 from tinygrad_llm.autograd.inference import mark_new
 from tinygrad_llm.autograd.writes import count, record
-from tinygrad_llm.cpu import CPU, device
+from tinygrad_llm.cpu import CPU, META, device
 from tinygrad_llm.methods.arithmetic import Arithmetic
 from tinygrad_llm.methods.comparing import Comparing
 from tinygrad_llm.methods.complexes import Complexes
@@ -38,6 +38,7 @@ from tinygrad_llm.methods.spectrograms import Spectrograms
 from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, rounded, same_dtype
+from tinygrad_llm.ops.meta import is_meta
 from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.printing import tensor_text
 
@@ -148,8 +149,8 @@ class Tensor(
 
     @property
     def device(self) -> device:
-        """设备，总是 CPU。"""
-        return CPU
+        """设备：CPU，或没有数据的 ``meta``。"""
+        return META if extras.meta and is_meta(self.array) else CPU
 
     @property
     def ndim(self) -> int:

@@ -89,6 +89,34 @@ def _old_state(m: Any) -> Any:
     return found.missing_keys, kept, layer.load_state_dict(state, strict=False).missing_keys
 
 
+def _sampled(m: Any) -> Any:
+    """转置过的概率：指数随机数也按内存次序抽。"""
+    m.manual_seed(3)
+    p = (m.arange(15.0).reshape(5, 3).sin().abs() + 0.1).t()
+    return m.multinomial(p, 1), m.multinomial(p, 3), m.multinomial(p, 4, replacement=True)
+
+
+def _far(m: Any) -> Any:
+    """差到无穷远的目标：梯度是 ±1，不是 NaN。"""
+    x = m.tensor([float("inf"), -float("inf"), 0.2, 3.0], requires_grad=True)
+    loss = m.nn.functional.smooth_l1_loss(x, m.zeros(4), reduction="sum")
+    loss.backward()
+    return loss, x.grad
+
+
+def _heads_joined(m: Any) -> Any:
+    """注意力的输出不先复制就合并各头：训练与推理都行。"""
+    found = []
+    for grad in (True, False):
+        x = m.arange(72.0).reshape(2, 3, 12).sin().requires_grad_(grad)
+        q, k, v = (t.view(2, 3, 2, 2).transpose(1, 2) for t in x.split(4, dim=2))
+        sdpa, mask = m.nn.functional.scaled_dot_product_attention, m.ones(3, 3).tril().bool()
+        ys = sdpa(q, k, v, is_causal=True), sdpa(q, k, v, attn_mask=mask)
+        found += [y.transpose(1, 2).view(2, 3, 4) for y in ys]
+        found += [sdpa(q[0], k[0], v[0]).stride(), sdpa(q, k, v[..., :1]).stride(), sdpa(q.contiguous(), k, v).stride()]
+    return found
+
+
 PROGRAMS: dict[str, Program] = {
     "a bfloat16 cache is written through its layers": lambda m: _low_cache(m, "bfloat16"),
     "a float16 cache is written through its layers": lambda m: _low_cache(m, "float16"),
@@ -100,6 +128,12 @@ PROGRAMS: dict[str, Program] = {
         m.nn.LSTM(2, 3, 2, bidirectional=True)._flat_weights_names,
         [tuple(w.shape) for w in m.nn.GRU(2, 3, 2, bias=False)._flat_weights]),
     "batch statistics of an old file": _old_state,
+    "sampling from transposed probabilities": _sampled,
+    "a loss at infinity": _far,
+    "gates keep the memory order": lambda m: [
+        _dropped(m, f(m.arange(12.0).reshape(3, 4).t() / 9)) for f in (
+            m.nn.functional.gelu, m.nn.functional.silu, lambda x: m.nn.functional.gelu(x, approximate="tanh"))],
+    "heads joined without a copy": _heads_joined,
     "a quotient is written in place": _divided,
     "a floored quotient is written in place": _floored,
     "prod along an axis has a name": lambda m: (

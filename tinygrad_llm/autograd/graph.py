@@ -24,6 +24,7 @@ from tinygrad_llm.autograd.precision import autocast_args, working_forward
 from tinygrad_llm.autograd.writes import clock, written_since
 from tinygrad_llm.ops.bfloat16 import extras, widened
 from tinygrad_llm.ops.elementwise import cast
+from tinygrad_llm.ops.meta import any_meta, without_data
 from tinygrad_llm.ops.op import Op, Plan
 
 next_order = itertools.count(0, -1).__next__
@@ -210,6 +211,8 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         y, *kept = y
     if type(y) is not np.ndarray:
         y = np.asarray(y)
+    if extras.meta and any_meta(a.array for a in args if isinstance(a, tensor_type)):
+        y = without_data(y)
     output = _new(tensor_type)
     output.array = y
     if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图

@@ -14,13 +14,14 @@ from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.cpu import device as Device
-from tinygrad_llm.cpu import require_cpu
+from tinygrad_llm.cpu import is_on_meta
 from tinygrad_llm.layouts import contiguous_format, preserve_format
 from tinygrad_llm.methods.examining import Examining
 from tinygrad_llm.methods.renewing import Renewing
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.ops import elementwise as ew
-from tinygrad_llm.ops.bfloat16 import is_bfloat16, same_dtype
+from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, same_dtype
+from tinygrad_llm.ops.meta import is_meta, refuse_copy, refuse_meta, without_data
 from tinygrad_llm.ops.op import Array
 
 LEGACY_NAMES = {
@@ -59,10 +60,12 @@ class Converting(Examining, Renewing):
         """
         if self.array.size != 1:
             raise RuntimeError(f"a Tensor with {self.array.size} elements cannot be converted to Scalar")
+        refuse_meta("item", self.array)
         return self.array.item()
 
     def tolist(self) -> Any:
         """变成嵌套列表。"""
+        refuse_copy(self.array)
         return self.array.tolist()
 
     def numpy(self, *, force: bool = False) -> Array:
@@ -78,6 +81,8 @@ class Converting(Examining, Renewing):
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if is_bfloat16(self.array.dtype):
             raise TypeError("NumPy has no bfloat16; use tensor.float().numpy()")
+        if extras.meta and is_meta(self.array):
+            raise TypeError("can't convert meta device type tensor to numpy")
         return self.array
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
@@ -86,6 +91,7 @@ class Converting(Examining, Renewing):
     def __bool__(self) -> bool:
         if self.array.size != 1:
             raise RuntimeError(f"Boolean value of Tensor with {self.array.size} values is ambiguous")
+        refuse_meta("item", self.array)
         return bool(self.array.item())
 
     def __float__(self) -> float:
@@ -98,6 +104,7 @@ class Converting(Examining, Renewing):
     def _only(self) -> Any:
         if self.array.size != 1:
             raise ValueError(f"only one element tensors can be converted to Python scalars, got {self.array.shape}")
+        refuse_meta("item", self.array)
         return self.array.item()
 
     def __index__(self) -> int:
@@ -145,8 +152,8 @@ class Converting(Examining, Renewing):
         """
         if args:
             dtype, device, copy = _positional(args, dtype, device, copy)
-        if device is not None:
-            require_cpu(device)
+        if device is not None and is_on_meta(device) != self.is_meta:
+            return self._moved(dtype)
         wanted = dtypes.as_numpy(dtype)
         found: Any = self
         if wanted is not None and not same_dtype(wanted, self.array.dtype):
@@ -161,6 +168,11 @@ class Converting(Examining, Renewing):
         elif memory_format is contiguous_format and (copy or found is not self):
             return found.contiguous() if found is not self else found.clone(memory_format=memory_format)
         return found.clone() if copy else found
+
+    def _moved(self, dtype: Any) -> Any:
+        """从 CPU 到 ``meta``：丢下数据。反过来没有数据可搬，报错。"""
+        refuse_copy(self.array)
+        return graph.tensor_type.wrap(without_data(self.to(dtype).array)).requires_grad_(self.needs_grad)
 
     def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
         """不给参数时返回早年的类型名；给 dtype、类型名或 ``FloatTensor`` 之类则换过去。
@@ -182,6 +194,7 @@ class Converting(Examining, Renewing):
 
     def cpu(self, memory_format: Any = preserve_format) -> Any:
         """已经在 CPU 上，返回自己。"""
+        refuse_copy(self.array)
         return self.to(memory_format=memory_format)
 
     def byte(self, memory_format: Any = preserve_format) -> Any:

@@ -8,6 +8,8 @@ from tinygrad_llm import dtypes, layouts
 from tinygrad_llm.cpu import DeviceError
 from tinygrad_llm.layouts import contiguous_format
 from tinygrad_llm.methods.shaping import axis
+from tinygrad_llm.ops.bfloat16 import extras
+from tinygrad_llm.ops.meta import is_meta
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.ops.shape import address
 
@@ -94,13 +96,13 @@ class Examining:
 
     @property
     def is_meta(self) -> bool:
-        """总有数据。"""
-        return False
+        """是不是没有数据。"""
+        return extras.meta and is_meta(self.array)
 
     @property
     def is_cpu(self) -> bool:
-        """总在 CPU 上。"""
-        return True
+        """在不在 CPU 上。"""
+        return not self.is_meta
 
     @property
     def is_cuda(self) -> bool:

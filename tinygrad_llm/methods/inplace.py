@@ -15,6 +15,8 @@ from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled
 from tinygrad_llm.methods.operands import constant
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
+from tinygrad_llm.ops.bfloat16 import extras
+from tinygrad_llm.ops.meta import is_meta, refuse_copy
 from tinygrad_llm.ops.op import Op
 
 
@@ -168,7 +170,10 @@ class InPlace:
         return self._put(self.masked_fill(mask, value))
 
     def copy_(self, source: Any, non_blocking: bool = False) -> Any:
-        """把 ``source`` 的值（可广播）搬进来。"""
+        """把 ``source`` 的值（可广播）搬进来；自己没有数据就什么也不做。"""
+        if extras.meta and is_meta(self.array):
+            return self
+        refuse_copy(source.array)
         spread = source.expand(self.array.shape)
         return self.write(spread.to(dtypes.of(self.array)))
 

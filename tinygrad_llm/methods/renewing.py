@@ -11,6 +11,7 @@ from typing import Any
 class Renewing:
     """造同类型新 Tensor 的方法；其余参数同 ``tinygrad_llm.empty`` 等。"""
 
+    device: Any
     dtype: Any
 
     def new(self, *args: Any) -> Any:
@@ -23,34 +24,34 @@ class Renewing:
         """从数据造（总是复制）。"""
         from tinygrad_llm.creation import tensor
 
-        return tensor(data, dtype=dtype or self.dtype, **options)
+        return tensor(data, dtype=dtype or self.dtype, **{"device": self.device, **options})
 
     def new_empty(self, *args: Any, size: Any = None, dtype: Any = None, **options: Any) -> Any:
         """未初始化。"""
         from tinygrad_llm.creation import empty
 
-        return empty(*args, size=size, dtype=dtype or self.dtype, **options)
+        return empty(*args, size=size, dtype=dtype or self.dtype, **{"device": self.device, **options})
 
     def new_zeros(self, *args: Any, size: Any = None, dtype: Any = None, **options: Any) -> Any:
         """全 0。"""
         from tinygrad_llm.creation import zeros
 
-        return zeros(*args, size=size, dtype=dtype or self.dtype, **options)
+        return zeros(*args, size=size, dtype=dtype or self.dtype, **{"device": self.device, **options})
 
     def new_ones(self, *args: Any, size: Any = None, dtype: Any = None, **options: Any) -> Any:
         """全 1。"""
         from tinygrad_llm.creation import ones
 
-        return ones(*args, size=size, dtype=dtype or self.dtype, **options)
+        return ones(*args, size=size, dtype=dtype or self.dtype, **{"device": self.device, **options})
 
     def new_full(self, size: Any, fill_value: Any, *, dtype: Any = None, **options: Any) -> Any:
         """全部是同一个数。"""
         from tinygrad_llm.creation import full
 
-        return full(size, fill_value, dtype=dtype or self.dtype, **options)
+        return full(size, fill_value, dtype=dtype or self.dtype, **{"device": self.device, **options})
 
     def new_empty_strided(self, size: Any, stride: Any, *, dtype: Any = None, **options: Any) -> Any:
         """未初始化，步长由调用者给定。"""
         from tinygrad_llm.creation import empty_strided
 
-        return empty_strided(size, stride, dtype=dtype or self.dtype, **options)
+        return empty_strided(size, stride, dtype=dtype or self.dtype, **{"device": self.device, **options})

@@ -17,7 +17,8 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import elementwise as ew
-from tinygrad_llm.ops.bfloat16 import is_low, narrowed
+from tinygrad_llm.ops.bfloat16 import extras, is_low, narrowed
+from tinygrad_llm.ops.meta import is_meta
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.random import default_generator
 
@@ -33,12 +34,10 @@ class Sampling:
     write: Any
 
     def _fill_in_memory_order(self, draw: Callable[[tuple[int, ...]], Array]) -> Any:
-        """``draw(形状)`` 给出的数，按自己在内存里的次序写入。"""
-        order = layouts.copy_order(self.array, None)
-        if order is None:
-            drawn = draw(self.array.shape)
-        else:
-            drawn = draw(tuple([self.array.shape[i] for i in order])).transpose(np.argsort(order))
+        """``draw(形状)`` 给出的数，按自己在内存里的次序写入；没有数据的不抽。"""
+        if extras.meta and is_meta(self.array):
+            return self
+        drawn = _in_memory_order(self.array, draw)
         with np.errstate(over="ignore", invalid="ignore"):
             return self.write(graph.tensor_type.wrap(_cast(np.asarray(drawn), self.array.dtype)))
 
@@ -193,7 +192,7 @@ class Sampling:
             found = (edges[..., None, :-1] < draws[..., None]).sum(-1)
             return graph.tensor_type.wrap(found.astype(np.int64))
         with np.errstate(divide="ignore", invalid="ignore"):
-            race = weights / source.exponential(weights.shape).astype(dtype)
+            race = weights / _in_memory_order(weights, source.exponential).astype(dtype)
         return graph.tensor_type.wrap(np.argsort(-race, axis=-1, kind="stable")[..., :num_samples].copy())
 
     def _weights(self, num_samples: int, replacement: bool) -> Array:
@@ -208,6 +207,14 @@ class Sampling:
         if (weights.sum(-1) <= 0).any():
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
         return weights
+
+
+def _in_memory_order(like: Array, draw: Callable[[tuple[int, ...]], Array]) -> Array:
+    """``draw(形状)`` 给出的数，照 ``like`` 在内存里的次序排。"""
+    order = layouts.copy_order(like, None)
+    if order is None:
+        return draw(like.shape)
+    return draw(tuple([like.shape[i] for i in order])).transpose(np.argsort(order))
 
 
 def _cast(drawn: Array, dtype: Any) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.layouts import like_operands
 from tinygrad_llm.nn.attention_backends import SDPBackend, sdpa_kernel
 from tinygrad_llm.nn.dropouts import dropout
 from tinygrad_llm.ops import attention
@@ -72,6 +73,24 @@ def scaled_dot_product_attention(
         RuntimeError: 维数、dtype 或头数不合，掩码与 ``is_causal`` 同用，或 ``dropout_p`` 大于 1。
     """
     _check(query, key, value, attn_mask, dropout_p, is_causal)
+    y = _attended(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    if _is_flash(query, value, dropout_p):
+        y.array = like_operands(y.array, query.array)
+    elif not y.array.flags.c_contiguous:
+        y.array = np.ascontiguousarray(y.array)
+    return y
+
+
+def _is_flash(query: Tensor, value: Tensor, dropout_p: float) -> bool:
+    """torch 会不会走它的快速核：那里输出的内存次序随查询，于是 ``y.transpose(1, 2).view(...)`` 不必先复制。"""
+    q = query.array
+    return q.ndim == 4 and dropout_p <= 0 and q.shape[-1] == value.array.shape[-1] and q.strides[-1] == q.itemsize
+
+
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, dropout_p: float, is_causal: bool,
+    scale: float | None, enable_gqa: bool,
+) -> Tensor:  # fmt: skip
     factor = 1 / math.sqrt(max(query.array.shape[-1], 1)) if scale is None else scale
     shapes = (query.array.shape, key.array.shape, value.array.shape)
     if attn_mask is None and dropout_p <= 0 and _fits_fused(*shapes, enable_gqa):

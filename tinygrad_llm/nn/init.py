@@ -47,6 +47,8 @@ def trunc_normal_(
     if mean < a - 2 * std or mean > b + 2 * std:
         message = "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution may be incorrect."
         warnings.warn(message, stacklevel=3)
+    if tensor.is_meta:
+        return tensor
     inside = _normal_cdf((b - mean) / std) - _normal_cdf((a - mean) / std)
     if inside > 0.3:
         values = _redrawn(tensor, mean, std, (a, b), generator)
@@ -150,7 +152,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     """
     if tensor.ndim < 2:
         raise ValueError("Only tensors with 2 or more dimensions are supported")
-    if tensor.numel() == 0:
+    if tensor.numel() == 0 or tensor.is_meta:
         return tensor
     flat: Array = normal_(tensor, 0, 1, generator).array.reshape(tensor.array.shape[0], -1)
     wide = flat.shape[0] < flat.shape[1]

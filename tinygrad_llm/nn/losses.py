@@ -90,7 +90,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     gap = matched("smooth_l1_loss", input, target).abs()
     if beta == 0:
         return reduced(gap, reduction)
-    return reduced(where(gap < beta, 0.5 * gap * gap / beta, gap - 0.5 * beta), reduction)
+    near = gap.clamp(max=beta)  # 没被选中的一支不出 inf，否则 0 · inf 会把梯度变成 NaN
+    return reduced(where(gap < beta, 0.5 * near * near / beta, gap - 0.5 * beta), reduction)
 
 
 @full_precision

@@ -12,7 +12,7 @@ from typing import Any
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import no_grad
-from tinygrad_llm.cpu import require_cpu
+from tinygrad_llm.cpu import is_on_meta
 from tinygrad_llm.creation import empty_like
 from tinygrad_llm.nn.module_hooks import Hooks
 from tinygrad_llm.nn.module_registry import Registry
@@ -91,14 +91,16 @@ class Module(Registry, Tree, Hooks, State):
         """
         wanted = [kwargs.get("tensor"), kwargs.get("device"), kwargs.get("dtype"), *args]
         dtype: dtypes.dtype | None = None
+        where = None
         for one in wanted:
             if isinstance(one, (Tensor, dtypes.dtype)):
                 dtype = one.dtype if isinstance(one, Tensor) else one
             elif one is not None and not isinstance(one, bool):  # 布尔值是 non_blocking
-                require_cpu(one)
+                is_on_meta(one)
+                where = one
         if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
             raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, got desired dtype={dtype}")
-        return self._apply(lambda t: t.to(dtype) if t.array.dtype.kind in "fc" else t)
+        return self._apply(lambda t: t.to(where, dtype if t.array.dtype.kind in "fc" else None))
 
     def type(self, dst_type: dtypes.dtype) -> Any:
         """全部参数与缓冲区（整数的也算）换成一种 dtype。"""

@@ -272,6 +272,9 @@ def _load_one(module: Any, name: str, own: Tensor, given: Any, key: str, assign:
             f"the shape in current model is {own.shape}."
         )
     if not assign:
+        if own.is_meta and not given.is_meta:
+            message = f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter is a no-op"
+            warnings.warn(message + " (did you mean to pass assign=True?)", stacklevel=2)
         own.copy_(given)
     elif isinstance(own, Parameter) and not isinstance(given, Parameter):
         setattr(module, name, Parameter(given, own.requires_grad))

@@ -26,12 +26,13 @@ class Extras:
         users: 几处。
         low_precision: 本进程里出现过 16 位浮点。
         complex: 本进程里出现过复数：算子的近路只认实数，此后都走一般路线（见 ``graph.py``）。
+        meta: 本进程里出现过没有数据的张量（见 ``meta.py``）。
     """
 
-    __slots__ = ("complex", "low_precision", "users")
+    __slots__ = ("complex", "low_precision", "meta", "users")
 
     def __init__(self) -> None:
-        self.users, self.low_precision, self.complex = 0, False, False
+        self.users, self.low_precision, self.complex, self.meta = 0, False, False, False
 
     def expect_low_precision(self) -> None:
         """出现了 16 位浮点：此后每个算子都要看一眼。"""

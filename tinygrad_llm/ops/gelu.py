@@ -34,7 +34,11 @@ NumPy 没有 ``erf``，而 ``tanh`` 用上了向量指令：这样算比查表�
 
 
 def _by_rows(x: Array, kernel: Callable[..., None], count: int) -> tuple[Array, ...]:
-    """逐块调用 ``kernel(x 的一块, 各输出的对应一块)``。"""
+    """逐块调用 ``kernel(x 的一块, 各输出的对应一块)``；输出各轴的内存次序随 ``x``。"""
+    if not x.flags.c_contiguous:
+        order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+        if order != list(range(x.ndim)):
+            return tuple(y.transpose(np.argsort(order)) for y in _by_rows(x.transpose(order), kernel, count))
     outputs = tuple(np.empty(x.shape, x.dtype) for _ in range(count))
     rows_of = [as_rows(a) for a in (x, *outputs)]
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
