@@ -1,7 +1,8 @@
 """只量因果注意力：前向加反向，随序列长度怎样变，占多少内存。
 
 流入：序列长度；流出：各种写法的用时与多占的内存。形状是 GPT-2 small 的一层：批 2、12 个头、每头 64。
-我们的写法照训练引擎的办法，把批次分给几个单线程的进程；torch 用它自己的线程。
+``processes`` 照训练引擎的办法把批次分给几个单线程的进程，其余的在一个进程里用各自的线程；
+``recompute`` 不留权重，反向重算。
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ BATCH, HEADS, SIZE = 2, 12, 64
 ERROR_BOUND = 1e-4
 
 
-def _numpy_sdpa(m: Any, q: Any, k: Any, v: Any) -> Any:
+def _sdpa(m: Any, q: Any, k: Any, v: Any) -> Any:
     return m.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
@@ -36,13 +37,36 @@ def _by_hand(m: Any, q: Any, k: Any, v: Any) -> Any:
     return scores.softmax(-1) @ v
 
 
-VARIANTS: dict[str, tuple[str, Callable[[Any, Any, Any, Any], Any]]] = {
-    "numpy": ("tinygrad_llm", _numpy_sdpa),
-    "numpy by hand": ("tinygrad_llm", _by_hand),
-    "torch SDPA": ("torch", _numpy_sdpa),
-    "torch by hand": ("torch", _by_hand),
+def _recompute(m: Any, q: Any, k: Any, v: Any) -> Any:
+    from tinygrad_llm.autograd.graph import apply
+    from tinygrad_llm.ops.attention import attention
+
+    return apply(attention, (q, k, v), {"is_causal": True, "scale": 1 / SIZE**0.5, "recompute": True})
+
+
+class Variant(NamedTuple):
+    """一种写法。
+
+    Attributes:
+        library: 引擎的模块名。
+        attend: ``(引擎, q, k, v)`` 到输出。
+        is_split: 批次分给几个单线程的进程，还是在一个进程里用它自己的线程。
+    """
+
+    library: str
+    attend: Callable[[Any, Any, Any, Any], Any]
+    is_split: bool = False
+
+
+VARIANTS = {
+    "numpy": Variant("tinygrad_llm", _sdpa),
+    "numpy processes": Variant("tinygrad_llm", _sdpa, is_split=True),
+    "numpy recompute": Variant("tinygrad_llm", _recompute),
+    "numpy by hand": Variant("tinygrad_llm", _by_hand),
+    "torch SDPA": Variant("torch", _sdpa),
+    "torch by hand": Variant("torch", _by_hand),
 }
-"""名字到（引擎，写法）。"""
+"""名字到写法。"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +90,7 @@ class AttentionOptions(Options):
 @contextmanager
 def job(settings: dict[str, Any]) -> Iterator[Callable[[int], dict[str, Any]]]:
     """一次前向加反向；带回一个指纹，供核对各种写法算的是同一件事。"""
-    library, attend = VARIANTS[settings["variant"]]
+    library, attend, _ = VARIANTS[settings["variant"]]
     if library == "torch":
         import torch as m
     else:
@@ -96,8 +120,7 @@ def job(settings: dict[str, Any]) -> Iterator[Callable[[int], dict[str, Any]]]:
 
 def system(variant: str, length: int, options: Options) -> System:
     """一种写法在一种长度上。"""
-    is_ours = VARIANTS[variant][0] != "torch"
-    parts = min(options.core_count, BATCH) if is_ours else 1
+    parts = min(options.core_count, BATCH) if VARIANTS[variant].is_split else 1
     settings = {"variant": variant, "length": length, "cores": options.cores, "threads": 1 if parts > 1 else None}
     return System(variant, "attention", settings, processes=parts)
 

@@ -38,7 +38,6 @@ HINTS: dict[str, str] = {
     "mps": _GPU,
     "multiprocessing": "one process only; use the multiprocessing module of Python with NumPy arrays, or torch_llm",
     "nn.attention.bias": "pass is_causal=True or an attn_mask to scaled_dot_product_attention",
-    "nn.attention.flex_attention": "pass an attn_mask (bool, or scores to add) to scaled_dot_product_attention",
     "nn.quantized": _QUANTIZED,
     "onnx": "save the state_dict with tinygrad_llm.save, load it in PyTorch and export there",
     "optim.SparseAdam": _SPARSE,

@@ -79,6 +79,9 @@ def _forwarding(fullname: str) -> ModuleType:
 
 def _lookup(fullname: str, homes: tuple[str, ...]) -> Callable[[str], Any]:
     def lookup(name: str) -> Any:
+        if name == "__all__":  # import *
+            listed = [getattr(_home(home), "__all__", dir(_home(home))) for home in homes]
+            return sorted({one for names in listed for one in names if not one.startswith("_")})
         for home in () if name.startswith("__") else homes:
             if hasattr(_home(home), name):
                 return getattr(_home(home), name)

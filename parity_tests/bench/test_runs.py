@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import attention, decode, engines, patches, processes, rounds, step
+from benchmarks import attention, decode, engines, patches, processes, quiet, rounds, step
 from benchmarks.__main__ import VERBS
 from benchmarks.processes import System, WorkerStoppedError
 from tinygrad_llm.common.cli import main
@@ -146,7 +146,21 @@ def test_different_tokens_and_gradients_are_refused() -> None:
 @pytest.mark.parametrize("name", patches.PATCHES)
 def test_switching_a_technique_off_keeps_the_losses(name: str) -> None:
     """关掉一项技术之后算的不是同一件事，或要替换的名字已经不在了。"""
-    assert _losses(_tiny("numpy", patch=name), 2) == pytest.approx(_losses(_tiny("numpy"), 2), abs=1e-5)
+    two = step.StepOptions(cores=2)
+    losses = [_losses(step.system("numpy", TINY, 4, two, patch=patch), 2) for patch in (name, "")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.skipif(not quiet.is_supported(), reason="only Linux tells the command of a process")
+def test_the_engines_own_workers_are_patched_too() -> None:
+    """补丁只打在主进程里：引擎自己的工作进程照旧用着那项技术，测出的差别只有一半。"""
+    off = step.system("numpy", TINY, 4, step.StepOptions(cores=2), patch="fused linear")
+    with processes.started(off) as worker:
+        worker.ask()
+        _, *children = quiet.family(worker.pids)
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in children]
+    if step.StepOptions(cores=2).core_count > 1:
+        assert [command[1:4] for command in commands] == [[b"-m", b"benchmarks.patches", b"fused linear"]]
 
 
 def test_composed_patches_leave_no_fused_op_in_the_graph() -> None:

@@ -74,10 +74,10 @@ def test_base_classes_of_torch_are_not_ours() -> None:
 
 def test_a_path_that_is_not_there_is_found() -> None:
     """没有的路径：没有报错，或没说用什么代替；解释器与别的工具的询问得不到照常的回答。"""
-    with pytest.raises(ModuleNotFoundError, match="flex_attention is not offered; pass an attn_mask"):
-        importlib.import_module("tinygrad_llm.nn.attention.flex_attention")
-    with pytest.raises(AttributeError, match="flex_attention is not offered; pass an attn_mask"):
-        _ = tg.nn.attention.flex_attention
+    with pytest.raises(ModuleNotFoundError, match="bias is not offered; pass is_causal=True"):
+        importlib.import_module("tinygrad_llm.nn.attention.bias")
+    with pytest.raises(AttributeError, match="bias is not offered; pass is_causal=True"):
+        _ = tg.nn.attention.bias
     with pytest.raises(ModuleNotFoundError, match=r"No module named 'tinygrad_llm.no_such'"):
         importlib.import_module("tinygrad_llm.no_such")
     with pytest.raises(AttributeError, match=r"nn.modules.linear.no_such is not offered"):

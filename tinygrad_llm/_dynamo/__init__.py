@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_llm._dynamo import config
 from tinygrad_llm.absent import attributes
-from tinygrad_llm.compiler import allow_in_graph, disable, is_compiling, reset
+from tinygrad_llm.compiler import allow_in_graph, assume_constant_result, disable, is_compiling, reset
 
 
 def graph_break(msg: str = "") -> None:
@@ -25,6 +25,7 @@ def mark_static(t: Any, index: Any = None) -> None:
 
 
 __all__ = [
-    "allow_in_graph", "config", "disable", "graph_break", "is_compiling", "mark_dynamic", "mark_static", "reset",
+    "allow_in_graph", "assume_constant_result", "config", "disable", "graph_break", "is_compiling", "mark_dynamic",
+    "mark_static", "reset",
 ]  # fmt: skip
 __getattr__ = attributes(__name__)
