@@ -32,7 +32,7 @@ LISTED = ("nn", "nn.functional", "nn.init", "linalg", "fft", "special", "masked"
 DESCRIBED = (
     "autograd", "autograd.functional", "autograd.graph", "func", "amp", "optim", "optim.lr_scheduler",
     "optim.swa_utils", "nn.utils", "nn.utils.rnn", "nn.utils.parametrizations", "nn.utils.parametrize", "utils.data",
-    "utils.checkpoint", "utils.tensorboard", "utils.hooks", "profiler",
+    "utils.checkpoint", "utils.tensorboard", "utils.hooks", "profiler", "distributions", "testing", "nn.attention",
 )  # fmt: skip
 """名字少的名字空间：每个名字一行，附首句。"""
 
@@ -45,6 +45,9 @@ ANSWERING = (
 _ELSEWHERE = frozenset(
     [
         "autograd.function",
+        "autograd.anomaly_mode",
+        "autograd.grad_mode",
+        "functional",
         "autograd.profiler",
         "autograd.profiler_util",
         "autograd.variable",

@@ -30,6 +30,7 @@ _LAYERS = (
     "printing_html",
     "tensor",
     "promotion",
+    "out",
     "joining",
     "creation",
     "contraction",

@@ -124,7 +124,8 @@ class Scattering:
             values = values * as_element(alpha, self.array.dtype).item()
         x = self if self.array.ndim else self.reshape(1)
         key = (slice(None),) * d + (rows,)
-        return (x + apply(sh.scatter_index, (values,), {"shape": x.array.shape, "key": key})).reshape(self.array.shape)
+        added = x + apply(sh.scatter_index, (values,), {"shape": x.array.shape, "key": key})
+        return added.contiguous().reshape(self.array.shape)
 
     def index_reduce(self, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
         """沿一根轴，``source`` 的各行归约到下标指的行上。
