@@ -15,6 +15,7 @@ from tinygrad_llm.common.decode import print_generation
 from tinygrad_llm.common.session import load_trained
 from tinygrad_llm.common.train_config import GenerateConfig
 from tinygrad_llm.gpt import GPT, KVCache
+from tinygrad_llm.ops import cores
 
 
 class NumpyDecoder:
@@ -22,13 +23,14 @@ class NumpyDecoder:
 
     Args:
         model: 模型。
+        threads: BLAS 用几个线程；缺省不动它。逐个生成时，每步都要把全部权重读一遍，快慢取决于内存，用满各核才够。
 
     Attributes:
         context: 最长上下文。
     """
 
-    def __init__(self, model: GPT) -> None:
-        self.model, self.context = model, model.config.context
+    def __init__(self, model: GPT, threads: int | None = None) -> None:
+        self.model, self.context, self.threads = model, model.config.context, threads or cores.threads()
         self.reset()
 
     def reset(self) -> None:
@@ -38,7 +40,7 @@ class NumpyDecoder:
     def feed(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """喂进 ``(n,)`` 个 token，返回最后一个位置的 logits ``(V,)``。"""
         self.model.eval()
-        with tg.no_grad():
+        with tg.no_grad(), cores.blas_threads(self.threads):
             return self.model(tg.from_numpy(ids[None]), self.cache).array[0, -1]  # type: ignore[no-any-return]
 
 

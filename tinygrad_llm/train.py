@@ -26,6 +26,7 @@ from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.generate import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
+from tinygrad_llm.ops import cores
 from tinygrad_llm.optim import AdamW
 from tinygrad_llm.parallel.team import Batch, Team, claim_workers
 
@@ -57,6 +58,7 @@ class NumpyEngine:
     Attributes:
         model: 模型；参数与梯度在几个工作进程共享的内存里（见 ``parallel/flat.py``）。
         optimizer: AdamW；超参数与各个矩在这里，矩也在共享的内存里。一步更新由各进程分段执行，结果与它的 ``step`` 相同。
+        threads: 生成样本时 BLAS 用几个线程。
         workers: 工作进程数：每个微批按数据切给它们，结果对给定的进程数逐位可复现。
     """
 
@@ -64,6 +66,7 @@ class NumpyEngine:
 
     def __init__(self, config: GPTConfig, settings: TrainConfig) -> None:
         self.settings = settings
+        self.threads = cores.threads()
         self.workers = claim_workers(settings.workers, self._most(config))
         self.team = Team(config, settings.dtype, self.workers)
         self.model, self.state = self.team.local.model, self.team.local.state
@@ -124,7 +127,7 @@ class NumpyEngine:
 
     def decoder(self) -> NumpyDecoder:
         """带 KV 缓存的生成器。"""
-        return NumpyDecoder(self.model)
+        return NumpyDecoder(self.model, self.threads)
 
     def export(self) -> tuple[Arrays, Arrays, int]:
         """参数、AdamW 的两个矩、优化器步数；尚未更新过时矩为 0。"""

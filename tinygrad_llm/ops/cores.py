@@ -1,8 +1,8 @@
-"""用满 CPU 的几个核：大的算子按行切开，分给几个线程；这时 BLAS 只用一个线程。
+"""用满 CPU 的几个核：大的算子按行切开，分给几个线程；从此 BLAS 只用一个线程。
 
 流入：一件按行切得开的活；流出：各段的结果。融合算子都经过 ``split``，小的活不值得切，原样在本线程做完。
-OpenBLAS 自己也有线程，等活时空转着占住一个核，逐元素运算便分不到：所以切开之前先把它限成一个线程，做完再放开。
-NumPy 在大数组上运算时不占 Python 的全局锁，几个线程才真的并行。
+NumPy 在大数组上运算时不占 Python 的全局锁，几个线程才真的并行。OpenBLAS 自己也有线程，做完一件活还要空转几十毫秒，
+占住一个核，我们的线程便分不到：所以第一次切活时就把它限成一个线程，只有逐个生成 token 时才放开（``blas_threads``）。
 """
 
 from __future__ import annotations
@@ -61,8 +61,32 @@ def limit_threads(count: int) -> bool:
     setter = _set_blas_threads()
     if setter is None:
         return False
-    setter(count)
+    setter(1 if _crew.inboxes else count)
     return True
+
+
+@contextmanager
+def blas_threads(count: int) -> Iterator[None]:
+    """其中 BLAS 用 ``count`` 个线程，出来时恢复。
+
+    逐个生成 token 时，每步要把全部权重读一遍，快慢取决于内存带宽，用满各核才够；这时没有别的线程可抢。
+    """
+    setter = _set_blas_threads()
+    if setter is None:
+        yield
+        return
+    setter(count)
+    try:
+        yield
+    finally:
+        setter(1 if _crew.inboxes else threads())
+
+
+def threads() -> int:
+    """此刻能用几个线程；限不住 BLAS 时只用一个，免得两边的线程抢核。"""
+    if _crew.count is None:
+        _crew.count = usable_cores() if _set_blas_threads() else 1
+    return _crew.count
 
 
 def split(work: Work, total: int, cost: float, align: int = 1) -> list[Any]:
@@ -81,7 +105,7 @@ def split(work: Work, total: int, cost: float, align: int = 1) -> list[Any]:
     """
     if cost < _WORTH:
         return [work(0, total)]
-    count = min(_crew.threads(), total // align)
+    count = min(threads(), total // align)
     if count < 2 or not _crew.lock.acquire(blocking=False):  # 已经在切开的活里了，或别的线程正用着
         return [work(0, total)]
     try:
@@ -113,26 +137,21 @@ class _Crew:
         self.inboxes: list[queue.SimpleQueue[Any]] = []
         self.outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def threads(self) -> int:
-        """此刻能用几个线程；限不住 BLAS 时只用一个，免得两边的线程抢核。"""
-        if self.count is None:
-            self.count = usable_cores() if _set_blas_threads() else 1
-        return self.count
-
     def run(self, work: Work, bounds: list[tuple[int, int]]) -> list[Any]:
         """自己做第一段，其余各段交给帮手。"""
+        if not self.inboxes and (setter := _set_blas_threads()) is not None:
+            setter(1)
         while len(self.inboxes) < len(bounds) - 1:
             self.inboxes.append(queue.SimpleQueue())
             threading.Thread(target=_help, args=(self.inboxes[-1], self.outbox), daemon=True).start()
         found: list[Any] = [None] * len(bounds)
-        with self.single_blas():
-            errors = np.geterr()  # 这个开关每个线程各有一份
-            for i, inbox in enumerate(self.inboxes[: len(bounds) - 1], 1):
-                inbox.put((i, work, bounds[i], errors))
-            try:
-                found[0] = work(*bounds[0])
-            finally:
-                failed = [self._collect(found) for _ in bounds[1:]]
+        errors = np.geterr()  # 这个开关每个线程各有一份
+        for i, inbox in enumerate(self.inboxes[: len(bounds) - 1], 1):
+            inbox.put((i, work, bounds[i], errors))
+        try:
+            found[0] = work(*bounds[0])
+        finally:
+            failed = [self._collect(found) for _ in bounds[1:]]
         for error in filter(None, failed):
             raise error
         return found
@@ -141,18 +160,6 @@ class _Crew:
         i, result, error = self.outbox.get()
         found[i] = result
         return error  # type: ignore[no-any-return]
-
-    @contextmanager
-    def single_blas(self) -> Iterator[None]:
-        """其中 BLAS 只用一个线程。"""
-        setter = _set_blas_threads()
-        if setter is not None:
-            setter(1)
-        try:
-            yield
-        finally:
-            if setter is not None:
-                setter(self.threads())
 
 
 def _help(inbox: queue.SimpleQueue[Any], outbox: queue.SimpleQueue[Any]) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.cores import split
+from tinygrad_llm.ops.cores import blas_threads, split, threads
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.shape import reshape
 
 _ndarray = np.ndarray
+_SMALL = 1 << 14
+"""小到不必考虑分给几个核的矩阵：追踪小图时，省下的是判断本身。"""
 
 
 @op("y = a b", a=lambda g, b: g @ b.mT, b=lambda g, a: a.mT @ g)
@@ -27,12 +29,12 @@ def matmul(a: Array, b: Array) -> Any:
 
 @op(
     "y = a b",
-    a=lambda g, b: g.dot(b.T) if type(g) is _ndarray else g @ b.T,
-    b=lambda g, a: a.T.dot(g) if type(g) is _ndarray else a.T @ g,
+    a=lambda g, b: _dot(g, b.T) if type(g) is _ndarray else g @ b.T,
+    b=lambda g, a: _dot(a.T, g) if type(g) is _ndarray else a.T @ g,
 )
 def mm(a: Array, b: Array) -> Any:
     """``y = a b``，两个矩阵；小矩阵用数组的 ``dot`` 比 ``matmul`` 少一半开销；Tensor 没有这个写法。"""
-    return a.dot(b)
+    return _dot(a, b)
 
 
 @op("y = a x", a=lambda g, x: _outer(g, x), x=lambda g, a: a.T.dot(g) if type(g) is _ndarray else a.T @ g)
@@ -53,6 +55,10 @@ def dot(a: Array, b: Array) -> Any:
     return a.dot(b)
 
 
+def _dot(a: Array, b: Array) -> Any:
+    return a.dot(b) if a.size < _SMALL else _product(a, b)
+
+
 def _outer(a: Any, b: Any) -> Any:
     """``aᵢ bⱼ``：一列乘一行。"""
     column, row = a.reshape(-1, 1), b.reshape(1, -1)
@@ -69,17 +75,26 @@ def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool], int
 
 
 def _product(a: Array, b: Array, out: Array | None = None) -> Array:
-    """``a b``；大的按 ``a`` 的行分给几个核。"""
-    work = len(a) * a.shape[1] * b.shape[1]
-    if work < _WORTH_SPLITTING or len(a) < 2 * _ALIGN or a.dtype is not b.dtype:
+    """``a b``；大的分给几个核：``a`` 的行多就按行切，否则按 ``b`` 的列切——BLAS 要把 ``b`` 整理一遍，各理各的一半。"""
+    (rows, inner), columns = a.shape, b.shape[1]
+    work = rows * inner * columns
+    if rows <= _FEW and threads() > 1 and work >= _WORTH_SPLITTING >> 4:
+        with blas_threads(threads()):
+            return a.dot(b, out=out)
+    if work < _WORTH_SPLITTING or a.dtype is not b.dtype:
         return a.dot(b, out=out)
-    y = np.empty((len(a), b.shape[1]), a.dtype) if out is None else out
-    split(lambda i, j: a[i:j].dot(b, out=y[i:j]), len(a), work, _ALIGN)
+    y = np.empty((rows, columns), a.dtype) if out is None else out
+    if rows > columns:
+        split(lambda i, j: np.matmul(a[i:j], b, out=y[i:j]), rows, work, _ALIGN)  # dot 遇到切片会先抄一遍
+    else:
+        split(lambda i, j: np.matmul(a, b[:, i:j], out=y[:, i:j]), columns, work, _ALIGN)
     return y
 
 
 _WORTH_SPLITTING = 1 << 23
 """乘加次数至少这么多才值得切。"""
+_FEW = 8
+"""至多这么多行时，时间都花在把 ``b`` 从内存里读出来，BLAS 自己的线程更合适。"""
 _ALIGN = 16
 """每段的行数是它的整数倍：BLAS 的内核一次算这么多行。"""
 

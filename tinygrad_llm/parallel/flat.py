@@ -9,12 +9,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.cores import split
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.optim.adamw import adamw_update
 from tinygrad_llm.optim.arrays import BLOCK, scalar_state
@@ -106,13 +107,17 @@ class FlatState:
         Returns:
             这一段的平方和。
         """
-        total = 0.0
-        for part in _blocks(self.share(rank)):
-            first = self.grads[0][part]
-            for other in self.grads[1:]:
-                first += other[part]
-            total += float(first.dot(first))
-        return total
+
+        def part(start: int, stop: int) -> float:
+            total = 0.0
+            for block in _blocks(start, stop):
+                first = self.grads[0][block]
+                for other in self.grads[1:]:
+                    first += other[block]
+                total += float(first.dot(first))
+            return total
+
+        return float(sum(_over(self.share(rank), part)))
 
     def update(
         self, rank: int, *, step: int, scale: float, lr: float, weight_decays: Sequence[float], **adam: Any
@@ -132,11 +137,21 @@ class FlatState:
             (slice(share.start, min(share.stop, decayed)), weight_decays[0]),
             (slice(max(share.start, decayed), share.stop), weight_decays[1]),
         ):
-            for part in _blocks(span):
-                arrays = (a[part] for a in (self.theta, self.grads[0], self.exp_avg, self.exp_avg_sq))
-                adamw_update(*arrays, t=step, lr=lr, weight_decay=decay, scale=scale, **adam)
+
+            def part(start: int, stop: int, decay: float = decay) -> None:
+                for block in _blocks(start, stop):
+                    arrays = (a[block] for a in (self.theta, self.grads[0], self.exp_avg, self.exp_avg_sq))
+                    adamw_update(*arrays, t=step, lr=lr, weight_decay=decay, scale=scale, **adam)
+
+            _over(span, part)
 
 
-def _blocks(span: slice) -> Iterator[slice]:
-    for start in range(span.start, span.stop, BLOCK):
-        yield slice(start, min(start + BLOCK, span.stop))
+def _over(span: slice, part: Callable[[int, int], Any]) -> list[Any]:
+    """把 ``span`` 分给几个核；几个进程各管一段时，每个进程只有一个核。"""
+    size = max(span.stop - span.start, 0)
+    return split(lambda i, j: part(span.start + i, span.start + j), size, 8 * size, BLOCK)
+
+
+def _blocks(start: int, stop: int) -> Iterator[slice]:
+    for at in range(start, stop, BLOCK):
+        yield slice(at, min(at + BLOCK, stop))

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -130,7 +131,7 @@ class Team:
 
     def __init__(self, config: GPTConfig, dtype: str, workers: int) -> None:
         nbytes = FlatState.nbytes(layout_of(config, dtype), dtype, workers)
-        self.memory, handle = _shared_memory(nbytes) if workers > 1 else (mmap.mmap(-1, nbytes), None)
+        self.memory, handle = _shared_memory(nbytes) if workers > 1 else (_private_memory(nbytes), None)
         self.members: list[tuple[subprocess.Popen[bytes], Connection]] = []
         self.stop = weakref.finalize(self, _dismiss, self.members)
         if handle is not None:
@@ -211,6 +212,17 @@ def receive(link: Connection) -> tuple[str, list[Batch], dict[str, Any]]:
     shapes = command["shapes"]
     batches = [] if shapes is None else [[(array(shape), array(shape)) for shape in shapes]]
     return command["action"], batches, command["settings"]
+
+
+def _private_memory(nbytes: int) -> mmap.mmap:
+    """只给本进程用的内存；能用大页就用大页：参数成百兆时，4 KB 的页光查页表就要多花一成时间。"""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, nbytes)
+    memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # 内核没有编进大页，就用普通的页
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def _shared_memory(nbytes: int) -> tuple[mmap.mmap, int]:
