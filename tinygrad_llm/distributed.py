@@ -27,6 +27,23 @@ class ReduceOp(enum.Enum):
     PREMUL_SUM = 8
 
 
+class ProcessGroup:
+    """一组进程；只作类型标注，造不出有用的。"""
+
+
+class Work:
+    """一次通信的凭据；只作类型标注。"""
+
+
+class group:  # noqa: N801  与 torch 同名
+    """缺省的进程组，没有。"""
+
+    WORLD: ProcessGroup | None = None
+
+
+GroupMember = group
+
+
 def is_available() -> bool:
     """没有通信的后端。"""
     return False

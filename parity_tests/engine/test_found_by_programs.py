@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,27 @@ def _low_write(m: Any, kind: str) -> Any:
     y[:, 1] += 1
     y.float().square().sum().backward()
     return y.float(), x.grad
+
+
+def _grouped(m: Any) -> Any:
+    """自己写的优化器把参数按类型分组。"""
+    tensors = [m.ones(2), m.ones(3, dtype=m.float64), m.zeros(1)]
+    group = importlib.import_module(f"{m.__name__}.utils._foreach_utils")._group_tensors_by_device_and_dtype
+    groups = group([tensors, [None] * 3, []], with_indices=True)
+    return [(str(dtype), lists, at) for (_, dtype), (lists, at) in sorted(groups.items(), key=lambda one: one[1][1])]
+
+
+def _helped(m: Any) -> Any:
+    """自己写的优化器从 optimizer.py 导入的几样。"""
+    given = importlib.import_module(f"{m.__name__}.optim.optimizer")
+    params, state = [m.ones(2), m.ones(2, dtype=m.complex64)], [m.ones(2), m.ones(2, dtype=m.complex64)]
+    given._view_as_real(params, state)
+    step = given._use_grad_for_differentiable(lambda self: m.is_grad_enabled())
+    return (
+        params, state, given._get_value(m.tensor(3.0)), given._get_value(2.0), given._to_scalar(m.tensor([2.0])),
+        given._default_to_fused_or_foreach(params, False, False), str(given._get_scalar_dtype()),
+        given._stack_if_compiling(1), step(m.optim.SGD([m.ones(1)], lr=0.1)),
+    )  # fmt: skip
 
 
 def _dropped(m: Any, x: Any) -> Any:
@@ -142,6 +164,8 @@ PROGRAMS: dict[str, Program] = {
     "a floored quotient is written in place": _floored,
     "prod along an axis has a name": lambda m: (
         _leaf(m, 2, 3).prod(0).grad_fn.name(), _leaf(m, 2, 3).prod().grad_fn.name()),
+    "grouping parameters by type": _grouped,
+    "what an optimiser borrows": _helped,
     "an embedding says it is not sparse": lambda m: m.nn.Embedding(3, 2).sparse,
     "a convolution with a kernel of one's own": lambda m: m.nn.Conv2d(1, 2, 3, padding=1)._conv_forward(
         m.arange(16.0).reshape(1, 1, 4, 4), m.ones(2, 1, 3, 3), None),

@@ -19,6 +19,17 @@ from tinygrad_llm.nn.module_tree import clear_grad
 from tinygrad_llm.ops.bfloat16 import extras
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.optim.complex_parameters import update_as_reals
+from tinygrad_llm.optim.helpers import (  # noqa: F401  自己写的优化器从这里导入
+    ParamsT,
+    StateDict,
+    _default_to_fused_or_foreach,
+    _get_scalar_dtype,
+    _get_value,
+    _stack_if_compiling,
+    _to_scalar,
+    _use_grad_for_differentiable,
+    _view_as_real,
+)  # fmt: skip
 from tinygrad_llm.tensor import Tensor
 from tinygrad_llm.utils.hooks import HookTable, RemovableHandle, register
 
