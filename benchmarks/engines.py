@@ -55,10 +55,8 @@ def build(name: str, model: GPTConfig, settings: TrainConfig) -> tuple[Train, Ca
 
 
 def _numpy(model: GPTConfig, settings: TrainConfig) -> Any:
-    from tinygrad_llm.memory import keep_freed_memory
     from tinygrad_llm.train import NumpyEngine
 
-    keep_freed_memory()
     return NumpyEngine(model, settings)
 
 

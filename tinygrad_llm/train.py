@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
@@ -17,7 +18,7 @@ import tinygrad_llm as tg
 from tinygrad_llm.common import loop
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.data import IGNORE_INDEX
-from tinygrad_llm.common.initial import initial_weights
+from tinygrad_llm.common.initial import each_initial_weight
 from tinygrad_llm.common.loop import Arrays, StepResult
 from tinygrad_llm.common.profiling import profiled_step
 from tinygrad_llm.common.report import training_report
@@ -77,7 +78,8 @@ class NumpyEngine:
             eps=settings.eps,
         )
         self.state.adopt(self.optimizer, self.model)
-        self._load(initial_weights(config, settings.seed, settings.dtype))
+        self._load(each_initial_weight(config, settings.seed, settings.dtype))
+        keep_freed_memory()  # 造模型时用过的不必留
 
     def _most(self, config: GPTConfig) -> int:
         """一个微批至多分给几个进程；dropout 的掩码要按次序抽，不能由几个进程各抽各的。"""
@@ -138,16 +140,17 @@ class NumpyEngine:
 
     def restore(self, model: Arrays, moments: Arrays, optimizer_step: int) -> None:
         """装回 ``export`` 的结果；不论它出自哪个引擎。"""
-        self._load(model)
+        self._load(model.items())
         _, views, _ = self.export()
         for name, view in views.items():
             view[...] = moments[name]
         for state in self.optimizer.state.values():
             state["step"].array[...] = optimizer_step
 
-    def _load(self, weights: Arrays) -> None:
-        for name, view in self.state.layout.views(self.state.theta).items():
-            view[...] = weights[name]
+    def _load(self, weights: Iterable[tuple[str, NDArray[Any]]]) -> None:
+        views = self.state.layout.views(self.state.theta)
+        for name, array in weights:
+            views[name][...] = array
 
     def close(self) -> None:
         """让工作进程退出。"""
@@ -158,7 +161,6 @@ def main(config: TrainConfig) -> None:
     """``python -m tinygrad_llm train``：在 NumPy 上训练，写出运行文件夹与报告。"""
     from tinygrad_llm.profiler.training import measure_step  # 在这里才导入，``--help`` 因此立即可答
 
-    keep_freed_memory()
     session = prepare(config)
     with closing(NumpyEngine(session.model, config)) as engine, profiled_step(session, engine, measure_step):
         loop.train(session, engine)

@@ -9,7 +9,7 @@ from tinygrad_llm.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_llm.autograd.engine import backward, grad
 from tinygrad_llm.autograd.function import Function
 from tinygrad_llm.autograd.inference import inference_mode, is_inference_mode_enabled
-from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_llm.autograd.mode import enable_grad, first_order, is_grad_enabled, no_grad, set_grad_enabled
 from tinygrad_llm.autograd.variable import Variable
 
 _offered = attributes(__name__, ("functional",))
@@ -22,6 +22,18 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "Function", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "grad_mode", "inference_mode",
-    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_detect_anomaly", "set_grad_enabled",
+    "Function",
+    "Variable",
+    "backward",
+    "detect_anomaly",
+    "enable_grad",
+    "first_order",
+    "grad",
+    "grad_mode",
+    "inference_mode",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "no_grad",
+    "set_detect_anomaly",
+    "set_grad_enabled",
 ]  # fmt: skip

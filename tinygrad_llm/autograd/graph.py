@@ -111,6 +111,11 @@ class Node(NodeApi):
             elif name in self.op.inputs:
                 values[name] = _reattach(value, self.edges[self.op.inputs.index(name)])
         if self.op.composed is not None:
+            if not set(self.op.inputs) <= set(values):
+                raise RuntimeError(
+                    f"create_graph=True needs the inputs of {self.op.name}, which were not kept: the graph was built "
+                    "inside autograd.first_order()"
+                )
             return list(enumerate(self._vjp_composed(g, [values[name] for name in self.op.inputs])))
         found = []
         for position, vjp, _, slots in self.plan.rules:
@@ -218,7 +223,12 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图
         output.watch(args[0], op, attrs)
     if records and (kind := y.dtype.kind) in "fc":
-        plan = op.plan(wanted | bit) if kind == "f" else op.complex_plan(wanted | bit)
+        if kind == "c":
+            plan = op.complex_plan(wanted | bit)
+        elif op.composed is not None and switch.first_order:
+            plan = op.lean_plan(wanted | bit)
+        else:
+            plan = op.plan(wanted | bit)
         if plan is not None:
             pool.append(y)
             if plan.wants_more:

@@ -31,6 +31,7 @@ class Switch(threading.local):
         autocast: 最里层的 ``amp.autocast``；没有则为 ``None``。
         anomaly: 是否在做异常检测。
         check_nan: 异常检测时是否查 NaN。
+        first_order: 只求一阶导，见 ``first_order``。
         writes_grad: 正在进行的这趟反传可以把叶子的第一份梯度直接写进 ``grad_buffer``。
     """
 
@@ -39,6 +40,7 @@ class Switch(threading.local):
     autocast: Any = None
     anomaly = False
     check_nan = True
+    first_order = False
     writes_grad = False
 
 
@@ -66,6 +68,19 @@ class Tracer(Protocol):
 
     def backward(self, node: Node, g: Any, grads: Sequence[Any]) -> None:
         """一个节点的反向完成后；``grads`` 已对广播轴求过和。"""
+
+
+@contextmanager
+def first_order() -> Iterator[None]:
+    """``with`` 之内建的图只求一阶导：融合算子不为二阶导留下输入，训练省一成多内存。
+
+    在这样的图上用 ``create_graph=True`` 会报错，不会给出错的数。
+    """
+    previous, switch.first_order = switch.first_order, True
+    try:
+        yield
+    finally:
+        switch.first_order = previous
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,13 @@ def initial_weights(config: GPTConfig, seed: int, dtype: str = "float32") -> dic
     Returns:
         参数名到数组，次序同 ``parameter_shapes``。
     """
-    return {name: _initial(config, seed, name, shape).astype(dtype) for name, shape in parameter_shapes(config).items()}
+    return dict(each_initial_weight(config, seed, dtype))
+
+
+def each_initial_weight(config: GPTConfig, seed: int, dtype: str) -> Iterator[tuple[str, NDArray[Any]]]:
+    """同 ``initial_weights``，一次给一个：大模型不必在内存里多放一份。"""
+    for name, shape in parameter_shapes(config).items():
+        yield name, _initial(config, seed, name, shape).astype(dtype)
 
 
 def _initial(config: GPTConfig, seed: int, name: str, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -77,6 +77,11 @@ def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     return itemgetter(*places) if len(places) > 1 else itemgetter(*places, *places)
 
 
+def _flags(wanted: int) -> tuple[bool, ...]:
+    """各位是否为 1；最高位是哨兵，不算。"""
+    return tuple(bool(wanted >> i & 1) for i in range(wanted.bit_length() - 1))
+
+
 def conjugate(value: Any) -> Any:
     """复数的数组、Tensor 与 Python 数取共轭；别的（实数、下标、形状）原样返回。"""
     if isinstance(value, np.ndarray):
@@ -147,7 +152,7 @@ class Op:
         keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.attrs = tuple(p.name for p in keywords)
         self.defaults = {p.name: p.default for p in keywords if p.default is not p.empty}
-        self.plans: dict[int | tuple[bool, ...], Plan | None] = {}
+        self.plans: dict[Any, Plan | None] = {}
         self._check()
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
@@ -176,12 +181,16 @@ class Op:
         try:
             return self.plans[wanted]
         except KeyError:
-            if isinstance(wanted, tuple):
-                flags = wanted
-            else:
-                flags = tuple(bool(wanted >> i & 1) for i in range(wanted.bit_length() - 1))
+            flags = wanted if isinstance(wanted, tuple) else _flags(wanted)
             plan = self.plans[wanted] = self._make_plan(flags)
             return plan
+
+    def lean_plan(self, wanted: int) -> Plan | None:
+        """同 ``plan``，但不为二阶导留下融合算子的输入；见 ``mode.first_order``。"""
+        key = ("lean", wanted)
+        if key not in self.plans:
+            self.plans[key] = self._make_plan(_flags(wanted), lean=True)
+        return self.plans[key]
 
     def complex_plan(self, wanted: int) -> Plan | None:
         """同 ``plan``，用于输出是复数的时候；``wanted`` 只用位表示。"""
@@ -193,7 +202,7 @@ class Op:
             self.plans[-wanted] = plan
         return self.plans[-wanted]
 
-    def _make_plan(self, wanted: tuple[bool, ...]) -> Plan | None:
+    def _make_plan(self, wanted: tuple[bool, ...], lean: bool = False) -> Plan | None:
         names = self.inputs * len(wanted) if self.variadic else self.inputs
         needs = tuple(w and n in self.vjps for w, n in zip(wanted, names, strict=False))
         if not any(needs):
@@ -202,7 +211,7 @@ class Op:
             active = [(-1, self.joint)]
         else:
             active = [(i, self.vjps[n]) for i, (n, need) in enumerate(zip(names, needs, strict=True)) if need]
-        sources: list[str] = list(self.inputs) if self.composed is not None else []
+        sources: list[str] = list(self.inputs) if self.composed is not None and not lean else []
         rules = []
         for index, vjp in active:
             wants = list(inspect.signature(vjp).parameters)[1:]

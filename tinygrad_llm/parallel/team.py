@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_llm as tg
+from tinygrad_llm.autograd import first_order
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.errors import WorkerError
 from tinygrad_llm.gpt import GPT
@@ -50,7 +51,8 @@ class Replica:
 
     def __init__(self, config: GPTConfig, dtype: str, memory: Any, rank: int, replicas: int) -> None:
         self.rank = rank
-        self.model = GPT(config).to(getattr(tg, dtype))
+        with tg.device("meta"):  # 只要形状：数值在共享内存里
+            self.model = GPT(config).to(getattr(tg, dtype))
         self.state = FlatState(layout_of(config, dtype), np.dtype(dtype), memory, replicas)
         self.state.attach(self.model, rank)
         self.parameters = list(self.model.parameters())
@@ -71,7 +73,7 @@ class Replica:
         total = 0.0
         for p in self.parameters:
             p.grad = None
-        with np.errstate(over="ignore", invalid="ignore"):
+        with first_order(), np.errstate(over="ignore", invalid="ignore"):
             for x, y in batch:
                 loss = self.model.loss(tg.from_numpy(x), tg.from_numpy(y)) / valid
                 loss.backward()

@@ -20,12 +20,12 @@ from tinygrad_llm.parallel.team import Replica, receive
 
 def main(link: Connection) -> None:
     """一直做到管道断开。"""
-    keep_freed_memory()
     limit_threads(1)
     setup = json.loads(link.recv_bytes())
     memory = mmap.mmap(setup["memory"], 0)
     os.close(setup["memory"])
     replica = Replica(GPTConfig.from_dict(setup["config"]), setup["dtype"], memory, setup["rank"], setup["replicas"])
+    keep_freed_memory()
     while True:
         action, batches, settings = receive(link)
         try:

@@ -16,7 +16,6 @@ from tinygrad_llm.common.data import TokenDataset
 from tinygrad_llm.common.loop import Engine, StepResult, rate
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.train_config import TrainConfig
-from tinygrad_llm.memory import keep_freed_memory
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe–Ito：常见色觉缺陷下仍可区分
@@ -42,7 +41,6 @@ def arguments(description: str, steps: int) -> argparse.Namespace:
 
 def new_session(**overrides: Any) -> Session:
     """备齐数据、分词器与模型配置；不写任何文件，运行名只是占位。"""
-    keep_freed_memory()
     return prepare(TrainConfig(**{"run": "ch06-in-memory", **overrides}))
 
 

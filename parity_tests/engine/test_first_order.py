@@ -1,0 +1,74 @@
+"""``first_order`` 之内建的图：一阶导照旧，少留一份输入，二阶导明说没有；不记图的前向只算 ``y``。"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_llm as tg
+from tinygrad_llm.autograd import first_order
+
+F = tg.nn.functional
+FUSED: dict[str, Callable[[Any], Any]] = {
+    "gelu": lambda x: F.gelu(x),
+    "gelu tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "silu": lambda x: F.silu(x),
+    "layer norm": lambda x: F.layer_norm(x, (8,)),
+    "rms norm": lambda x: F.rms_norm(x, (8,)),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True),
+}
+
+
+def _leaf() -> Any:
+    return tg.tensor(np.random.default_rng(0).standard_normal((2, 12, 8)), requires_grad=True)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_the_first_derivative_changes(name: str) -> None:
+    """只求一阶导时，值或梯度与平时不逐位相同。"""
+    plain, lean = _leaf(), _leaf()
+    y = FUSED[name](plain * 1)
+    (y * y).sum().backward()
+    with first_order():
+        z = FUSED[name](lean * 1)
+    (z * z).sum().backward()
+    np.testing.assert_array_equal(z.detach().numpy(), y.detach().numpy())
+    np.testing.assert_array_equal(lean.grad.numpy(), plain.grad.numpy())
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu tanh", "silu", "layer norm", "rms norm"])
+def test_the_input_is_kept(name: str) -> None:
+    """只求一阶导时，反向用不着的输入还占着内存；平时却又没有留着，二阶导无从算起。"""
+    for context, is_kept in ((first_order, False), (tg.enable_grad, True)):
+        with context():
+            h = _leaf() * 1
+            y = FUSED[name](h)
+            held = weakref.ref(h.array)
+            del h
+            gc.collect()
+            assert (held() is not None) == is_kept
+        assert y.requires_grad
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "layer norm"])
+def test_the_second_derivative_is_wrong_instead_of_refused(name: str) -> None:
+    """没有留下输入，却给出了二阶导。"""
+    x = _leaf()
+    with first_order():
+        y = FUSED[name](x * 1).sum()
+    with pytest.raises(RuntimeError, match=r"autograd.first_order\(\)"):
+        tg.autograd.grad(y, x, create_graph=True)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_the_forward_without_a_graph_differs(name: str) -> None:
+    """不记图时走的是另一个前向（``plain``），值却变了。"""
+    x = _leaf()
+    y = FUSED[name](x)
+    with tg.no_grad():
+        np.testing.assert_allclose(FUSED[name](x).numpy(), y.detach().numpy(), rtol=1e-13, atol=1e-13)
