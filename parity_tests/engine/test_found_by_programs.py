@@ -57,6 +57,30 @@ def _helped(m: Any) -> Any:
     )  # fmt: skip
 
 
+def _wrapped(m: Any) -> Any:
+    """包着另一个优化器的，不经过 ``Optimizer.__init__``；钩子自己备下的也行。"""
+
+    class Wrapper(m.optim.Optimizer):
+        def __init__(self, inner: Any) -> None:
+            self.inner, self.param_groups = inner, inner.param_groups
+
+        def step(self) -> None:
+            self.inner.step()
+
+    class Hooked(Wrapper):
+        def __init__(self, inner: Any) -> None:
+            super().__init__(inner)
+            self._optimizer_step_pre_hooks: dict[int, Any] = {}
+            self._optimizer_step_post_hooks: dict[int, Any] = {}
+            self._patch_step_function()
+
+    p = m.ones(2, requires_grad=True)
+    p.grad = m.ones(2)
+    for kind in (Wrapper, Hooked):
+        kind(m.optim.SGD([p], lr=0.1)).step()
+    return p
+
+
 def _dropped(m: Any, x: Any) -> Any:
     m.manual_seed(0)
     return x.stride(), m.nn.functional.dropout(x, 0.5), m.nn.functional.dropout(x * 2, 0.5)
@@ -166,6 +190,7 @@ PROGRAMS: dict[str, Program] = {
         _leaf(m, 2, 3).prod(0).grad_fn.name(), _leaf(m, 2, 3).prod().grad_fn.name()),
     "grouping parameters by type": _grouped,
     "what an optimiser borrows": _helped,
+    "an optimiser around another one": _wrapped,
     "an embedding says it is not sparse": lambda m: m.nn.Embedding(3, 2).sparse,
     "a convolution with a kernel of one's own": lambda m: m.nn.Conv2d(1, 2, 3, padding=1)._conv_forward(
         m.arange(16.0).reshape(1, 1, 4, 4), m.ones(2, 1, 3, 3), None),

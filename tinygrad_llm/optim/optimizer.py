@@ -52,9 +52,9 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        given = (self, *args)
+        given, hooks = (self, *args), vars(self)  # 包着别的优化器的，可以不经过 ``__init__``：没有钩子
         self._opt_called = None if self._opt_called is None else True
-        for hook in [*STEP_PRE.values(), *self._optimizer_step_pre_hooks.values()]:
+        for hook in [*STEP_PRE.values(), *hooks.get("_optimizer_step_pre_hooks", {}).values()]:
             changed = hook(self, given, kwargs)
             if changed is not None:
                 if not (isinstance(changed, tuple) and len(changed) == 2):
@@ -63,7 +63,7 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
                     )
                 given, kwargs = changed
         result = step(*given, **kwargs)
-        for hook in [*self._optimizer_step_post_hooks.values(), *STEP_POST.values()]:
+        for hook in [*hooks.get("_optimizer_step_post_hooks", {}).values(), *STEP_POST.values()]:
             hook(self, given, kwargs)
         return result
 
@@ -116,6 +116,12 @@ class Optimizer:
             raise ValueError("optimizer got an empty parameter list")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
+
+    def _patch_step_function(self) -> None:
+        """类的 ``step`` 是后来才换上去的，也叫钩子。"""
+        cls = type(self)
+        if not getattr(cls.step, "_marks_calls", False):
+            cls.step = _with_hooks(cls.step)  # type: ignore[method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
