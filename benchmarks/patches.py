@@ -51,7 +51,7 @@ def _blas_threads() -> None:
 
 def _whole_arrays() -> None:
     _replace("tinygrad_llm.ops.blocks", "_BLOCK", 1 << 62)
-    _replace("tinygrad_llm.parallel.flat", "_blocks", lambda span: [span] if span.stop > span.start else [])
+    _replace("tinygrad_llm.parallel.flat", "_blocks", lambda start, stop: [slice(start, stop)] if stop > start else [])
 
 
 def _square_attention() -> None:

@@ -223,12 +223,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图
         output.watch(args[0], op, attrs)
     if records and (kind := y.dtype.kind) in "fc":
-        if kind == "c":
-            plan = op.complex_plan(wanted | bit)
-        elif op.composed is not None and switch.first_order:
-            plan = op.lean_plan(wanted | bit)
-        else:
-            plan = op.plan(wanted | bit)
+        plan = _plan(op, wanted | bit, kind)
         if plan is not None:
             pool.append(y)
             if plan.wants_more:
@@ -242,6 +237,13 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
             switch.tracer.forward(op, args, attrs, output)
         observer.after(op, args, (output,))
     return output
+
+
+def _plan(op: Op, wanted: int, kind: str) -> Plan | None:
+    """反向执行求导表的哪几行、留下什么；输出的种类是浮点（``"f"``）或复数。"""
+    if kind == "c":
+        return op.complex_plan(wanted)
+    return op.lean_plan(wanted) if op.composed is not None and switch.first_order else op.plan(wanted)
 
 
 def unary_method(op: Op, otherwise: Callable[[Op, Any], Any]) -> Callable[[Any], Any]:
