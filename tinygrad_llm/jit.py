@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final  # noqa: F401  torch.jit.Final 就是 typing.Final
 
 from tinygrad_llm.absent import attributes
+from tinygrad_llm.nn.module import Module
+
+
+class ScriptModule(Module):
+    """编译好的模型：可以继承它来写模型；:func:`script` 交还的还是原来的模型，不是它。"""
+
+
+class ScriptFunction:
+    """编译好的函数，供 ``isinstance`` 辨认；:func:`script` 交还的还是原来的函数。"""
 
 
 def script(obj: Any) -> Any:
@@ -25,6 +34,21 @@ def unused(fn: Any) -> Any:
 def export(fn: Any) -> Any:
     """原样交还；torch 里它让 TorchScript 一并编译这个方法。"""
     return fn
+
+
+def script_method(fn: Any) -> Any:
+    """原样交还；torch 里它编译 :class:`ScriptModule` 的一个方法。"""
+    return fn
+
+
+def script_if_tracing(fn: Any) -> Any:
+    """原样交还；torch 里在追踪之中才编译。"""
+    return fn
+
+
+def annotate(the_type: Any, the_value: Any) -> Any:
+    """原样交还值；类型只对 TorchScript 有用。"""
+    return the_value
 
 
 def is_scripting() -> bool:

@@ -60,7 +60,7 @@ def _helped(m: Any) -> Any:
 def _wrapped(m: Any) -> Any:
     """包着另一个优化器的，不经过 ``Optimizer.__init__``；钩子自己备下的也行。"""
 
-    class Wrapper(m.optim.Optimizer):
+    class Wrapper(m.optim.Optimizer):  # type: ignore[misc]
         def __init__(self, inner: Any) -> None:
             self.inner, self.param_groups = inner, inner.param_groups
 
@@ -79,6 +79,33 @@ def _wrapped(m: Any) -> Any:
     for kind in (Wrapper, Hooked):
         kind(m.optim.SGD([p], lr=0.1)).step()
     return p
+
+
+def _compiled(m: Any) -> Any:
+    """为 TorchScript 写的模型照常执行。"""
+
+    class Scripted(m.nn.Module):  # type: ignore[misc]
+        doubles: m.jit.Final[bool]
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.doubles = True
+
+        def forward(self, x: Any) -> Any:
+            return m.jit.annotate(m.Tensor, x) * 2
+
+    return Scripted()(m.ones(2)), isinstance(Scripted(), (m.jit.ScriptModule, m.jit.ScriptFunction))
+
+
+def _reversible(m: Any) -> Any:
+    """可逆网络记下随机状态，反传时自己重算。"""
+    given = importlib.import_module(f"{m.__name__}.utils.checkpoint")
+    x, n = m.ones(2, requires_grad=True), m.arange(2)
+    states = given.get_device_states(x)
+    given.set_device_states(*states)
+    apart = given.detach_variable((x, n, 3))
+    given.CheckpointFunction.apply(lambda a, b: a * b, True, x, n).sum().backward()
+    return states, apart[0].is_leaf, apart[0].requires_grad, apart[1].requires_grad, x.grad, m.cuda._initialized
 
 
 def _dropped(m: Any, x: Any) -> Any:
@@ -191,6 +218,8 @@ PROGRAMS: dict[str, Program] = {
     "grouping parameters by type": _grouped,
     "what an optimiser borrows": _helped,
     "an optimiser around another one": _wrapped,
+    "a model written for TorchScript": _compiled,
+    "what reversible networks borrow": _reversible,
     "an embedding says it is not sparse": lambda m: m.nn.Embedding(3, 2).sparse,
     "a convolution with a kernel of one's own": lambda m: m.nn.Conv2d(1, 2, 3, padding=1)._conv_forward(
         m.arange(16.0).reshape(1, 1, 4, 4), m.ones(2, 1, 3, 3), None),
@@ -207,6 +236,7 @@ MISTAKES: dict[str, Program] = {
     "subtracting a mask with alpha": lambda m: m.sub(m.ones(2) > 0, m.ones(2), alpha=2),
     "a convolution to nothing": lambda m: m.nn.Conv2d(3, 0, 1)(m.ones(1, 3, 2, 2)),
     "layer_norm in two types": lambda m: m.nn.LayerNorm(2).double()(m.ones(1, 2)),
+    "detaching a list": lambda m: importlib.import_module(f"{m.__name__}.utils.checkpoint").detach_variable([]),
     "subtracting a mask": lambda m: m.ones(2) - (m.ones(2) > 0),
 }
 

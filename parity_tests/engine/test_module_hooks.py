@@ -26,6 +26,7 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "backward hooks": lambda m: _backward_hooks(m),
     "backward hooks of a module with several inputs": lambda m: _several_inputs(m),
     "backward hooks beside integers": lambda m: _integers(m),
+    "backward hooks of the old kind": lambda m: _old_hooks(m),
     "backward hooks without inputs": lambda m: _no_inputs(m),
 }
 
@@ -98,6 +99,39 @@ def _always_called(m: Any) -> Any:
     net.register_forward_hook(lambda mod, args, out: seen.append(("always", out)), always_call=True)
     net.register_forward_hook(lambda mod, a, k, out: seen.append(("k", k)), always_call=True, with_kwargs=True)
     return _raised(lambda: net(m.ones(1))), seen
+
+
+def _old_hooks(m: Any) -> Any:
+    """旧式的钩子：挂在最后一个算子上；看不全的时候警告。"""
+    seen: list[Any] = []
+    x = m.arange(3.0).requires_grad_()
+    for layer in (m.nn.ReLU(), m.nn.Sequential(m.nn.Tanh(), m.nn.ReLU()), _Pair(m)):
+        handle = layer.register_backward_hook(lambda mod, i, o: seen.append((type(mod).__name__, i, o)))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            out = layer(x * 2)
+            (out if isinstance(out, m.Tensor) else out[0]).sum().backward()
+        seen.append([w.category.__name__ for w in caught])
+        handle.remove()
+        layer(x)
+    doubled = m.nn.ReLU()
+    doubled.register_backward_hook(lambda mod, i, o: (i[0] * 2,))
+    doubled(x * 1).sum().backward()
+    return seen, x.grad
+
+
+def _Pair(m: Any) -> Any:
+    class Pair(m.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x.exp(), x.sin()
+
+    return Pair()
+
+
+def _both_kinds(m: Any) -> Any:
+    layer = m.nn.ReLU()
+    layer.register_backward_hook(print)
+    return layer.register_full_backward_hook(print)
 
 
 def _global_hooks(m: Any) -> Any:
@@ -207,6 +241,7 @@ def _no_inputs(m: Any) -> Any:
 
 
 MISTAKES: dict[str, Callable[[Any], Any]] = {
+    "both kinds of backward hooks": lambda m: _both_kinds(m),
     "pre-hook returns half": lambda m: _bad_pre_hook(m),
     "backward hook returns too many": lambda m: _bad_backward_hook(m),
     "load hook returns": lambda m: _bad_load_hook(m),

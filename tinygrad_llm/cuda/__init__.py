@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.cpu import DeviceError
 
+_initialized = False
+
 
 def is_available() -> bool:
     """没有 GPU。"""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_llm.nn.module_backward import BackwardHook
+from tinygrad_llm.nn.old_backward_hooks import BOTH, BOTH_EVERYWHERE, attach
 from tinygrad_llm.utils.hooks import HookTable, RemovableHandle, register
 
 FORWARD_PRE: HookTable = OrderedDict()
@@ -19,6 +20,8 @@ BACKWARD: HookTable = OrderedDict()
 WITH_KWARGS: dict[int, bool] = {}
 ALWAYS: dict[int, bool] = {}
 """全局钩子；对所有 Module 生效，排在 Module 自己的钩子之前。"""
+OLD_BACKWARD: HookTable = OrderedDict()
+"""旧式的全局反向钩子。"""
 
 
 class Hooks:
@@ -32,12 +35,13 @@ class Hooks:
     _forward_hooks_always_called: dict[int, bool]
     _backward_hooks: HookTable
     _backward_pre_hooks: HookTable
+    _is_full_backward_hook: bool | None = None  # 已登记的反向钩子是不是新式的
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """前向，连同登记的钩子；一个钩子也没有时直接就是 ``forward``。"""
         if (
             self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
-            or FORWARD or FORWARD_PRE or BACKWARD or BACKWARD_PRE
+            or FORWARD or FORWARD_PRE or BACKWARD or BACKWARD_PRE or OLD_BACKWARD
         ):  # fmt: skip
             return _HookedCall(self, args, kwargs).run()
         return self.forward(*args, **kwargs)
@@ -80,7 +84,25 @@ class Hooks:
         return register(self._backward_pre_hooks, hook, prepend=prepend)
 
     def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> RemovableHandle:
-        """输入的梯度凑齐后调用 ``hook(module, grad_input, grad_output)``；返回值可替换 ``grad_input``。"""
+        """输入的梯度凑齐后调用 ``hook(module, grad_input, grad_output)``；返回值可替换 ``grad_input``。
+
+        Raises:
+            RuntimeError: 已登记了旧式的反向钩子。
+        """
+        return self._register_backward(hook, True, prepend)
+
+    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """旧式的反向钩子：只看得到最后一个算子的 ``grad_input``。
+
+        Raises:
+            RuntimeError: 已登记了 :meth:`register_full_backward_hook` 的钩子。
+        """
+        return self._register_backward(hook, False, False)
+
+    def _register_backward(self, hook: Callable[..., Any], is_full: bool, prepend: bool) -> RemovableHandle:
+        if self._is_full_backward_hook is (not is_full):
+            raise RuntimeError(BOTH)
+        self._is_full_backward_hook = is_full
         return register(self._backward_hooks, hook, prepend=prepend)
 
 
@@ -107,7 +129,9 @@ class _HookedCall:
 
     def _forward(self) -> None:
         module = self.module
-        hooks = [*BACKWARD.values(), *module._backward_hooks.values()]
+        own = list(module._backward_hooks.values())
+        old = [*OLD_BACKWARD.values(), *(own if module._is_full_backward_hook is False else [])]
+        hooks = [*BACKWARD.values(), *(own if module._is_full_backward_hook is not False else [])]
         pre_hooks = [*BACKWARD_PRE.values(), *module._backward_pre_hooks.values()]
         for key, hook in [*FORWARD_PRE.items(), *module._forward_pre_hooks.items()]:
             self._before(key, hook)
@@ -119,6 +143,8 @@ class _HookedCall:
             self._after(key, hook)
         if backward is not None:
             self.result = backward.setup_output(self.result)
+        if old:
+            attach(module, old, self.args, self.result)
 
     def _forward_hooks(self) -> list[tuple[int, Callable[..., Any]]]:
         return [*FORWARD.items(), *self.module._forward_hooks.items()]
@@ -169,5 +195,22 @@ def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> Removabl
 
 
 def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """任何 Module 输入的梯度凑齐后调用 ``hook(module, grad_input, grad_output)``。"""
+    """任何 Module 输入的梯度凑齐后调用 ``hook(module, grad_input, grad_output)``。
+
+    Raises:
+        RuntimeError: 已登记了旧式的。
+    """
+    if OLD_BACKWARD:
+        raise RuntimeError(BOTH_EVERYWHERE)
     return register(BACKWARD, hook)
+
+
+def register_module_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
+    """任何 Module 的旧式反向钩子，同 ``Module.register_backward_hook``。
+
+    Raises:
+        RuntimeError: 已登记了新式的。
+    """
+    if BACKWARD:
+        raise RuntimeError(BOTH_EVERYWHERE)
+    return register(OLD_BACKWARD, hook)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -22,6 +22,7 @@ from tinygrad_llm.autograd.precision import Autocast
 from tinygrad_llm.autograd.saved import packed, saved_tensors_hooks
 from tinygrad_llm.autograd.saved import unpacked as restored
 from tinygrad_llm.autograd.writes import clock, written_since
+from tinygrad_llm.cpu import DeviceError
 from tinygrad_llm.ops.bfloat16 import extras
 from tinygrad_llm.random import fork_rng, get_rng_state, set_rng_state
 from tinygrad_llm.tensor import Tensor
@@ -78,7 +79,7 @@ def checkpoint(
             raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
         if context_fn is not noop_context_fn:
             raise ValueError("Passing `context_fn` is only supported when use_reentrant=False.")
-        return _Reentrant.apply(function, preserve, *args)
+        return CheckpointFunction.apply(function, preserve, *args)
     if determinism_check not in ("default", "none"):
         raise ValueError(f"determinism_check should be one of ['default', 'none'], but got {determinism_check}")
     if not is_grad_enabled():
@@ -222,7 +223,42 @@ def _kept(value: Any) -> Callable[[], Any]:
     return again
 
 
-class _Reentrant(Function):
+def check_backward_validity(inputs: Iterable[Any], stacklevel: int = 2) -> None:
+    """输入都不要梯度时警告：结果不会有梯度。"""
+    if not any(isinstance(a, Tensor) and a.requires_grad for a in inputs):
+        message = "None of the inputs have requires_grad=True. Gradients will be None"
+        warnings.warn(message, UserWarning, stacklevel=stacklevel)
+
+
+def detach_variable(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """离开图的叶子，要不要梯度照旧；不是张量的原样留下。
+
+    Raises:
+        RuntimeError: 不是元组。
+    """
+    if not isinstance(inputs, tuple):
+        raise RuntimeError(f"Only tuple of tensors is supported. Got Unsupported input type: {type(inputs).__name__}")
+    return tuple(a.detach().requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a for a in inputs)
+
+
+def get_device_states(*args: Any) -> tuple[list[int], list[Tensor]]:
+    """输入所在的各块 GPU 与它们的随机状态：这里没有 GPU，两列都空。"""
+    return [], []
+
+
+def set_device_states(devices: Iterable[int], states: Iterable[Tensor], *, device_type: str | None = None) -> None:
+    """恢复 :func:`get_device_states` 给出的状态。
+
+    Raises:
+        DeviceError: 给了一块 GPU。
+    """
+    for device, _ in zip(devices, states, strict=False):
+        raise DeviceError(
+            f"set_device_states: there is no GPU, but a state of {device_type or 'cuda'}:{device} was given"
+        )
+
+
+class CheckpointFunction(Function):
     """可重入的一种：前向不记图，反传时重算，并在里面再反传一趟。"""
 
     refuses_partial = (
@@ -233,10 +269,8 @@ class _Reentrant(Function):
 
     @staticmethod
     def forward(ctx: Any, function: Any, preserve: bool, *args: Any) -> Any:
-        if not any(isinstance(a, Tensor) and a.requires_grad for a in args):
-            warnings.warn(
-                "None of the inputs have requires_grad=True. Gradients will be None", UserWarning, stacklevel=4
-            )
+        """``Function`` 之内不记图：只留下函数与它的输入。"""
+        check_backward_validity(args, stacklevel=5)
         ctx.function, ctx.surroundings = function, _Surroundings(preserve)
         ctx.rest = [None if isinstance(a, Tensor) else a for a in args]
         ctx.places = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
@@ -245,9 +279,11 @@ class _Reentrant(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        inputs = list(ctx.rest)
+        """重算，再反传一趟。"""
+        given = list(ctx.rest)
         for i, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
-            inputs[i] = tensor.detach().requires_grad_(tensor.requires_grad)
+            given[i] = tensor
+        inputs = detach_variable(tuple(given))
         with ctx.surroundings.again():
             outputs = ctx.function(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)

@@ -11,6 +11,7 @@ from typing import Any
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.nn.module import Module
 from tinygrad_llm.nn.module_hooks import (
+    register_module_backward_hook,
     register_module_forward_hook,
     register_module_forward_pre_hook,
     register_module_full_backward_hook,
@@ -22,9 +23,14 @@ from tinygrad_llm.utils.hooks import RemovableHandle, register
 __getattr__ = attributes(__name__)
 
 __all__ = [
-    "Module", "register_module_buffer_registration_hook", "register_module_forward_hook",
-    "register_module_forward_pre_hook", "register_module_full_backward_hook",
-    "register_module_full_backward_pre_hook", "register_module_module_registration_hook",
+    "Module",
+    "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook",
     "register_module_parameter_registration_hook",
 ]  # fmt: skip
 
