@@ -85,8 +85,8 @@ def is_tensor(obj: Any) -> Any:
 # 用到才加载：``import tinygrad_llm`` 只为张量与自动微分付时间
 _NAMESPACES = (
     "__config__", "_dynamo", "_inductor", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
-    "distributions", "fft", "func", "jit", "linalg", "masked", "mps", "nn", "optim", "profiler", "signal", "special",
-    "storage", "testing", "types", "utils", "version", "xpu",
+    "distributions", "fft", "func", "jit", "linalg", "masked", "mps", "multiprocessing", "nn", "optim", "profiler",
+    "signal", "special", "storage", "testing", "types", "utils", "version", "xpu",
 )  # fmt: skip
 __getattr__ = attributes(__name__, _NAMESPACES, LAZY)
 

@@ -36,7 +36,7 @@ HINTS: dict[str, str] = {
     "jit.trace": _GRAPH,
     "jit.trace_module": _GRAPH,
     "mps": _GPU,
-    "multiprocessing": "one process only; use the multiprocessing module of Python with NumPy arrays, or torch_llm",
+    "multiprocessing.reductions": "tensors travel between processes as copies",
     "nn.attention.bias": "pass is_causal=True or an attn_mask to scaled_dot_product_attention",
     "nn.quantized": _QUANTIZED,
     "onnx": "save the state_dict with tinygrad_llm.save, load it in PyTorch and export there",

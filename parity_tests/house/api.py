@@ -42,7 +42,7 @@ DESCRIBED = (
 
 ANSWERING = (
     "cuda", "cuda.amp", "backends", "backends.cuda", "backends.cudnn", "backends.mps", "mps", "xpu", "accelerator",
-    "cpu", "distributed", "nn.parallel", "compiler", "jit", "random", "version", "__config__",
+    "cpu", "distributed", "nn.parallel", "compiler", "jit", "random", "version", "__config__", "multiprocessing",
 )  # fmt: skip
 """多半只是如实回答「没有」的名字空间：一个一行。"""
 

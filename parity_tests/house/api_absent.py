@@ -99,7 +99,6 @@ _MODULES = {
     "hub": "下载 `.safetensors` 文件，用 `load` 读",
     "library": "登记算子：用 `autograd.Function`",
     "monitor": "运行时的计数",
-    "multiprocessing": "用 Python 的 `multiprocessing` 与 NumPy 数组",
     "nested": "长短不一的张量：补齐再掩码",
     "onnx": "用 `save` 存，在 PyTorch 里导出",
     "overrides": "没有 `__torch_function__`",
