@@ -28,6 +28,7 @@ from tinygrad_llm.methods.spectrograms import Spectrograms
 from tinygrad_llm.methods.splitting import Splitting
 from tinygrad_llm.methods.statistics import Statistics
 from tinygrad_llm.out import write_out
+from tinygrad_llm.promotion import result_type
 from tinygrad_llm.tensor import Tensor
 
 FAMILIES = (
@@ -48,13 +49,21 @@ _NUMBER_FIRST = frozenset({
     "remainder", "xlogy",
 })  # fmt: skip
 """torch 里第一个操作数也可以是数的函数。"""
+_NUMBERS = frozenset({
+    "add", "div", "divide", "floor_divide", "mul", "multiply", "sub", "subtract", "true_divide",
+})  # fmt: skip
+"""哪个操作数都可以是数的函数，两个都是也行。"""
+_NUMBERS_FIRST = frozenset({"addbmm", "addmm", "addmv", "addr", "baddbmm"})
+"""旧写法里 β 排在第一个张量之前的函数。"""
 
 
-def _first_operand(name: str, input: Any, args: tuple[Any, ...]) -> Any:
+def _first_operand(name: str, input: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """第一个操作数不是 Tensor：少数函数可以是数，其余报错。"""
     if name == "polygamma":  # 阶数在前，方法自己会认
         return input
     is_number = isinstance(input, (bool, int, float, complex))
+    if name in _NUMBERS and is_number and (args or "other" in kwargs):
+        return constant(input, result_type(input, args[0] if args else kwargs["other"]).numpy)
     if name in _NUMBER_FIRST and is_number and args and isinstance(args[0], Tensor):
         return constant(input, np.result_type(input, args[0].array.dtype))
     raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
@@ -65,7 +74,10 @@ def _as_function(name: str) -> Callable[..., Any]:
 
     def function(input: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(input, Tensor):
-            input = _first_operand(name, input, args)
+            if name in _NUMBERS_FIRST and args:  # β 排在前面：放回方法的旧写法里的位置
+                input, args = args[0], (input, *args[1:])
+            else:
+                input = _first_operand(name, input, args, kwargs)
         if kwargs:
             kwargs = {_NUMPY_NAMES.get(key, key): value for key, value in kwargs.items()}
             if "out" in kwargs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -106,6 +107,31 @@ def _reversible(m: Any) -> Any:
     apart = given.detach_variable((x, n, 3))
     given.CheckpointFunction.apply(lambda a, b: a * b, True, x, n).sum().backward()
     return states, apart[0].is_leaf, apart[0].requires_grad, apart[1].requires_grad, x.grad, m.cuda._initialized
+
+
+def _old_update(m: Any) -> Any:
+    """旧的优化器：系数写在张量之前；torch 警告一声，照算。"""
+    x, y, w = _leaf(m, 3).detach(), m.full((3,), 3.0), m.eye(3).mul(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = [
+            x.add(2, y), x.clone().sub_(0.5, y), m.add(x, 2, y), m.sub(x, 2, y), x.clone().addcmul_(0.5, y, y),
+            m.addcmul(x, 0.5, y, y), x.clone().addcdiv_(-m.tensor(0.5), x, y), m.addcdiv(x, 2, y, y),
+            w.addmm(2, w, w), w.addmm(2, 3, w, w), m.addmm(2, w, 3, w, w), m.addmm(2, w, w, w), x.addmv(2, w, y),
+            w.clone().addr_(2, 3, x, y), m.baddbmm(2, w[None], 3, w[None], w[None]), w.addbmm(2, w[None], w[None]),
+        ]  # fmt: skip
+        x.mul_(0.9).add_(0.1, y)
+    return made, x
+
+
+def _numbers_before(m: Any) -> Any:
+    """第一个操作数是数。"""
+    x, whole, half = _leaf(m, 3), m.arange(1, 4, dtype=m.int32), m.tensor(2.0, dtype=m.float16)
+    return (
+        m.add(1, x), m.add(1.5, whole), m.add(1.0, half), m.add(1, x, alpha=2), m.sub(1.5, whole, alpha=2),
+        m.mul(2, whole), m.mul(2, 3), m.div(1.0, x + 1), m.div(1, whole), m.div(7, whole, rounding_mode="floor"),
+        m.true_divide(1, 2), m.floor_divide(7, whole), m.multiply(2.0, half), m.subtract(3.0, 1), m.div(1, other=whole),
+    )  # fmt: skip
 
 
 def _dropped(m: Any, x: Any) -> Any:
@@ -220,6 +246,8 @@ PROGRAMS: dict[str, Program] = {
     "an optimiser around another one": _wrapped,
     "a model written for TorchScript": _compiled,
     "what reversible networks borrow": _reversible,
+    "numbers before the tensors": _old_update,
+    "a number as the first operand": _numbers_before,
     "an embedding says it is not sparse": lambda m: m.nn.Embedding(3, 2).sparse,
     "a convolution with a kernel of one's own": lambda m: m.nn.Conv2d(1, 2, 3, padding=1)._conv_forward(
         m.arange(16.0).reshape(1, 1, 4, 4), m.ones(2, 1, 3, 3), None),
@@ -236,6 +264,9 @@ MISTAKES: dict[str, Program] = {
     "subtracting a mask with alpha": lambda m: m.sub(m.ones(2) > 0, m.ones(2), alpha=2),
     "a convolution to nothing": lambda m: m.nn.Conv2d(3, 0, 1)(m.ones(1, 3, 2, 2)),
     "layer_norm in two types": lambda m: m.nn.LayerNorm(2).double()(m.ones(1, 2)),
+    "a tensor in the place of a number": lambda m: m.ones(2).add_(m.ones(2), m.ones(2)),
+    "two numbers before the tensor": lambda m: m.ones(2).add_(1, 2, m.ones(2)),
+    "a word as the first operand": lambda m: m.add("a", m.ones(2)),
     "detaching a list": lambda m: importlib.import_module(f"{m.__name__}.utils.checkpoint").detach_variable([]),
     "subtracting a mask": lambda m: m.ones(2) - (m.ones(2) > 0),
 }

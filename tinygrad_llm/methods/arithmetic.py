@@ -16,6 +16,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply, binary_method, unary_method
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.layouts import like_operands
+from tinygrad_llm.methods.old_order import numbers_first
 from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import linear
@@ -187,10 +188,12 @@ class Arithmetic:
     def __abs__(self) -> Any:
         return self.abs()
 
+    @numbers_first("alpha")
     def add(self, other: Any, *, alpha: float = 1) -> Any:
         """``self + alpha · other``。"""
         return self + other if alpha == 1 else operator.add(*_scaled(self, other, alpha))
 
+    @numbers_first("alpha")
     def sub(self, other: Any, *, alpha: float = 1) -> Any:
         """``self - alpha · other``。
 

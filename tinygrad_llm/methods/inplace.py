@@ -15,6 +15,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.inference import INFERENCE, refuse_written, watch_next
 from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled
+from tinygrad_llm.methods.old_order import numbers_first
 from tinygrad_llm.methods.operands import constant
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
@@ -136,10 +137,12 @@ class InPlace:
     def __imod__(self, other: Any) -> Any:
         return self._put(self._kept(other) % other)
 
+    @numbers_first("alpha")
     def add_(self, other: Any, *, alpha: float = 1) -> Any:
         """``self += alpha · other``。"""
         return self._put(self.add(other, alpha=alpha))
 
+    @numbers_first("alpha")
     def sub_(self, other: Any, *, alpha: float = 1) -> Any:
         """``self -= alpha · other``。"""
         return self._put(self.sub(other, alpha=alpha))
@@ -152,10 +155,12 @@ class InPlace:
         """``self /= other``。"""
         return self._put(self._kept(other).div(other, rounding_mode=rounding_mode))
 
+    @numbers_first("value", operands=2)
     def addcmul_(self, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
         """``self += value · tensor1 ⊙ tensor2``。"""
         return self._put(self.addcmul(tensor1, tensor2, value=value))
 
+    @numbers_first("value", operands=2)
     def addcdiv_(self, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
         """``self += value · tensor1 / tensor2``。"""
         return self._put(self.addcdiv(tensor1, tensor2, value=value))

@@ -11,6 +11,7 @@ from typing import Any
 
 from tinygrad_llm.linalg.checks import require_same
 from tinygrad_llm.methods.arithmetic import match
+from tinygrad_llm.methods.old_order import numbers_first
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.return_types import named
 
@@ -68,22 +69,27 @@ class _InPlaceProducts:
     baddbmm: Any
     _put: Any
 
+    @numbers_first("beta", "alpha", operands=2)
     def addmm_(self, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``self = β · self + α · mat1 mat2``。"""
         return self._put(self.addmm(mat1, mat2, beta=beta, alpha=alpha))
 
+    @numbers_first("beta", "alpha", operands=2)
     def addmv_(self, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``self = β · self + α · mat vec``。"""
         return self._put(self.addmv(mat, vec, beta=beta, alpha=alpha))
 
+    @numbers_first("beta", "alpha", operands=2)
     def addr_(self, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``self = β · self + α · vec1 vec2ᵀ``。"""
         return self._put(self.addr(vec1, vec2, beta=beta, alpha=alpha))
 
+    @numbers_first("beta", "alpha", operands=2)
     def addbmm_(self, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``self = β · self + α · Σ batch1ᵢ batch2ᵢ``。"""
         return self._put(self.addbmm(batch1, batch2, beta=beta, alpha=alpha))
 
+    @numbers_first("beta", "alpha", operands=2)
     def baddbmm_(self, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``self = β · self + α · batch1 batch2``（逐批）。"""
         return self._put(self.baddbmm(batch1, batch2, beta=beta, alpha=alpha))
@@ -176,14 +182,17 @@ class LinearAlgebra(_InPlaceProducts):
         """外积，同 ``outer``。"""
         return self.outer(vec2)
 
+    @numbers_first("beta", "alpha", operands=2)
     def addmm(self, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``β · self + α · mat1 mat2``。"""
         return _plus_product("addmm", self, mat1.mm(mat2), beta, alpha)
 
+    @numbers_first("beta", "alpha", operands=2)
     def addmv(self, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``β · self + α · mat vec``。"""
         return _plus_product("addmv", self, mat.mv(vec), beta, alpha)
 
+    @numbers_first("beta", "alpha", operands=2)
     def addr(self, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``β · self + α · vec1 vec2ᵀ``，dtype 按普通运算的规则统一。
 
@@ -196,6 +205,7 @@ class LinearAlgebra(_InPlaceProducts):
             raise RuntimeError(f"addr: integral tensors need integral alpha and beta, got {alpha} and {beta}")
         return _plus_product("addr", x, product, beta, alpha)
 
+    @numbers_first("beta", "alpha", operands=2)
     def addbmm(self, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``β · self + α · Σ batch1ᵢ batch2ᵢ``：把批并进被求和的轴，只是一次矩阵乘法。"""
         _require("addbmm", (batch1, batch2), (3, 3))
@@ -205,6 +215,7 @@ class LinearAlgebra(_InPlaceProducts):
         product = batch1.permute(1, 0, 2).reshape(n, b * k) @ batch2.reshape(b * k, m)
         return _plus_product("addbmm", self, product, beta, alpha)
 
+    @numbers_first("beta", "alpha", operands=2)
     def baddbmm(self, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
         """``β · self + α · batch1 batch2``（逐批）。"""
         return _plus_product("baddbmm", self, batch1.bmm(batch2), beta, alpha)

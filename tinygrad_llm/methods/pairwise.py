@@ -13,6 +13,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods import dividing
 from tinygrad_llm.methods.arithmetic import Arithmetic, as_float
+from tinygrad_llm.methods.old_order import numbers_first
 from tinygrad_llm.methods.operands import (
     constant,
     floats,
@@ -169,6 +170,7 @@ class Pairwise:
         weight = weight.to(self.dtype) if isinstance(weight, graph.tensor_type) else constant(weight, self.array.dtype)
         return apply(ew.lerp, (self, end, weight), _NO_ATTRS)
 
+    @numbers_first("value", operands=2)
     def addcmul(self, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
         """``self + value · tensor1 · tensor2``。"""
         tensors("addcmul", self, tensor1, tensor2)
@@ -176,6 +178,7 @@ class Pairwise:
         refuse("addcmul", x, "b")
         return x + a * b * (value if x.array.dtype.kind in "fc" else int(value))
 
+    @numbers_first("value", operands=2)
     def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
         """``self + value · tensor1 / tensor2``。
 
