@@ -20,6 +20,7 @@ from tinygrad_llm.methods.shaping import axes, sizes
 from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, rounded
 from tinygrad_llm.ops.meta import is_meta, unmarked, without_data
 from tinygrad_llm.ops.op import Array
+from tinygrad_llm.out import made_into
 from tinygrad_llm.tensor import Tensor
 
 
@@ -170,6 +171,7 @@ def scalar_tensor(
     return finish(as_element(s, float_type(dtype)), requires_grad, device, layout)
 
 
+@made_into
 def zeros(
     *args: Any,
     size: Any = None,
@@ -183,6 +185,7 @@ def zeros(
     return finish(np.zeros(shape_of("zeros", args, size), float_type(dtype)), requires_grad, device, layout, pin_memory)
 
 
+@made_into
 def ones(
     *args: Any,
     size: Any = None,
@@ -196,6 +199,7 @@ def ones(
     return finish(np.ones(shape_of("ones", args, size), float_type(dtype)), requires_grad, device, layout, pin_memory)
 
 
+@made_into
 def empty(
     *args: Any,
     size: Any = None,
@@ -212,6 +216,7 @@ def empty(
     return finish(array, requires_grad, device, layout, pin_memory)
 
 
+@made_into
 def full(
     size: Any,
     fill_value: Any,

@@ -84,3 +84,23 @@ def with_out(function: F) -> F:
         return write_out(function.__name__, out, function(*args, **kwargs))
 
     return cast(F, call)
+
+
+def made_into(factory: F) -> F:
+    """给一个工厂函数加上 ``out``：没写 ``dtype`` 就取 ``out`` 的。"""
+
+    @functools.wraps(factory)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        out = kwargs.pop("out", None)
+        if out is None:
+            return factory(*args, **kwargs)
+        name = factory.__name__
+        if not isinstance(out, Tensor):
+            raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = out.dtype
+        elif kwargs["dtype"] != out.dtype:
+            raise RuntimeError(f"{name}(): dtype {kwargs['dtype']} does not match dtype of out parameter ({out.dtype})")
+        return write_out(name, out, factory(*args, **kwargs))
+
+    return cast(F, call)

@@ -19,6 +19,7 @@ from tinygrad_llm.layouts import strided
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.ops.bfloat16 import is_bfloat16, rounded
 from tinygrad_llm.ops.op import Array
+from tinygrad_llm.out import made_into
 from tinygrad_llm.tensor import Tensor
 
 
@@ -48,6 +49,7 @@ def _inside(low: Any, high: Any, step: Any, name: str) -> None:
         raise RuntimeError(f"{name}: upper bound {high} and lower bound {low} inconsistent with step sign of {step}")
 
 
+@made_into
 def arange(
     start: Any = 0,
     end: Any = None,
@@ -84,6 +86,7 @@ def _steps(low: Any, by: Any, count: int, wanted: Any) -> Array:
     return np.asarray(low + np.arange(count) * by, dtype=wanted)
 
 
+@made_into
 def range(
     start: Any = 0,
     end: Any = None,
@@ -107,6 +110,7 @@ def range(
     return finish(_steps(low, by, count, float_type(dtype)), requires_grad, device, layout)
 
 
+@made_into
 def linspace(
     start: Any,
     end: Any,
@@ -169,6 +173,7 @@ def _two_halves(low: Any, high: Any, count: int, wanted: Any) -> tuple[Array, Ar
     return np.arange(middle), np.arange(count - middle)[::-1], by
 
 
+@made_into
 def logspace(
     start: Any,
     end: Any,
@@ -203,6 +208,7 @@ def logspace(
         return finish(found.astype(wanted), requires_grad, device, layout)
 
 
+@made_into
 def eye(
     n: int,
     m: int | None = None,

@@ -19,10 +19,12 @@ from tinygrad_llm.methods.operands import tensors
 from tinygrad_llm.methods.sampling import constant_in
 from tinygrad_llm.methods.shaping import sizes
 from tinygrad_llm.ops.bfloat16 import is_low, narrowed
+from tinygrad_llm.out import made_into
 from tinygrad_llm.random import Generator, default_generator
 from tinygrad_llm.tensor import Tensor
 
 
+@made_into
 def rand(
     *args: Any,
     size: Any = None,
@@ -38,6 +40,7 @@ def rand(
     return result.uniform_(generator=generator).requires_grad_(requires_grad)  # type: ignore[no-any-return]
 
 
+@made_into
 def randn(
     *args: Any,
     size: Any = None,
@@ -69,6 +72,7 @@ def randn_like(
     return filled.requires_grad_(requires_grad)  # type: ignore[no-any-return]
 
 
+@made_into
 def randint(
     low: int = 0,
     high: Any = None,
@@ -113,6 +117,7 @@ def randint_like(
     return filled.requires_grad_(requires_grad)  # type: ignore[no-any-return]
 
 
+@made_into
 def randperm(
     n: int,
     *,

@@ -124,6 +124,17 @@ def _old_update(m: Any) -> Any:
     return made, x
 
 
+def _kept_gradient(m: Any) -> Any:
+    """带着图的梯度就地改写：不是别处的视图，改了也不影响别处。"""
+    w, x = m.arange(6.0).reshape(2, 3).requires_grad_(), _leaf(m, 4, 3)
+    (m.nn.functional.linear(x, w).square().sum() + (w.T * 1).exp().sum()).backward(create_graph=True)
+    second = m.autograd.grad(w.grad.sum(), w, retain_graph=True)
+    w.grad.detach_().mul_(2)
+    y = w * 1
+    y.backward(m.ones(2, 3), create_graph=True)
+    return w.grad, second, w.grad.is_leaf
+
+
 def _numbers_before(m: Any) -> Any:
     """第一个操作数是数。"""
     x, whole, half = _leaf(m, 3), m.arange(1, 4, dtype=m.int32), m.tensor(2.0, dtype=m.float16)
@@ -248,6 +259,7 @@ PROGRAMS: dict[str, Program] = {
     "what reversible networks borrow": _reversible,
     "numbers before the tensors": _old_update,
     "a number as the first operand": _numbers_before,
+    "a gradient with its graph is one's own": _kept_gradient,
     "an embedding says it is not sparse": lambda m: m.nn.Embedding(3, 2).sparse,
     "a convolution with a kernel of one's own": lambda m: m.nn.Conv2d(1, 2, 3, padding=1)._conv_forward(
         m.arange(16.0).reshape(1, 1, 4, 4), m.ones(2, 1, 3, 3), None),

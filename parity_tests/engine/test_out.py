@@ -27,6 +27,16 @@ WRITES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "needs a gradient": lambda m, a, b: m.exp(a.requires_grad_(), out=b),
     "out needs a gradient": lambda m, a, b: m.exp(a, out=b.requires_grad_()),
     "a view has none": lambda m, a, b: m.flatten(a, out=b),
+    "zeros": lambda m, a, b: m.zeros(2, 2, out=a),
+    "eye": lambda m, a, b: m.eye(2, out=m.empty(2, 2, dtype=m.float64)),
+    "full": lambda m, a, b: m.full((2, 2), 3.0, out=b),
+    "arange": lambda m, a, b: m.arange(4, out=m.empty(0, dtype=m.int32)),
+    "linspace": lambda m, a, b: m.linspace(0, 1, 2, out=b[0]),
+    "ones of another type": lambda m, a, b: m.ones(2, 2, dtype=m.int64, out=a),
+    "randn": lambda m, a, b: (m.manual_seed(0), m.randn(2, 2, out=b))[1],
+    "randperm": lambda m, a, b: (m.manual_seed(0), m.randperm(4, out=m.empty(4, dtype=m.int64)))[1],
+    "zeros into a parameter": lambda m, a, b: m.zeros(2, 2, out=a.requires_grad_()),
+    "ones into a list": lambda m, a, b: m.ones(1, out=[1.0]),
     "no tensor": lambda m, a, b: m.exp(a, out=[1.0]),
 }
 

@@ -111,7 +111,8 @@ def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:
         if g is None:
             return
     if create_graph:
-        leaf.kept_grad = g if have is None else elementwise.add(have, g)
+        # 复制一份：g 可能是图里别处的张量或它的视图，.grad 却可以随意就地改写
+        leaf.kept_grad = g.clone() if have is None else elementwise.add(have, g)
     elif have is None:
         leaf.kept_grad = graph.tensor_type.wrap(kept(g, owned, leaf.grad_buffer))
     else:
