@@ -61,4 +61,12 @@ def is_tracing() -> bool:
     return False
 
 
+def _get_tracing_state() -> None:
+    """``torch._C`` 里的同一问：从不在追踪之中。"""
+
+
+def _log_api_usage_once(event: str) -> None:
+    """别的包登记自己被用过；torch 的发行版也不统计。"""
+
+
 __getattr__ = attributes(__name__)

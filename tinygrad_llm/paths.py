@@ -20,6 +20,7 @@ _DISTRIBUTIONS = {
 }
 
 PATHS: dict[str, tuple[str, ...]] = {
+    "_C": ("jit", ""),
     "nn.attention.flex_attention": ("nn.flex_attention",),
     "nn.modules.lazy": ("nn.lazy",),
     **{f"nn.modules.{name}": ("nn",) for name in _LAYERS.split()},

@@ -260,6 +260,8 @@ PROGRAMS: dict[str, Program] = {
     "numbers before the tensors": _old_update,
     "a number as the first operand": _numbers_before,
     "a gradient with its graph is one's own": _kept_gradient,
+    "what other packages ask _C": lambda m: (
+        m._C._log_api_usage_once("x"), m._C._get_tracing_state(), m._C.Generator is m.Generator, m._C.Size is m.Size),
     "an embedding says it is not sparse": lambda m: m.nn.Embedding(3, 2).sparse,
     "a convolution with a kernel of one's own": lambda m: m.nn.Conv2d(1, 2, 3, padding=1)._conv_forward(
         m.arange(16.0).reshape(1, 1, 4, 4), m.ones(2, 1, 3, 3), None),
