@@ -27,6 +27,7 @@ WRITES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "needs a gradient": lambda m, a, b: m.exp(a.requires_grad_(), out=b),
     "out needs a gradient": lambda m, a, b: m.exp(a, out=b.requires_grad_()),
     "a view has none": lambda m, a, b: m.flatten(a, out=b),
+    "normalize": lambda m, a, b: (m.nn.functional.normalize(a[0], dim=0, out=b[1]), b)[1],
     "zeros": lambda m, a, b: m.zeros(2, 2, out=a),
     "eye": lambda m, a, b: m.eye(2, out=m.empty(2, 2, dtype=m.float64)),
     "full": lambda m, a, b: m.full((2, 2), 3.0, out=b),

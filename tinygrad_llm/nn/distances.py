@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_llm.out import write_out
 from tinygrad_llm.promotion import result_type
 from tinygrad_llm.tensor import Tensor
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """沿 ``dim`` 除以 p-范数；范数小于 ``eps`` 时除以 ``eps``。
+
+    Args:
+        input: 浮点或复数。
+        p: 哪种范数。
+        dim: 沿哪个轴。
+        eps: 范数的下限。
+        out: 结果写在这里，不能再求导。
 
     Raises:
         RuntimeError: 不是浮点或复数。
     """
     _need_float("normalize", input)
     length = input.norm(p, dim, keepdim=True)
-    return input / length.clamp(min=eps)  # type: ignore[no-any-return]
+    result = input / length.clamp(min=eps)
+    return result if out is None else write_out("normalize", out, result)  # type: ignore[no-any-return]
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
