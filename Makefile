@@ -28,8 +28,9 @@ run: setup ## train the same GPT on both engines and show that they agree
 test: setup ## quick lane: every test that is not marked "full"
 	$(BIN)/python -m pytest -n $(JOBS)
 
-parity: setup ## full lane: all tests, 500 examples for every property
+parity: setup ## full lane: all tests, 500 examples for every property; then the quick lane without fused ops
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n $(JOBS) -m "full or not full" --timeout 3600
+	$(BIN)/python -m pytest -n $(JOBS) --composed
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .

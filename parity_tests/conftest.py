@@ -31,6 +31,25 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--composed``：关掉 NumPy 引擎的融合算子，同样的测试再走一遍由普通算子写成的对照。"""
+    parser.addoption("--composed", action="store_true", help="run the NumPy engine without its fused ops")
+
+
+@pytest.fixture(autouse=True)
+def _without_fused_ops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """有 ``--composed`` 时，整条测试都在 ``composed_ops`` 之内；标着 ``fused`` 的测的正是快路，跳过。"""
+    if not request.config.getoption("composed"):
+        yield
+        return
+    if request.node.get_closest_marker("fused"):
+        pytest.skip("it tests the fused ops, and --composed turns them off")
+    from tinygrad_llm.autograd import composed_ops
+
+    with composed_ops():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _grad_mode_does_not_leak() -> Iterator[None]:
     """测试结束后梯度模式必须仍是打开的：泄漏的 ``no_grad`` 会让后面的测试悄悄失去梯度。"""

@@ -46,6 +46,7 @@ PROGRAMS: dict[str, Callable[[Any, Any, Any], Any]] = {
 
 @pytest.mark.parametrize("low", LOW)
 @pytest.mark.parametrize("program", table(PROGRAMS))
+@pytest.mark.fused  # 拆开之后每一步都舍入一次
 def test_low_precision_equals_torch_bit_for_bit(program: Any, low: str) -> None:
     """结果、梯度或它们的 dtype 与 torch 不同。"""
 
@@ -76,6 +77,7 @@ def _mixed(m: Any, low: str) -> Any:
 
 
 @pytest.mark.parametrize("low", LOW)
+@pytest.mark.fused  # 拆开之后每一步都舍入一次
 def test_autocast_equals_torch(low: str) -> None:
     """autocast 之下某一步的 dtype、值或权重的梯度与 torch 不同。"""
     ours, theirs = both(lambda m: _mixed(m, low))

@@ -156,6 +156,7 @@ def _overlaps(spans: Iterable[tuple[float, float]]) -> list[Any]:
     return [(a, b) for a, b in itertools.combinations(sorted(spans), 2) if a[0] < b[0] < a[1] < b[1]]
 
 
+@pytest.mark.fused  # 找的是融合算子的名字
 def test_threads_are_recorded_side_by_side() -> None:
     """几个线程同时算：漏记、记到别的线程名下，或同一线程里的段互相交叉。"""
     barrier = threading.Barrier(3)
@@ -207,6 +208,7 @@ def _traced(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])
+@pytest.mark.fused  # 找的是融合算子的名字
 def test_the_trace_is_nested_json(tmp_path: Path, name: str) -> None:
     """trace 不是合法的 JSON，段互相交叉，少了该有的一项，或箭头没有成对。"""
     trace = _traced(tmp_path / name)

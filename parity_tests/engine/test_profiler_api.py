@@ -193,6 +193,7 @@ def _outer(event: Any) -> Iterable[Any]:
         yield event
 
 
+@pytest.mark.fused  # 找的是融合算子的名字
 def test_source_lines_and_layers_are_recorded(tmp_path: Path) -> None:
     """代码行指到了本包里面，层的前向没有套着它的算子，或火焰图的文件写错。"""
     model = tg.nn.Sequential(tg.nn.Linear(3, 3), tg.nn.ReLU())

@@ -161,6 +161,7 @@ def test_custom_functions_hold_what_they_save() -> None:
     assert _recorded(run) == [{"Scale": A}, 0]
 
 
+@pytest.mark.fused  # 量的是融合算子留下的内存
 def test_inputs_count_while_the_graph_holds_them() -> None:
     """用户给的数组被图留着时没有算进总数，或放了之后还算着；参数算了进去。"""
 

@@ -114,8 +114,8 @@ def program():
             self.heads = nn.ModuleList(nn.Linear(d, vocab) for _ in range(n_future))
 
         def forward(self, idx):
-            position = torch.arange(idx.size(1)).unsqueeze(-1).sin() * 0.3  # 没有它，同一个词元的分数会并列
-            x = x0 = self.factor(idx) + position
+            places = torch.arange(idx.size(1)).unsqueeze(-1) * torch.arange(1, self.factor[1].out_features + 1)
+            x = x0 = self.factor(idx) + places.sin() * 0.3  # 各维不同，同一个词元的分数才不会并列
             x = self.gate[0] * x + self.gate[1] * x0 + self.mixer(self.norms["in"](x))
             return torch.stack([head(self.norms["out"](x)) for head in self.heads], dim=2)
 

@@ -31,6 +31,7 @@ def interrupted(place: Place, engine: str, run: str, number: int, after: int, **
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.fused  # 一部分步在另一个进程里，那里照常用融合算子
 def test_interrupted_run_loses_a_step(place: Place, engine: str, number: signal.Signals) -> None:
     """信号之后退出码为 128 + 编号，消息三行，检查点停在最后记录的那一步，续训与从未打断的逐位相同。"""
     ended = interrupted(place, engine, "a", number, after=3, dropout=0.2)
@@ -115,6 +116,7 @@ def survive(place: Place, engine: str, kills: int, *, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("engine", "kills"), [("numpy", 6), ("torch", 2)])
+@pytest.mark.fused  # 一部分步在另一个进程里，那里照常用融合算子
 def test_killed_run_differs_from_the_unbroken_one(place: Place, engine: str, kills: int) -> None:
     """kill -9 数次，第一次常在首个检查点之前。"""
     survive(place, engine, kills, seed=1)

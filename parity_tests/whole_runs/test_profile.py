@@ -40,6 +40,7 @@ def test_profiled_run_differs_from_the_plain_one(place: Place, tmp_path: Path, e
     assert any("AdamW.step" in span["name"] for span in spans)
 
 
+@pytest.mark.fused  # 找的是融合算子的名字
 def test_table_names_what_a_step_costs(place: Place, tmp_path: Path) -> None:
     """表里少了一类开销，或没有内存的一张。"""
     out = place.train("numpy", "watched", profile=tmp_path / "trace.json").out

@@ -9,7 +9,14 @@ from tinygrad_llm.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from tinygrad_llm.autograd.engine import backward, grad
 from tinygrad_llm.autograd.function import Function
 from tinygrad_llm.autograd.inference import inference_mode, is_inference_mode_enabled
-from tinygrad_llm.autograd.mode import enable_grad, first_order, is_grad_enabled, no_grad, set_grad_enabled
+from tinygrad_llm.autograd.mode import (
+    composed_ops,
+    enable_grad,
+    first_order,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from tinygrad_llm.autograd.variable import Variable
 
 _offered = attributes(__name__, ("functional",))
@@ -25,6 +32,7 @@ __all__ = [
     "Function",
     "Variable",
     "backward",
+    "composed_ops",
     "detect_anomaly",
     "enable_grad",
     "first_order",

@@ -57,6 +57,8 @@ def run_backward(
         for output, start in zip(outputs, starts, strict=True):
             given = start if create_graph else start.array
             deliver(output.node or output, given, given)
+        if switch.recorder is not None:
+            switch.recorder.begin(work, outputs)
         with np.errstate(all="ignore"):  # 梯度里的 inf 与 NaN 如实传下去，与 torch 一样不另外警告
             work.run()
         if inputs is not None:  # 途经的节点也给了别的叶子梯度：那些不要
@@ -67,6 +69,8 @@ def run_backward(
                 slot[1], slot[2] = slot[0].hooks.on_gradient(slot[1], create_graph), False
     finally:
         switch.grad_enabled, switch.writes_grad = previous
+        if switch.recorder is not None:
+            switch.recorder.end(work)
     return work
 
 
@@ -102,6 +106,8 @@ def backward(
     work = run_backward(outputs, gradients, inputs=targets, retain_graph=retain, create_graph=create_graph)
     for leaf, g, owned in work.leaves.values():
         _accumulate(leaf, g, owned, create_graph)
+    if switch.recorder is not None:
+        switch.recorder.accumulated(work)
 
 
 def _accumulate(leaf: Any, g: Any, owned: bool, create_graph: bool) -> None:

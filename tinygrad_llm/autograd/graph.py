@@ -181,9 +181,9 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     if len(attrs) < len(op.attrs):
         attrs = {**op.defaults, **attrs}
     if extras.users:
-        args = autocast_args(op, args, tensor_type, _cast)
-        if extras.complex:
-            refuse_complex(op, args, tensor_type)
+        args = _prepared(op, args)
+        if switch.composed and op.composed is not None:
+            return op.composed(*[_as_tensor(a) for a in args], **attrs)
         observer.before(op)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
@@ -231,11 +231,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
                 pool += [shapes, plan.needs, Destinations(edges), *[attrs[name] for name in op.attrs], *kept]
             _record(op, plan, edges, pool, attrs, output)
     if extras.users:
-        if switch.anomaly and output.node is not None:
-            anomaly.remember(output.node)
-        if switch.tracer is not None:
-            switch.tracer.forward(op, args, attrs, output)
-        observer.after(op, args, (output,))
+        _reported(op, args, attrs, output)
     return output
 
 
@@ -365,6 +361,33 @@ def _record(
 
 def _cast(x: Any, dtype: Any) -> Any:
     return apply(cast, (x,), {"dtype": dtype})
+
+
+def _prepared(op: Op, args: Sequence[Any]) -> Sequence[Any]:
+    """平时不用的功能在算子执行之前要做的事；返回（或许换过 dtype 的）参数。"""
+    args = autocast_args(op, args, tensor_type, _cast)
+    if extras.complex:
+        refuse_complex(op, args, tensor_type)
+    observer.before(op)
+    if switch.recorder is not None:
+        switch.recorder.before()
+    return args
+
+
+def _reported(op: Op, args: Sequence[Any], attrs: dict[str, Any], output: Any) -> None:
+    """平时不用的功能在算子执行之后要做的事。"""
+    if switch.recorder is not None:
+        switch.recorder.forward(op, args, attrs, output)
+    if switch.anomaly and output.node is not None:
+        anomaly.remember(output.node)
+    if switch.tracer is not None:
+        switch.tracer.forward(op, args, attrs, output)
+    observer.after(op, args, (output,))
+
+
+def _as_tensor(x: Any) -> Any:
+    """数组与标量包成 Tensor：对照由 Tensor 的运算写成。"""
+    return tensor_type.wrap(x) if isinstance(x, np.ndarray | np.generic) else x
 
 
 def _shape_message(op: Op, data: Sequence[Any], error: ValueError) -> str:

@@ -54,11 +54,6 @@ class _Marker:
         if self.outer is not None:
             self.outer.forward(op, args, attrs, output)
 
-    def backward(self, node: Any, g: Any, grads: Sequence[Any]) -> None:
-        """一个节点的反向完成：只转告外面的旁观者。"""
-        if self.outer is not None:
-            self.outer.backward(node, g, grads)
-
 
 class _Guard(_Marker):
     """推理模式之外的旁观者：只看一步，看这一步的节点是否留下了推理张量。"""

@@ -1,4 +1,4 @@
-"""记图的开关与追踪的挂钩。
+"""记图的开关，旁观者与记录者的挂钩。
 
 开关一律经函数读取（每个线程一份），绝不以「导入时的值」流传出去。下一站：``graph.py``。
 """
@@ -17,6 +17,7 @@ from tinygrad_llm.ops.bfloat16 import extras
 
 if TYPE_CHECKING:
     from tinygrad_llm.autograd.graph import Node
+    from tinygrad_llm.autograd.traversal import Traversal
     from tinygrad_llm.ops.op import Op
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -27,20 +28,24 @@ class Switch(threading.local):
 
     Attributes:
         grad_enabled: 是否记图。
-        tracer: 旁观者；不追踪时为 ``None``。
+        tracer: 旁观者；没有则为 ``None``。
+        recorder: 正在做的记录（``tracing/recorder.py``）；没有则为 ``None``。
         autocast: 最里层的 ``amp.autocast``；没有则为 ``None``。
         anomaly: 是否在做异常检测。
         check_nan: 异常检测时是否查 NaN。
         first_order: 只求一阶导，见 ``first_order``。
+        composed: 融合算子拆成普通算子，见 ``composed_ops``。
         writes_grad: 正在进行的这趟反传可以把叶子的第一份梯度直接写进 ``grad_buffer``。
     """
 
     grad_enabled = True
     tracer: Tracer | None = None
+    recorder: Recorder | None = None
     autocast: Any = None
     anomaly = False
     check_nan = True
     first_order = False
+    composed = False
     writes_grad = False
 
 
@@ -61,13 +66,60 @@ inference = Inference()
 
 
 class Tracer(Protocol):
-    """旁观者：``trace.py`` 实现它；不追踪时引擎只多一次 ``None`` 判断。"""
+    """旁观者：每次算子调用完成后看一眼，例如换掉留下的数组；没有时引擎只多一次 ``None`` 判断。"""
 
     def forward(self, op: Op, args: Sequence[Any], attrs: dict[str, Any], output: Any) -> None:
         """一次算子调用完成后。"""
 
-    def backward(self, node: Node, g: Any, grads: Sequence[Any]) -> None:
-        """一个节点的反向完成后；``grads`` 已对广播轴求过和。"""
+
+class Recorder(Protocol):
+    """记录者：前向、反传的每一步连同每条边上的数都报给它；没有时引擎只多一次 ``None`` 判断。"""
+
+    def before(self) -> None:
+        """一次算子调用就要开始。"""
+
+    def forward(self, op: Op, args: Sequence[Any], attrs: dict[str, Any], output: Any) -> None:
+        """一次算子调用完成后；节点留下的值还没有被谁换过。"""
+
+    def function(self, cls: Any, args: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """一次自定义算子的调用完成后；它的 ``forward`` 里的算子不另报。"""
+
+    def written(self, tensor: Any, result: Any) -> None:
+        """``result`` 刚被就地写进 ``tensor``。"""
+
+    def begin(self, work: Traversal, outputs: Sequence[Any]) -> None:
+        """一趟反传就要开始；起点的梯度已经放好。"""
+
+    def step(self, work: Traversal, node: Node, g: Any, found: Sequence[tuple[int, Any]]) -> None:
+        """一个节点的 VJP 已经算好；由它调用 ``work.deliver`` 把各份梯度交给输入，其间记下每次相加的前后。"""
+
+    def end(self, work: Traversal) -> None:
+        """一趟反传走完（或半途而废），叶子的梯度还没有放进 ``.grad``。"""
+
+    def accumulated(self, work: Traversal) -> None:
+        """这趟反传的梯度都已累加到 ``.grad``。"""
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[None]:
+    """在 ``with`` 之内把本线程的每一步前向与反向报给 ``recorder``。"""
+    previous, switch.recorder = switch.recorder, recorder
+    extras.users += 1
+    try:
+        yield
+    finally:
+        switch.recorder = previous
+        extras.users -= 1
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """``with`` 之内的算子不报给记录者：它们合起来是一步，另有人报。"""
+    previous, switch.recorder = switch.recorder, None
+    try:
+        yield
+    finally:
+        switch.recorder = previous
 
 
 @contextmanager
@@ -84,14 +136,17 @@ def first_order() -> Iterator[None]:
 
 
 @contextmanager
-def tracing(tracer: Tracer) -> Iterator[None]:
-    """在 ``with`` 之内把每一步前向与反向报给 ``tracer``。"""
-    previous, switch.tracer = switch.tracer, tracer
+def composed_ops() -> Iterator[None]:
+    """``with`` 之内，融合算子一律拆成它们的对照：由普通算子写成的同一个函数。
+
+    追踪时每一步都看得见；测试用它把整套快路关掉，对照自己也要经得起同样的检查。
+    """
+    previous, switch.composed = switch.composed, True
     extras.users += 1
     try:
         yield
     finally:
-        switch.tracer = previous
+        switch.composed = previous
         extras.users -= 1
 
 

@@ -2,7 +2,7 @@
 
 流入：一对函数 ``pack``、``unpack``；流出：``with`` 之内记下的节点不再留数组，只留 ``pack`` 的返回值。
 
-平时引擎不知道有这回事：它装成旁观者（``mode.tracing`` 的那一种），等节点记好了再把里面的数组换掉。
+平时引擎不知道有这回事：它装成旁观者（``mode.Tracer``），等节点记好了再把里面的数组换掉。
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class saved_tensors_hooks:  # noqa: N801  与 torch 同名
         return Packed(self.pack_hook, self.unpack_hook, array)
 
     def _watcher(self) -> Any:
-        """外面真正的旁观者（追踪），没有则为 ``None``。"""
+        """外面别的旁观者，没有则为 ``None``。"""
         outer = self._outer[-1]
         return outer._watcher() if isinstance(outer, saved_tensors_hooks) else outer
 
@@ -101,12 +101,6 @@ class saved_tensors_hooks:  # noqa: N801  与 torch 同名
         watcher = self._watcher()
         if watcher is not None:
             watcher.forward(op, args, attrs, output)
-
-    def backward(self, node: Any, g: Any, grads: Sequence[Any]) -> None:
-        """一个节点的反向完成：只转告外面的旁观者。"""
-        watcher = self._watcher()
-        if watcher is not None:
-            watcher.backward(node, g, grads)
 
 
 class save_on_cpu(saved_tensors_hooks):  # noqa: N801  与 torch 同名

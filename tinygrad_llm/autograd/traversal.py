@@ -135,7 +135,7 @@ class Traversal:
                 self.accumulate(edge, found, g)
 
     def visit(self, node: Node, g: Any) -> None:
-        """一个节点的反向，一般情形：有钩子、要另存、只走一部分、记图或被追踪。"""
+        """一个节点的反向，一般情形：有钩子、要另存、只走一部分、记图或正在记录。"""
         if node.plan.is_region and self.is_plain and not node.hooks and self.add_region(node, g):
             return
         hooks, is_wanted, goes_on = node.hooks, node in self.capture, self.only is None or node in self.only
@@ -164,13 +164,14 @@ class Traversal:
         if hooks and hooks.after:
             grads = hooks.after_node(tuple(as_tensor(one) for one in _by_position(node, found)), outputs)
             found = list(enumerate(grads if self.create_graph else _arrays(grads)))
+        if extras.users and switch.recorder is not None:
+            switch.recorder.step(self, node, g, found)
+            return
         deliver = self.deliver_tensor if self.create_graph else self.deliver
         for i, grad in found:
             edge = node.edges[i]
             if edge is not None and grad is not None:
                 deliver(edge, grad, g)
-        if extras.users and switch.tracer is not None:
-            switch.tracer.backward(node, g, _by_position(node, found))
 
     def add_region(self, node: Node, g: Any) -> bool:
         """``node`` 取的是一块区域：把梯度直接加到那一块上，其余的 0 只写一次。
@@ -292,7 +293,7 @@ def _sum(first: Any, g: Any, source: Any) -> Any:
 
 
 def _by_position(node: Node, found: Iterable[tuple[int, Any]]) -> list[Any]:
-    """追踪要看的各输入的梯度，已还原成输入的形状。"""
+    """钩子要看的各输入的梯度，已还原成输入的形状。"""
     grads: list[Any] = [None] * len(node.edges)
     for i, grad in found:
         edge = node.edges[i]
