@@ -82,11 +82,20 @@ def is_tensor(obj: Any) -> Any:
     return isinstance(obj, Tensor)
 
 
+def trace(*args: Any, **kwargs: Any) -> Any:
+    """给了矩阵，是它的迹；没有给，打开一份记录：``with trace(title=…, composed=…, limit=…) as t:``。"""
+    if args or "input" in kwargs:
+        return FUNCTIONS["trace"](*args, **kwargs)
+    from tinygrad_llm import tracing
+
+    return tracing.trace(**kwargs)
+
+
 # 用到才加载：``import tinygrad_llm`` 只为张量与自动微分付时间
 _NAMESPACES = (
     "__config__", "_dynamo", "_inductor", "accelerator", "amp", "backends", "compiler", "cpu", "cuda", "distributed",
     "distributions", "fft", "func", "jit", "linalg", "masked", "mps", "multiprocessing", "nn", "optim", "profiler",
-    "signal", "special", "storage", "testing", "types", "utils", "version", "xpu",
+    "signal", "special", "storage", "testing", "tracing", "types", "utils", "version", "xpu",
 )  # fmt: skip
 __getattr__ = attributes(__name__, _NAMESPACES, LAZY)
 
