@@ -7,5 +7,16 @@
 各文件的文档写着该看到哪些数，以及五种走错的反传（见 ``faults.py``）会给出哪些错的数。
 """
 
-TOYS = ("neuron", "diamond", "mlp", "softmax", "layernorm", "embedding", "broadcast", "attention", "gpt", "adamw")
-"""玩具的名字，由易到难。"""
+TOYS = {
+    "neuron": "one logistic neuron: a single chain of derivatives",
+    "diamond": "a value used twice: why gradients add up, and in which order nodes go",
+    "mlp": "a 2-2-1 network on XOR: matrix products and a bias that is broadcast",
+    "softmax": "softmax and cross-entropy of three logits: p - onehot",
+    "layernorm": "layer norm of two rows: three paths from y back to x",
+    "embedding": "rows of a table, one taken twice: scatter-add",
+    "broadcast": "three kinds of broadcasting, undone by sums",
+    "attention": "causal attention: 3 tokens x 2 dimensions",
+    "gpt": "a GPT of one block: width 4, 2 heads, 5 words, tied head",
+    "adamw": "one step of AdamW, every intermediate, beside tg.optim.AdamW",
+}
+"""名字 → 一句英文说明，由易到难。"""

@@ -79,14 +79,16 @@ class GPT(nn.Module):
         return F.linear(x, self.wte.weight)
 
 
+tg.manual_seed(0)
+model = GPT().double()
+with tg.no_grad():  # 权重在 -1 与 1 之间，只留一位小数，方便手算
+    for weight in model.parameters():
+        if weight.dim() == 2:
+            weight.copy_((weight.uniform_(-1.0, 1.0) * 10).round() / 10)
+
+
 def gpt() -> None:
     """读 1 3 1，预测 3 1 4。"""
-    tg.manual_seed(0)
-    model = GPT().double()
-    with tg.no_grad():  # 权重只留一位小数，方便手算
-        for weight in model.parameters():
-            if weight.dim() == 2:
-                weight.copy_((weight.uniform_(-1.0, 1.0) * 10).round() / 10)
     ids, targets = tg.tensor([1, 3, 1]), tg.tensor([3, 1, 4])
     logits = model(ids)  # (T, V)
     loss = F.cross_entropy(logits, targets)

@@ -12,5 +12,5 @@ def neuron() -> None:
 
     z = w * x + b
     a = tg.sigmoid(z)
-    loss = tg.nn.functional.binary_cross_entropy(a, y)
+    loss = tg.nn.functional.binary_cross_entropy(a, y, reduction="none")  # 只有一个样本，不必取平均
     loss.backward()
