@@ -284,6 +284,7 @@ class Trace:
         events: 全部的先后。
         extensions: 随 JSON 一同写出的别的内容，见 ``SCHEMA.md`` 末尾。
         settle: 记录还没结束就要看时，先补齐标签。
+        origin: （程序，融合算子是否拆开）：照此可以再运行一遍；不是由 ``programs.py`` 运行的为 ``None``。
     """
 
     def __init__(self, title: str | None = None, limit: int = 4096) -> None:
@@ -294,6 +295,7 @@ class Trace:
         self.events: list[Event] = []
         self.extensions: dict[str, Any] = {}
         self.settle: Callable[[], None] = nothing
+        self.origin: tuple[str, bool] | None = None
 
     @property
     def dtype(self) -> str:
