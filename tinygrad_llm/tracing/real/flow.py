@@ -32,12 +32,15 @@ _COLUMNS = 90
 """热图至多这么多列，步数再多就隔着画。"""
 
 
-def flow_svg(flows: Sequence[Flow], baseline: float | None = None) -> str:
+def flow_svg(
+    flows: Sequence[Flow], baseline: float | None = None, trained: tuple[int, Sequence[float]] | None = None
+) -> str:
     """画一到两次训练。
 
     Args:
         flows: 有残差的在前；步数与层数相同。
         baseline: 只按词频猜的损失（纳特）；给了就在损失图上画一条虚线。
+        trained: 训练好的模型：（第几步，各层收到的梯度的范数）；给了就在左下的图里多画一条线。
 
     Returns:
         SVG。
@@ -47,7 +50,7 @@ def flow_svg(flows: Sequence[Flow], baseline: float | None = None) -> str:
     for place, flow in enumerate(flows):
         parts += _heat(flow, Box(60 + 450 * place, 60, 390, 190), low, high)
     parts += _scale(Box(330, 304, 260, 10), low, high)
-    parts += _profile(flows, Box(60, 372, 390, 170), low, high)
+    parts += _profile(flows, trained, Box(60, 372, 390, 170), low, high)
     parts += _losses(flows, baseline, Box(510, 372, 390, 170))
     label = Label("各层收到的梯度，有残差与没有残差", "gradient per layer, with and without residuals")
     return drawing(_WIDTH, _HEIGHT, parts, label)
@@ -101,7 +104,9 @@ def _scale(box: Box, low: float, high: float) -> list[str]:
     ]
 
 
-def _profile(flows: Sequence[Flow], box: Box, low: float, high: float) -> list[str]:
+def _profile(
+    flows: Sequence[Flow], trained: tuple[int, Sequence[float]] | None, box: Box, low: float, high: float
+) -> list[str]:
     """头尾两步，各层的梯度：虚线是第一步，实线是最后一步。"""
     last = len(flows[0].stream[0]) - 1
     x = Axis(0, last, box.x, box.x + box.width)
@@ -113,6 +118,11 @@ def _profile(flows: Sequence[Flow], box: Box, low: float, high: float) -> list[s
             norms = flow.stream[row]
             points = [x(i) for i in range(len(norms))], [y(norm) for norm in norms]
             parts.append(line(*points, colour, stroke_dasharray=dash, stroke_width=weight))
+    if trained is not None:
+        step, last_norms = trained
+        parts.append(line([x(i) for i in range(last + 1)], [y(norm) for norm in last_norms], series(2)))
+        name = Label(f"绿线：训练好的，第 {step} 步", f"green: trained, step {step}")
+        parts.append(text(box.x, box.y + box.height + 32, name, size=11, fill=series(2), font_weight="600"))
     words = Label(
         f"虚线：第 {flows[0].steps[0]} 步；实线：第 {flows[0].steps[-1]} 步",
         f"dashed: step {flows[0].steps[0]}; solid: step {flows[0].steps[-1]}",
@@ -130,7 +140,8 @@ def _losses(flows: Sequence[Flow], baseline: float | None, box: Box) -> list[str
     if baseline:
         parts.append(rule(box.x, y(baseline), box.x + box.width, y(baseline), opacity=0.8, stroke_dasharray="2 4"))
         words = Label("只按词频猜", "token frequencies alone")
-        parts.append(text(box.x + 4, y(baseline) + 15, words, size=11, opacity="0.75"))
+        under = 15 if y(baseline) + 18 < box.y + box.height else -6
+        parts.append(text(box.x + box.width, y(baseline) + under, words, size=11, anchor="end", opacity="0.75"))
     for place, flow in enumerate(reversed(flows)):
         colour, name = series(_COLOUR[flow.residual]), NAMES[flow.residual]
         parts.append(line([x(step) for step in flow.steps], [y(loss) for loss in flow.losses], colour))

@@ -73,6 +73,11 @@ def text(x: float, y: float, words: str | Label, *, size: float = 12, anchor: st
     return "".join(tag("text", escape(said), class_=lang, lang=lang, **{**shared, **attrs}) for lang, said in both)
 
 
+def clipped(words: str, room: int) -> str:
+    """至多 ``room`` 个字；太长的末尾换成省略号。"""
+    return words if len(words) <= room else words[: room - 1] + "…"
+
+
 def drawing(width: float, height: float, parts: Iterable[str], label: Label) -> str:
     """整张图；``label`` 读给看不见图的人听。"""
     attrs = {"viewBox": f"0 0 {number(width)} {number(height)}", "xmlns": "http://www.w3.org/2000/svg", "role": "img"}
@@ -169,8 +174,8 @@ def shaded_cells(cells: Iterable[tuple[Box, float]], colour: str) -> str:
     paths: dict[int, list[str]] = {}
     for box, share in cells:
         shade = -1 if math.isnan(share) else round(min(max(share, 0.0), 1.0) * SHADES)
-        width, height = number(box.width), number(box.height)
-        paths.setdefault(shade, []).append(f"M{number(box.x)} {number(box.y)}h{width}v{height}h-{width}z")
+        left, top, right, bottom = (number(one) for one in (box.x, box.y, box.x + box.width, box.y + box.height))
+        paths.setdefault(shade, []).append(f"M{left} {top}H{right}V{bottom}H{left}z")
     found = []
     for shade, moves in sorted(paths.items()):
         if shade < 0:
