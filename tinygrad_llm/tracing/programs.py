@@ -117,6 +117,7 @@ def run_program(target: str, *, composed: bool = False, limit: int = 4096, with_
         function = _function(module, program)
         with trace(title=program.title, composed=composed, limit=limit) as found:
             function()
+    found.origin = (target, composed)
     if not found.nodes:
         raise UserError(
             f"{target} computed nothing that can be traced",
