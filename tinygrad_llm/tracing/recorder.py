@@ -136,6 +136,8 @@ class Recorder:
         saved = () if node is None or node.saved is None else node.saved
         n_bytes = sum(one.nbytes for one in {id(a): a for a in map(_array_of, saved) if a is not None}.values())
         is_small = all(a is None or a.size <= trace.limit for a in map(_array_of, (*saved, *args)))
+        if is_small and isinstance(declared, Op):
+            saved = self._copied(saved, (*args, *outputs), (*inputs, *[one.id for one in new]))
         record = NodeRecord(
             len(trace.nodes), name, inputs, new[0].id, needs, self.modules.path, elapsed_ns, n_bytes, attrs,
             call.location, declared, [one.id for one in new], node, saved if is_small else None, trace,
@@ -147,6 +149,12 @@ class Recorder:
         if node is not None:
             self._by_node[node] = record
         self._name(call, new)
+
+    def _copied(self, saved: Sequence[Any], tensors: Sequence[Any], values: Sequence[int | None]) -> tuple[Any, ...]:
+        """留下的值里，输入与输出换成记录里的拷贝：优化器此后会就地改写参数，重算反向还要用原来的数。"""
+        pairs = zip(tensors, values, strict=True)
+        copies = {id(_array_of(one)): self.trace.values[i].data for one, i in pairs if i is not None}
+        return tuple(copies.get(id(one), one) if isinstance(one, np.ndarray) else one for one in saved)
 
     def _known(self, a: Any, call: Call) -> Value:
         """一个参数是哪个值；没见过的新立一个。"""
