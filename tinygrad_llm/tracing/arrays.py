@@ -2,13 +2,14 @@
 
 流入：引擎里的数组；流出：拷贝或 ``Summary``，以及它们的 JSON 写法。下一站：``trace.py``。
 
-概要要比产生这个数组的算子便宜得多：只把内存从头到尾过一遍，分成能留在缓存里的行块，极值、和、平方和在同一块上一起算。
+记录要便宜：不大的数组，拷贝比概要快得多，于是先拷贝，有人看概要时才算；很大的数组当场算，内存从头到尾只过一遍——
+分成能留在缓存里的行块，极值、和、平方和在同一块上一起算。
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,28 +20,59 @@ from tinygrad_llm.ops.op import Array
 GRID = 32
 """概要的格子至多几行几列。"""
 
+_PUT_OFF = 1 << 16
+"""至多几个元素就先留拷贝、用到才算概要。"""
 
-@dataclass(frozen=True)
+_BLOCK = 1 << 18
+"""一块至多几个元素：留在二级缓存里，过几遍都快。"""
+
+
 class Summary:
     """一个大数组的概要；复数按绝对值算。
+
+    Args:
+        array: 数组，此后可以被就地改写；不能是空的。
 
     Attributes:
         shape: 形状。
         dtype: 元素类型的名字。
-        min: 最小值；有 NaN 则为 NaN。
-        max: 最大值；有 NaN 则为 NaN。
-        mean: 平均值。
-        norm: 平方和的平方根。
-        grid: 看作二维（最后一轴是列，其余各轴摊成行）后各块的平均值，至多 32 × 32。
     """
 
-    shape: tuple[int, ...]
-    dtype: str
-    min: float
-    max: float
-    mean: float
-    norm: float
-    grid: Array
+    def __init__(self, array: Array) -> None:
+        self.shape, self.dtype = array.shape, dtype_name(array)
+        self._kept: Array | None = array.copy() if array.size <= _PUT_OFF else None
+        if self._kept is None:
+            self._stats = _measured(array)
+
+    @cached_property
+    def _stats(self) -> tuple[float, float, float, float, Array]:
+        kept, self._kept = self._kept, None
+        return _measured(np.zeros(1) if kept is None else kept)
+
+    @property
+    def min(self) -> float:
+        """最小值；有 NaN 则为 NaN。"""
+        return self._stats[0]
+
+    @property
+    def max(self) -> float:
+        """最大值；有 NaN 则为 NaN。"""
+        return self._stats[1]
+
+    @property
+    def mean(self) -> float:
+        """平均值。"""
+        return self._stats[2]
+
+    @property
+    def norm(self) -> float:
+        """平方和的平方根。"""
+        return self._stats[3]
+
+    @property
+    def grid(self) -> Array:
+        """看作二维（最后一轴是列，其余各轴摊成行）后各块的平均值，至多 32 × 32。"""
+        return self._stats[4]
 
     @property
     def size(self) -> int:
@@ -51,6 +83,9 @@ class Summary:
     def ndim(self) -> int:
         """轴数。"""
         return len(self.shape)
+
+    def __repr__(self) -> str:
+        return f"<Summary {self.dtype}{list(self.shape)} in [{self.min:.4g}, {self.max:.4g}], mean {self.mean:.4g}>"
 
 
 Snapshot = Array | Summary
@@ -64,41 +99,49 @@ def snapshot(array: Array, limit: int) -> Snapshot:
         array: 引擎里的数组；此后可以被就地改写。
         limit: 至多几个元素就留拷贝。
     """
-    return array.copy() if array.size <= limit else summary(array)
+    return array.copy() if array.size <= limit else Summary(array)
 
 
-def summary(array: Array) -> Summary:
-    """一个数组的概要；``array`` 不能是空的。"""
+def _measured(array: Array) -> tuple[float, float, float, float, Array]:
+    """最小值、最大值、平均值、平方和的平方根、各块的平均值。"""
     values = widened(array)
     if values.dtype.kind == "c":
         values = np.abs(values)
     elif values.dtype.kind != "f":
         values = values.astype(np.float64)
     rows = values.reshape(-1, values.shape[-1]) if values.ndim > 1 else values.reshape(1, -1)
-    tops, lefts = _starts(rows.shape[0]), _starts(rows.shape[1])
-    sums = np.empty((len(tops), len(lefts)))
+    height, width = rows.shape
+    tall, wide = -(-height // GRID), -(-width // GRID)
+    sums = np.empty((-(-height // tall), width))
     low, high, squares = math.inf, -math.inf, 0.0
+    step = max(1, _BLOCK // (tall * width)) * tall
     with np.errstate(all="ignore"):
-        for i, (top, bottom) in enumerate(zip(tops, [*tops[1:], rows.shape[0]], strict=True)):
-            block = rows[top:bottom]
+        for top in range(0, height, step):
+            block = rows[top : top + step]
             flat = block.reshape(-1)
-            low, high = np.minimum(low, flat.min()), np.maximum(high, flat.max())
+            low, high = np.minimum(low, np.minimum.reduce(flat)), np.maximum(high, np.maximum.reduce(flat))
             squares += float(flat.dot(flat))
-            sums[i] = np.add.reduceat(block.sum(axis=0), lefts)
-        counts = np.outer(np.diff([*tops, rows.shape[0]]), np.diff([*lefts, rows.shape[1]]))
-        mean, norm = float(sums.sum() / values.size), math.sqrt(squares) if squares == squares else math.nan
-        return Summary(array.shape, dtype_name(array), float(low), float(high), mean, norm, sums / counts)
+            whole, first = len(block) // tall, top // tall
+            np.add.reduce(block[: whole * tall].reshape(whole, tall, width), axis=1, out=sums[first : first + whole])
+            if whole * tall < len(block):
+                np.add.reduce(block[whole * tall :], axis=0, out=sums[first + whole])
+        tops, lefts = [*range(0, height, tall), height], [*range(0, width, wide), width]
+        cells = np.add.reduceat(sums, lefts[:-1], axis=1)
+        mean, norm = float(cells.sum() / values.size), math.sqrt(squares) if squares == squares else math.nan
+        return float(low), float(high), mean, norm, cells / np.outer(np.diff(tops), np.diff(lefts))
 
 
-def _starts(n: int) -> list[int]:
-    """把 ``n`` 行（列）分成至多 32 段，各段的起点。"""
-    parts = min(n, GRID)
-    return [n * i // parts for i in range(parts)]
+_NAMES: dict[Any, str] = {}
 
 
 def dtype_name(array: Array) -> str:
     """元素类型的名字，与 torch 相同（不带 ``torch.``）。"""
-    return "bfloat16" if is_bfloat16(array.dtype) else str(array.dtype)
+    dtype = array.dtype
+    if is_bfloat16(dtype):
+        return "bfloat16"
+    if dtype not in _NAMES:
+        _NAMES[dtype] = str(dtype)
+    return _NAMES[dtype]
 
 
 # ---- JSON
@@ -114,7 +157,7 @@ def array_json(value: Snapshot | None, limit: int | None = None) -> dict[str, An
     if value is None:
         return None
     if not isinstance(value, Summary) and limit is not None and value.size > limit:
-        value = summary(value)
+        value = Summary(value)
     if isinstance(value, Summary):
         stats = {name: number_json(getattr(value, name)) for name in ("min", "max", "mean", "norm")}
         grid = [[number_json(float(f"{x:.4g}")) for x in row] for row in value.grid.tolist()]

@@ -22,7 +22,7 @@ ToJson = Callable[["Snapshot | None"], "dict[str, Any] | None"]
 def trace_dict(trace: Trace, limit: int | None = None) -> dict[str, Any]:
     """见 ``Trace.to_dict``。"""
     trace.settle()
-    written: dict[int, tuple[Any, Any]] = {}
+    written: dict[int, tuple[Snapshot | None, dict[str, Any] | None]] = {}
 
     def array(value: Snapshot | None) -> dict[str, Any] | None:
         """同一份拷贝在记录里出现几次，只换算一次。"""

@@ -122,7 +122,8 @@ class Call:
         callee: FrameType | None = None
         while frame is not None and not Code.of(frame.f_code).is_users:
             callee, frame = frame, frame.f_back
-        self.frame, self.callee, self.target = frame, callee, False
+        self.frame, self.callee = frame, callee
+        self.target: Target = False
         self.location: tuple[str, int] | None = None
         if frame is not None:
             code = Code.of(frame.f_code)

@@ -264,7 +264,7 @@ class Recorder:
     def _step(self, one: _Pass, node: Any, g: Any) -> Step | None:
         """立起一步；记录之外的节点、多输出算子的转手的小节点没有自己的一步。"""
         arrived, limit = one.sums.pop(id(node), None), self.trace.limit
-        is_hooked = node.hooks and (node.hooks.tensor or node.hooks.before)
+        is_hooked = bool(node.hooks and (node.hooks.tensor or node.hooks.before))
         incoming = snapshot(_array(g), limit) if arrived is None or is_hooked else arrived
         if node in self._outputs:
             self._outputs[node].grad = incoming
@@ -313,6 +313,7 @@ class Recorder:
         """一趟反传走完，叶子的梯度还没有放进 ``.grad``。"""
         one = self._passes.pop()
         self._finished = (work, [])
+        leaf: Any
         for leaf, g, _ in work.leaves.values():
             seen = self._seen.get(id(leaf))
             if seen is None or seen.tensor() is not leaf or one.record is None:
@@ -328,6 +329,7 @@ class Recorder:
     def accumulated(self, work: Any) -> None:
         """这趟反传的梯度都已累加到 ``.grad``。"""
         ended, leaves = self._finished
+        leaf: Any
         for leaf, record, one in leaves if ended is work else ():
             one.after = one.added
             if one.before is not None or leaf.hooks:
