@@ -92,7 +92,7 @@ def _backward(one: Backward, array: ToJson) -> dict[str, Any]:
         "root": one.root,
         "seed": array(one.seed),
         "roots": [{"value": value, "seed": array(seed)} for value, seed in one.roots],
-        "steps": [_step(step, array) for step in one.steps],
+        "steps": [step_json(step, array) for step in one.steps],
         "accumulated": [
             {"value": a.value, "before": array(a.before), "added": array(a.added), "after": array(a.after)}
             for a in one.accumulated
@@ -100,7 +100,8 @@ def _backward(one: Backward, array: ToJson) -> dict[str, Any]:
     }
 
 
-def _step(one: Step, array: ToJson) -> dict[str, Any]:
+def step_json(one: Step, array: ToJson = array_json) -> dict[str, Any]:
+    """反向的一步；``faults`` 里的各步也是这样写。"""
     more: dict[str, Any] = {}
     if one.arrived is not None:
         more["arrived"] = array(one.arrived)

@@ -177,6 +177,11 @@ class Recorder:
         self._seen[id(a)] = _Seen(a, value)
         return value
 
+    def _living(self, tensor: Any) -> Value | None:
+        """按身份记着的张量是哪个值；没有则为 ``None``。"""
+        seen = self._seen.get(id(tensor))
+        return seen.value if seen is not None and seen.tensor() is tensor else None
+
     def _output(self, tensor: Tensor) -> Value:
         value = self._new(None, "result", tensor.array, tensor.needs_grad)
         if tensor.node is not None:
@@ -216,12 +221,9 @@ class Recorder:
 
     def written(self, tensor: Any, result: Any) -> None:
         """``result`` 刚被就地写进 ``tensor``：此后它就是 ``result`` 那个值，名字不变。"""
-        seen = self._seen.get(id(tensor))
-        old = seen.value if seen is not None and seen.tensor() is tensor else self._outputs.get(tensor.node)
+        old = self._living(tensor) or self._outputs.get(tensor.node)
         name = None if old is None else old.name
-        value = self._outputs.get(result.node) if result.node is not None else None
-        if value is None and (made := self._seen.get(id(result))) is not None and made.tensor() is result:
-            value = made.value
+        value = self._living(result) if result.node is None else self._outputs.get(result.node)
         if value is None or value.kind != "result" or value.id != len(self.trace.values) - 1:
             value = self._new(name, "leaf" if tensor.needs_grad else "constant", tensor.array, tensor.needs_grad)
         value.name = name or value.name
@@ -313,23 +315,21 @@ class Recorder:
         """一趟反传走完，叶子的梯度还没有放进 ``.grad``。"""
         one = self._passes.pop()
         self._finished = (work, [])
-        leaf: Any
         for leaf, g, _ in work.leaves.values():
-            seen = self._seen.get(id(leaf))
-            if seen is None or seen.tensor() is not leaf or one.record is None:
+            value = self._living(leaf)
+            if value is None or one.record is None:
                 continue
             added = one.sums.get(id(leaf))
             if added is None or leaf.hooks:
                 added = snapshot(_array(g), self.trace.limit)
             before = None if leaf.kept_grad is None else snapshot(leaf.kept_grad.array, self.trace.limit)
             if before is None:
-                seen.value.grad = added
-            self._finished[1].append((leaf, one.record, Accumulation(seen.value.id, before, added, before)))
+                value.grad = added
+            self._finished[1].append((leaf, one.record, Accumulation(value.id, before, added, before)))
 
     def accumulated(self, work: Any) -> None:
         """这趟反传的梯度都已累加到 ``.grad``。"""
         ended, leaves = self._finished
-        leaf: Any
         for leaf, record, one in leaves if ended is work else ():
             one.after = one.added
             if one.before is not None or leaf.hooks:
