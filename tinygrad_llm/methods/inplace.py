@@ -14,7 +14,7 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.inference import INFERENCE, refuse_written, watch_next
-from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled
+from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled, switch
 from tinygrad_llm.methods.old_order import numbers_first
 from tinygrad_llm.methods.operands import constant
 from tinygrad_llm.ops import elementwise as ew
@@ -108,6 +108,8 @@ class InPlace:
         self.touch()
         if traced and bottom is not self:
             return self.refreshed()
+        if extras.users and switch.recorder is not None:
+            switch.recorder.written(self, result)
         if is_grad_enabled():
             if self.needs_grad and not result.needs_grad:  # 被常数盖掉，仍在图上，梯度是 0
                 result = apply(ew.where, (False, self, result), {})
