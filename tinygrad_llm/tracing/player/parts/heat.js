@@ -1,0 +1,128 @@
+// 热图：正负两色的色标，小图与能看清数字的大图。
+// 紫—白—绿（PRGn）在常见的色觉缺陷下仍能分辨；蓝与橙留给「值」与「梯度」。
+
+const RAMPS = {
+  light: {
+    zero: [247, 247, 247],
+    negative: [[231, 212, 232], [194, 165, 207], [153, 112, 171], [118, 42, 131]],
+    positive: [[217, 240, 211], [166, 219, 160], [90, 174, 97], [27, 120, 55]],
+  },
+  dark: {
+    zero: [38, 43, 54],
+    negative: [[66, 48, 84], [104, 70, 132], [152, 106, 184], [212, 178, 238]],
+    positive: [[36, 72, 56], [44, 116, 76], [74, 176, 112], [164, 234, 178]],
+  },
+};
+const NOT_A_NUMBER = [230, 0, 122];
+
+/** 颜色分量；t 在 −1 与 1 之间，NaN 是品红。 */
+function heatColour(t, theme = app.theme) {
+  if (Number.isNaN(t)) return NOT_A_NUMBER;
+  const ramp = RAMPS[theme];
+  const stops = [ramp.zero, ...(t < 0 ? ramp.negative : ramp.positive)];
+  const place = clamp(Math.abs(t), 0, 1) * (stops.length - 1);
+  const low = Math.min(Math.floor(place), stops.length - 2);
+  return stops[low].map((from, i) => Math.round(from + (stops[low + 1][i] - from) * (place - low)));
+}
+
+const shade = (x, scale) => (scale > 0 ? x / scale : Math.sign(x));
+
+const pictures = new Map(); // 数组 → {色标与主题: 图的地址}
+
+/** 一张像素图的地址：每个元素一个像素，由浏览器放大。 */
+function heatPicture(array, scale = largest(array)) {
+  const known = pictures.get(array) ?? pictures.set(array, {}).get(array);
+  const key = `${app.theme} ${scale}`;
+  if (known[key]) return known[key];
+  const { rows, columns, flat } = cellsOf(array);
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, columns);
+  canvas.height = Math.max(1, rows);
+  const context = canvas.getContext("2d");
+  const pixels = context.createImageData(canvas.width, canvas.height);
+  for (let i = 0; i < flat.length; i++) {
+    pixels.data.set(heatColour(shade(Number(flat[i]), scale)), 4 * i);
+    pixels.data[4 * i + 3] = 255;
+  }
+  context.putImageData(pixels, 0, 0);
+  return (known[key] = canvas.toDataURL());
+}
+
+/** 读得出深浅的字色。 */
+function inkOn([r, g, b]) {
+  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#111" : "#fff";
+}
+
+const NUMBERED = 64; // 至多这么多格时，格子里写数
+
+/** 讲解栏里的一张热图：小的写出每个数，大的是像素图，指到哪格读哪格。 */
+function heatMap(array, scale = largest(array), kind = "value") {
+  const { rows, columns, flat } = cellsOf(array);
+  const figure = make("figure", { class: `heat ${kind}` });
+  if (array.size === 0) {
+    figure.append(make("span", { class: "faint", text: shapeText(array.shape) }));
+    return figure;
+  }
+  if (array.flat !== null && flat.length <= NUMBERED && columns <= 8) {
+    figure.append(numberedGrid(array, rows, columns, scale));
+  } else {
+    figure.append(pixelImage(array, rows, columns, scale));
+  }
+  figure.append(make("figcaption", { text: captionOf(array, scale) }));
+  return figure;
+}
+
+function captionOf(array, scale) {
+  const note = `${shapeText(array.shape)} · ${say("scale", { max: numberText(scale, 3) })}`;
+  if (array.flat !== null) return note;
+  const { min, mean, max, norm } = array.summary;
+  const [low, middle, high, size] = [min, mean, max, norm].map((x) => numberText(x, 3));
+  return `${note} · ${say("summaryNote", { size: countText(array.size), min: low, mean: middle, max: high, norm: size })}`;
+}
+
+function numberedGrid(array, rows, columns, scale) {
+  const leading = array.shape.length > 2 ? array.shape[array.shape.length - 2] : rows;
+  const body = make("tbody");
+  for (let i = 0; i < rows; i++) {
+    const row = make("tr", { class: i > 0 && i % leading === 0 ? "gap" : null });
+    for (let j = 0; j < columns; j++) {
+      const at = i * columns + j;
+      const colour = heatColour(shade(Number(realPart(array.flat[at])), scale));
+      const style = `background:rgb(${colour});color:${inkOn(colour)}`;
+      row.append(make("td", { style, text: numberText(array.flat[at], columns > 5 ? 2 : 3) }));
+    }
+    body.append(row);
+  }
+  return make("table", { class: "cells" }, body);
+}
+
+function pixelImage(array, rows, columns, scale) {
+  const image = make("img", { class: "pixels", src: heatPicture(array, scale), alt: shapeText(array.shape), draggable: "false" });
+  const side = clamp(Math.floor(280 / Math.max(columns, 1)), 2, 22);
+  image.style.width = `${columns * side}px`;
+  image.style.aspectRatio = `${columns} / ${Math.min(rows, columns * 2)}`;
+  image.addEventListener("mousemove", (event) => {
+    const box = image.getBoundingClientRect();
+    const j = clamp(Math.floor(((event.clientX - box.left) / box.width) * columns), 0, columns - 1);
+    const i = clamp(Math.floor(((event.clientY - box.top) / box.height) * rows), 0, rows - 1);
+    const value = numberText(cellsOf(array).flat[i * columns + j], 5);
+    image.title = array.flat === null ? say("blockMean", { value }) : say("element", { index: indexText(array, i * columns + j), value });
+  });
+  return image;
+}
+
+function indexText(array, at) {
+  const index = [];
+  for (let axis = array.shape.length - 1; axis >= 0; axis--) {
+    index.unshift(at % array.shape[axis]);
+    at = Math.floor(at / array.shape[axis]);
+  }
+  return index.join(", ");
+}
+
+/** 一个数，或一张热图：讲解栏里到处都用。 */
+function show(array, { scale, kind = "value", digits = 6 } = {}) {
+  if (array === null) return make("span", { class: "faint", text: say("nothingYet") });
+  if (isSingle(array)) return make("span", { class: `number ${kind}`, text: numberText(array.flat[0], digits) });
+  return heatMap(array, scale ?? largest(array), kind);
+}

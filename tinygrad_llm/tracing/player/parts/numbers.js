@@ -1,0 +1,155 @@
+// 数与数组：从池子里取出来、写成文字、相加。
+// 一个数组是 {shape, flat, summary}：flat 是数（复数是 [实部, 虚部]）的列；太大而只有摘要的，flat 为 null。
+
+const SPECIAL = { NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity };
+const asNumber = (x) => (typeof x === "string" ? SPECIAL[x] : x);
+
+function decodeBase64(text, type) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  const width = type === "<f4" ? 4 : 8;
+  const flat = new Array(bytes.length / width);
+  for (let i = 0; i < flat.length; i++) {
+    flat[i] = width === 4 ? view.getFloat32(4 * i, true) : view.getFloat64(8 * i, true);
+  }
+  return flat;
+}
+
+/** 池中的一项 → 数组；大数组到第一次用到时才解码。 */
+function openArray(entry) {
+  const array = { shape: entry.shape, summary: null, size: entry.shape.reduce((a, b) => a * b, 1) };
+  if (entry.base64 !== undefined) {
+    let flat = null;
+    Object.defineProperty(array, "flat", { get: () => (flat ??= decodeBase64(entry.base64, entry.type)) });
+  } else if (entry.flat) {
+    array.flat = entry.flat.map((x) => (Array.isArray(x) ? x.map(asNumber) : asNumber(x)));
+  } else {
+    array.flat = null;
+    const { grid, ...rest } = entry.summary;
+    array.summary = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, asNumber(value)]));
+    array.summary.grid = grid.map((row) => row.map(asNumber));
+  }
+  return array;
+}
+
+/** 文档里的 {"$": 序号} 都换成池子里的数组，就地。 */
+function hydrate(part, pool) {
+  for (const key of Object.keys(part)) {
+    const child = part[key];
+    if (child === null || typeof child !== "object") continue;
+    if ("$" in child) part[key] = pool[child.$];
+    else hydrate(child, pool);
+  }
+  return part;
+}
+
+const isSingle = (array) => array !== null && array.flat !== null && array.size === 1;
+
+/** 写一个数，留 digits 位有效数字；负号用数学的减号。 */
+function numberText(x, digits = 4) {
+  if (Array.isArray(x)) {
+    const imaginary = numberText(Math.abs(x[1]), digits);
+    return `${numberText(x[0], digits)}${x[1] < 0 ? "−" : "+"}${imaginary}i`;
+  }
+  if (typeof x === "boolean") return x ? "1" : "0";
+  if (Number.isNaN(x)) return "NaN";
+  if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
+  if (x === 0) return "0";
+  const size = Math.abs(x);
+  let text;
+  if (Number.isInteger(x) && size < 1e6) text = String(size);
+  else if (size >= 1e-4 && size < 1e6) text = trimZeros(size.toPrecision(digits));
+  else text = size.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e").replace("e-", "e−");
+  return (x < 0 ? "−" : "") + text;
+}
+
+const trimZeros = (text) => (text.includes(".") && !text.includes("e") ? text.replace(/\.?0+$/, "") : text);
+
+const shapeText = (shape) => (shape.length ? `[${shape.join(", ")}]` : "[ ]");
+
+/** 写一个数组：至多 limit 个元素写全，再多只写形状。 */
+function arrayText(array, digits = 4, limit = 64) {
+  if (array === null) return "–";
+  if (array.flat === null || array.size > limit) return shapeText(array.shape);
+  const write = (depth, from, count) => {
+    if (depth === array.shape.length) return numberText(array.flat[from], digits);
+    const length = array.shape[depth];
+    const inner = length ? count / length : 0;
+    const parts = Array.from({ length }, (_, i) => write(depth + 1, from + i * inner, inner));
+    return `[${parts.join(", ")}]`;
+  };
+  return write(0, 0, array.size);
+}
+
+const realPart = (x) => (Array.isArray(x) ? Math.hypot(x[0], x[1]) : x);
+
+/** 有限元素里绝对值最大的；没有则为 0。 */
+function largest(array) {
+  if (array === null) return 0;
+  if (array.largest === undefined) {
+    let most = 0;
+    for (const cell of cellsOf(array).flat) if (Number.isFinite(cell)) most = Math.max(most, Math.abs(cell));
+    array.largest = most;
+  }
+  return array.largest;
+}
+
+/** 数组看成二维：{rows, columns, flat}；一维的是一行，三维以上的前几维叠成行。 */
+function cellsOf(array) {
+  if (array.cells) return array.cells;
+  if (array.flat === null) {
+    const { grid } = array.summary;
+    array.cells = { rows: grid.length, columns: grid[0]?.length ?? 0, flat: grid.flat() };
+  } else {
+    const columns = array.shape.length ? array.shape[array.shape.length - 1] : 1;
+    const isComplex = array.flat.some(Array.isArray);
+    array.cells = {
+      rows: columns ? array.size / columns : 0,
+      columns,
+      flat: isComplex ? array.flat.map(realPart) : array.flat,
+    };
+  }
+  return array.cells;
+}
+
+function combine(a, b, operation) {
+  const flat = a.flat.map((x, i) =>
+    Array.isArray(x) ? x.map((part, j) => operation(part, b.flat[i][j])) : operation(x, b.flat[i]),
+  );
+  return { shape: a.shape, size: a.size, summary: null, flat };
+}
+
+/** 两个数组相加；有一个只有摘要，或大小不同时为 null。float32 的和也舍入到 float32，与引擎一致。 */
+function addArrays(a, b, dtype) {
+  if (a.flat === null || b.flat === null || a.size !== b.size) return null;
+  return combine(a, b, dtype === "float32" ? (x, y) => Math.fround(x + y) : (x, y) => x + y);
+}
+
+/** 两个数组各元素之差的最大绝对值；比不了（只有摘要，或形状不同）时为 null。 */
+function largestGap(a, b) {
+  if (a === null || b === null || a.flat === null || b.flat === null || a.size !== b.size) return null;
+  let most = 0;
+  for (let i = 0; i < a.size; i++) {
+    const [x, y] = [a.flat[i], b.flat[i]];
+    const gap = Array.isArray(x) || Array.isArray(y)
+      ? Math.hypot((x[0] ?? x) - (y[0] ?? y), (x[1] ?? 0) - (y[1] ?? 0))
+      : Object.is(x, y) || x === y ? 0 : Math.abs(x - y);
+    if (Number.isNaN(gap)) return NaN;
+    most = Math.max(most, gap);
+  }
+  return most;
+}
+
+/** 时间、字节与次数，各用合适的单位。 */
+function timeText(nanoseconds) {
+  if (nanoseconds < 1e3) return `${Math.round(nanoseconds)} ns`;
+  if (nanoseconds < 1e6) return `${numberText(nanoseconds / 1e3, 3)} µs`;
+  return `${numberText(nanoseconds / 1e6, 3)} ms`;
+}
+
+function byteText(bytes) {
+  if (bytes < 1024) return `${bytes} B`;
+  return bytes < 1048576 ? `${numberText(bytes / 1024, 3)} KiB` : `${numberText(bytes / 1048576, 3)} MiB`;
+}
+
+const countText = (count) => count.toLocaleString("en");
