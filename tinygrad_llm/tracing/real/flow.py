@@ -139,9 +139,8 @@ def _losses(flows: Sequence[Flow], baseline: float | None, box: Box) -> list[str
     parts = axes(box, x, y, Label("步", "step"), Label("损失（纳特）", "loss (nats)"))
     if baseline:
         parts.append(rule(box.x, y(baseline), box.x + box.width, y(baseline), opacity=0.8, stroke_dasharray="2 4"))
-        words = Label("只按词频猜", "token frequencies alone")
-        under = 15 if y(baseline) + 18 < box.y + box.height else -6
-        parts.append(text(box.x + box.width, y(baseline) + under, words, size=11, anchor="end", opacity="0.75"))
+        words = Label(f"虚线：只按词频猜 {baseline:.2f}", f"dotted: token frequencies alone {baseline:.2f}")
+        parts.append(text(box.x + box.width, box.y + 44, words, size=11, anchor="end", opacity="0.75"))
     for place, flow in enumerate(reversed(flows)):
         colour, name = series(_COLOUR[flow.residual]), NAMES[flow.residual]
         parts.append(line([x(step) for step in flow.steps], [y(loss) for loss in flow.losses], colour))
