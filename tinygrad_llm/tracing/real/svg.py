@@ -3,8 +3,8 @@
 流入：数与文字；流出：SVG 片段的字符串，同样的输入总是同样的字节。用它的是本目录的各张图，以及附录 A 的动画。
 
 颜色随页面的明暗：墨色是 ``currentColor``，数列的颜色写成 ``var(--series-1, #0072b2)``（Okabe–Ito 色板，常见的色觉缺陷下
-仍可区分）；页面的根元素写着 ``data-theme="dark"`` 时换成适合深底的一组。深浅靠不透明度，浅底深底上都是越浓越大。
-双语的文字各带 ``class="zh"`` 与 ``class="en"``，按页面根元素的 ``lang`` 显示一种。
+仍可区分），页面可以另给 ``--series-N`` 换成适合深底的一组。深浅靠不透明度，浅底深底上都是越浓越大。
+双语的文字各带 ``class="zh"`` 与 ``class="en"``，按图所在之处的 ``lang`` 显示一种。
 """
 
 from __future__ import annotations
@@ -18,12 +18,7 @@ from tinygrad_llm.common.charts import COLOURS
 
 FONT = "system-ui, 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', sans-serif"
 MONO = "ui-monospace, 'SF Mono', Consolas, 'Noto Sans Mono CJK SC', monospace"
-_DARK = ("#56b4e9", "#f58b4c", "#2ec79c", "#e3a1c7", "#f0bd45", "#9fd6f5")
-_STYLE = (
-    "svg.panel .zh{display:none}"
-    ':root[lang|="zh"] svg.panel .zh{display:inline}:root[lang|="zh"] svg.panel .en{display:none}'
-    ':root[data-theme="dark"] svg.panel{' + ";".join(f"--series-{i}:{one}" for i, one in enumerate(_DARK, 1)) + "}"
-)
+_STYLE = "svg.panel .zh,svg.panel:lang(zh) .en{display:none}svg.panel:lang(zh) .zh{display:inline}"
 
 
 class Box(NamedTuple):
