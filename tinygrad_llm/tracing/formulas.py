@@ -1,34 +1,51 @@
-"""公式：前向的公式与求导表的源码，以及把数（或形状）代进去的样子。
+"""公式：前向的公式与求导表的一行，代入当时的数（张量代入形状）。
 
-流入：一条算子调用或一条边的记录；流出：给人看的文字。源码取自声明算子的文件，所以显示的就是执行的。下一站：``json_form.py``。
+流入：一条算子调用或一条边的记录；流出：给人看的文字。下一站：``json_form.py``。
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import inspect
-import linecache
-import textwrap
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_llm.ops.op import Op
-from tinygrad_llm.tracing.arrays import Summary
+from tinygrad_llm.tracing.sources import vjp_sources
+from tinygrad_llm.tracing.substitution import Substitution, key_text, shape_text, shown
 
 if TYPE_CHECKING:
     from tinygrad_llm.tracing.trace import EdgeRecord, NodeRecord
 
-_LINES_SHOWN = 8
-"""一次算出全部梯度的函数，连同它的名字显示几行。"""
+__all__ = ["edge_source", "edge_text", "forward_text", "input_names", "vjp_sources"]
 
+_FORWARD = {
+    "sigmoid": "σ(x)", "pow_scalar": "x^exponent", "pow": "a^b", "where": "cond ? a : b", "index": "x[key]",
+    "masked_fill": "mask ? value : x", "clamp": "min(max(x, min), max)", "mean": "(1/n) Σ x", "exp2": "2^x",
+    "expm1": "e^x - 1", "softplus": "ln(1 + e^x)", "logaddexp": "ln(e^a + e^b)", "dot": "a · b", "fill": "value",
+    "lerp": "a + weight × (b - a)", "linear": "x @ weightᵀ + bias", "matmul": "a @ b", "mm": "a @ b", "mv": "a @ x",
+    "vm": "x @ b", "silu": "x · σ(x)", "gelu": "x · Φ(x)", "permute": "transpose(x)", "hypot": "√(a^2 + b^2)",
+    "var": "var(x)", "std": "std(x)", "prelu": "x > 0 ? x : w × x", "softmax": "softmax(x)",
+    "log_softmax": "log_softmax(x)", "logsumexp": "ln Σ e^x", "gelu_tanh": "gelu(x)", "threshold": "threshold(x)",
+    "binary_cross_entropy": "-(target × ln x + (1 - target) × ln(1 - x))",
+}  # fmt: skip
+"""公式里有上标、下标或汉字、不好代入的，另写一个。"""
 
-def source_line(path: str, line: int) -> dict[str, Any]:
-    """一行源码：文件名、行号、去掉缩进的内容。"""
-    return {"file": Path(path).name, "line": line, "text": linecache.getline(path, line).strip()}
+_JOINT = {
+    "linear": {"x": "g @ weight", "weight": "g.T @ x", "bias": "sum(g)"},
+    "layer_norm": {
+        "x": "(g * weight - mean(g * weight) - xhat * mean(g * weight * xhat)) * rstd",
+        "weight": "sum(g * xhat)",
+        "bias": "sum(g)",
+    },
+    "rms_norm": {"x": "(g * weight - xhat * mean(g * weight * xhat)) * rrms", "weight": "sum(g * xhat)"},
+    "gelu": {"x": "g * slope"},
+    "gelu_tanh": {"x": "g * slope"},
+    "silu": {"x": "g * slope"},
+    "cross_entropy": {"logits": "g * (softmax(logits) - onehot(target)) / n"},
+}
+"""一次算出全部梯度的算子，各输入的那一份写成一行；测试把它们与引擎的结果比对。"""
 
 
 def input_names(declared: Any, count: int) -> list[str]:
@@ -41,8 +58,10 @@ def input_names(declared: Any, count: int) -> list[str]:
 
 def attr_text(value: Any) -> str:
     """一个属性写成文字。"""
+    if isinstance(value, (tuple, slice)) and _is_key(value):
+        return key_text(value)
     if isinstance(value, np.ndarray):
-        return f"array{value.shape}"
+        return f"array{shape_text(value.shape)}"
     if isinstance(value, np.dtype):
         return str(value)
     if callable(value):
@@ -51,110 +70,124 @@ def attr_text(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-# ---- 求导表的源码
+def _is_key(value: Any) -> bool:
+    """是不是带切片的下标。"""
+    return isinstance(value, slice) or any(isinstance(one, (slice, np.ndarray)) or one is Ellipsis for one in value)
 
 
-class _Lambda(NamedTuple):
-    """源码里的一个 ``lambda``：在哪一行、形参、作为哪个关键字参数、冒号之后的内容。"""
-
-    line: int
-    parameters: tuple[str, ...]
-    keyword: str
-    body: str
-
-
-@functools.cache
-def _lambdas(path: str) -> list[_Lambda]:
-    """一个文件里的全部 ``lambda``。"""
-    text = "".join(linecache.getlines(path))
-    keywords: dict[ast.AST, str] = {}
-    found = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.keyword):
-            keywords[node.value] = node.arg or ""
-        elif isinstance(node, ast.Lambda):
-            names = tuple(one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs))
-            body = " ".join((ast.get_source_segment(text, node.body) or "").split())
-            found.append(_Lambda(node.lineno, names, keywords.get(node, ""), body))
-    return found
-
-
-@functools.cache
-def rule_source(rule: Callable[..., Any], name: str) -> str:
-    """求导表的一行：``lambda`` 只留下冒号之后，别的函数写成调用。
-
-    Args:
-        rule: VJP。
-        name: 对哪个输入求导。
-    """
-    code = rule.__code__
-    if rule.__name__ != "<lambda>":
-        return _called(rule)
-    parameters = code.co_varnames[: code.co_argcount]
-    near = [one for one in _lambdas(code.co_filename) if one.line == code.co_firstlineno]
-    near = [one for one in near if one.parameters == parameters] or near
-    near = [one for one in near if one.keyword == name] or near
-    return near[0].body if near else _called(rule)
-
-
-def _called(rule: Any) -> str:
-    """写成调用的样子，连同函数的头几行。"""
-    call = f"{rule.__name__}({', '.join(inspect.signature(rule).parameters)})"
-    return f"{call}\n{_first_lines(rule)}"
-
-
-@functools.cache
-def _first_lines(rule: Any) -> str:
-    """函数体的头几行，不带文档。"""
-    text = textwrap.dedent(inspect.getsource(rule))
-    function = next((one for one in ast.walk(ast.parse(text)) if isinstance(one, ast.FunctionDef)), None)
-    if function is None:
-        return text.strip()
-    body = function.body[1:] if ast.get_docstring(function) else function.body
-    lines = text.splitlines()[body[0].lineno - 1 : function.end_lineno]
-    kept = [line.rstrip() for line in lines if line.strip()]
-    more = ["    ..."] if len(kept) > _LINES_SHOWN else []
-    return "\n".join([*kept[:_LINES_SHOWN], *more])
-
-
-def vjp_sources(declared: Any, needs: Sequence[bool]) -> dict[str, str]:
-    """需要的各行的源码；一次算出全部梯度的，键是 ``"*"``。"""
-    if not any(needs):
-        return {}
-    if not isinstance(declared, Op):
-        return {"*": f"{declared.__name__}.backward(ctx, g)\n{_first_lines(declared.derivative())}"}
-    if declared.joint is not None:
-        return {"*": _called(declared.joint)}
-    return {
-        name: rule_source(declared.vjps[name], name) for name, need in zip(declared.inputs, needs, strict=True) if need
-    }
-
-
-def edge_source(record: NodeRecord, position: int) -> str:
-    """一条边用到的那一行。"""
-    return record.vjps.get("*") or record.vjps.get(record.input_names[position], "")
-
-
-# ---- 代入
+# ---- 前向
 
 
 def forward_text(record: NodeRecord) -> str:
-    """代入了数或形状的前向公式。"""
+    """代入了数或形状的前向公式，如 ``2.42 = 2.2 × 1.1``。"""
     values = record.trace.values
-    inputs = [values[i].data if i is not None else None for i in record.inputs]
-    output = values[record.output].data
-    return f"{shown(output)} = {record.op}({', '.join(shown(one) for one in inputs)})"
+    given = [None if i is None else values[i].data for i in record.inputs]
+    names = dict(zip(record.input_names, given, strict=True))
+    right = _substituted(record, names) or _as_call(record, given)
+    return f"{shown(values[record.output].data)} = {right}"
+
+
+def _as_call(record: NodeRecord, given: list[Any]) -> str:
+    return f"{record.op}({', '.join(shown(one) for one in given)})"
+
+
+_CHINESE = re.compile(r"[\u4e00-\u9fff（]")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
+_MARKED = re.compile(r"[\u0300-\u036f\u1d2c-\u1d6a\u2070-\u209f\u02b0-\u02ff]")
+"""上标、下标与字母上的记号：带着它们的字母不是输入自己。"""
+
+
+def _substituted(record: NodeRecord, names: Mapping[str, Any]) -> str | None:
+    """公式的右边，名字换成数；有哪个输入代不进去则为 ``None``。"""
+    left, _, right = record.formula.partition(" = ")
+    template = _FORWARD.get(record.op, right if left == "y" and not _CHINESE.search(right) else "")
+    constants = record.raw_attrs
+    used: set[str] = set()
+
+    def put(match: re.Match[str]) -> str:
+        word, after = match[0], template[match.end() : match.end() + 1]
+        name = (
+            word if word in names or word in constants else {"W": "weight", "w": "weight", "b": "bias"}.get(word, word)
+        )
+        if name in names and (not _MARKED.match(after) or after == "ᵀ"):
+            used.add(name)
+            return _fitting(shown(names[name]), template, match)
+        if word == "n" and record.op == "mean":
+            return str(_averaged(record))
+        if name in constants and name not in names:
+            return key_text(constants[name]) if name == "key" else attr_text(constants[name])
+        return word
+
+    text = _WORD.sub(put, template)
+    if not all(name in used for name, value in names.items() if value is not None):
+        return None
+    both_arrays = all("[" in part for part in text.split("⊙"))
+    return text.replace(" + None", "").replace("⊙", "⊙" if both_arrays else "×")
+
+
+def _fitting(text: str, template: str, match: re.Match[str]) -> str:
+    """负数夹在运算符之间时加括号。"""
+    before, after = template[: match.start()], template[match.end() :]
+    is_alone = before.endswith(("(", ", ")) or not before
+    return text if not text.startswith("-") or (is_alone and not after.startswith("^")) else f"({text})"
+
+
+def _averaged(record: NodeRecord) -> int:
+    values, first = record.trace.values, record.inputs[0]
+    size = int(np.prod(values[first].shape)) if first is not None else 1
+    return size // max(int(np.prod(values[record.output].shape)), 1)
+
+
+# ---- 反向
+
+
+def edge_source(record: NodeRecord, position: int) -> str:
+    """一条边用到的那一行；一次算出全部梯度的，写成一行的公式，没有就是那个调用的第几项。"""
+    name = record.input_names[position]
+    if "*" not in record.vjps:
+        return record.vjps.get(name, "").partition("\n")[0]
+    found = _JOINT.get(record.op, {}).get(name) or f"{record.vjps['*'].splitlines()[0]}[{position}]"
+    return found.removesuffix(" / n") if record.raw_attrs.get("reduction", "mean") != "mean" else found
+
+
+def edge_rule(record: NodeRecord, position: int) -> str:
+    """同一行写得更像数学，名字不换成数，如 ``g @ bᵀ``。"""
+    names = {name: name for name in ("g", "y", *record.input_names)}
+    source = edge_source(record, position)
+    if isinstance(record.declared, Op):
+        names |= {name: name for name in record.declared.keeps}
+    shapes = [() if i is None else record.trace.values[i].shape for i in record.inputs]
+    return Substitution(names, {"shapes": shapes, **record.raw_attrs}).text(source)
 
 
 def edge_text(record: NodeRecord, edge: EdgeRecord) -> str:
-    """代入了数或形状的一行求导表。"""
-    return f"{edge_source(record, edge.input).splitlines()[0]} = {shown(edge.raw)}"
+    """代入了数或形状的一行求导表，如 ``1 × 1.1 = 1.1``；求过和的再写出求和之后的。"""
+    found, raw = _substitution(record, edge).text(edge_source(record, edge.input)), shown(edge.raw)
+    found = raw if found == raw else f"{found} = {raw}"
+    if edge.summed_axes:
+        axes = ", ".join(map(str, edge.summed_axes))
+        which = "axis" if len(edge.summed_axes) == 1 else "axes"
+        return f"{found}, sum over {which} {axes} = {shown(edge.contribution)}"
+    if edge.raw_shape != edge.contribution.shape:
+        return f"{found}, spread over {shape_text(edge.contribution.shape)}"
+    return found
 
 
-def shown(value: Any) -> str:
-    """标量写数，数组写形状。"""
-    if value is None:
-        return "None"
-    if isinstance(value, Summary) or value.size != 1:
-        return f"[{', '.join(map(str, value.shape))}]"
-    return f"{value.reshape(-1)[0]:.4g}"
+def _substitution(record: NodeRecord, edge: EdgeRecord) -> Substitution:
+    """一行里用得着的名字：``g``、``y``、各输入、留下的中间量是张量，属性与形状是常数。"""
+    values = record.trace.values
+    given = [None if i is None else values[i] for i in record.inputs]
+    tensors = {name: None if one is None else one.data for name, one in zip(record.input_names, given, strict=True)}
+    tensors["y"] = values[record.output].data
+    if edge.step is not None:
+        tensors["g"] = edge.step.incoming
+    if isinstance(record.declared, Op) and record.saved is not None and record.graph_node is not None:
+        kept = zip(record.graph_node.plan.sources, record.saved, strict=False)
+        tensors.update(
+            {name: one for name, one in kept if name in record.declared.keeps and isinstance(one, np.ndarray)}
+        )
+    shapes = [() if one is None else one.shape for one in given]
+    constants = {"shapes": shapes, **record.raw_attrs}
+    if record.op == "cross_entropy" and isinstance(target := tensors["target"], np.ndarray):
+        constants["n"] = int((target != record.raw_attrs["ignore_index"]).sum())
+    return Substitution(tensors, constants)

@@ -20,6 +20,7 @@ from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.tracing import formulas
 from tinygrad_llm.tracing.arrays import Snapshot
 from tinygrad_llm.tracing.real.flops import flops_of
+from tinygrad_llm.tracing.sources import source_line, vjp_sources
 
 
 @dataclass(eq=False)
@@ -113,7 +114,7 @@ class NodeRecord:
     @cached_property
     def vjps(self) -> dict[str, str]:
         """求导表里需要的各行的源码；一次算出全部梯度的，键是 ``"*"``。"""
-        return formulas.vjp_sources(self.declared, self.needs)
+        return vjp_sources(self.declared, self.needs)
 
     @cached_property
     def text(self) -> str:
@@ -123,7 +124,7 @@ class NodeRecord:
     @cached_property
     def source(self) -> dict[str, Any] | None:
         """用户自己的那一行：文件名、行号与内容。"""
-        return None if self.location is None else formulas.source_line(*self.location)
+        return None if self.location is None else source_line(*self.location)
 
     @property
     def flops(self) -> int:
