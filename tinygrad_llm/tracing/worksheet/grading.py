@@ -19,7 +19,7 @@ from tinygrad_llm.tracing.worksheet.cells import Cell, Sheet
 from tinygrad_llm.tracing.worksheet.expression import Answer, UnreadableError, read_answer
 from tinygrad_llm.tracing.worksheet.hand import Hand, Held
 from tinygrad_llm.tracing.worksheet.report import Graded, Report
-from tinygrad_llm.tracing.worksheet.titles import FALLBACK, TITLES
+from tinygrad_llm.tracing.worksheet.titles import FALLBACK, GENERAL, TITLES
 
 Array = NDArray[Any]
 
@@ -189,11 +189,15 @@ class Grader:
         return Case(cell.kind, np.asarray(hand.contribution_worked(place).array), call, position, g, y, **extra)
 
     def _extra(self, cell: Cell, answer: Answer | None) -> dict[str, Any]:
-        if answer is None or cell.rows:
+        if answer is None:
             return {}
         extra: dict[str, Any] = {}
-        if answer.values.shape == cell.expected.shape and not answer.blank.any():
-            extra = {"written": answer.values, "unit": answer.unit}
+        if answer.values.shape == cell.asked.shape and not answer.blank.any():
+            written, unit = cell.expected.copy(), np.zeros(cell.expected.shape)
+            written[cell.rows], unit[cell.rows] = answer.values, answer.unit
+            extra = {"written": written, "unit": unit}
+        if cell.rows:
+            return extra
         others = [
             one for one in self.sheet.cells.values() if one is not cell and one.expected.shape == answer.values.shape
         ]
@@ -214,7 +218,8 @@ class Grader:
         """像是哪几种错误：先看整格都对得上的，再看只错了几个数的，最后才是抄写与舍入。"""
         whole: dict[str, float] = {}
         partly: dict[str, float] = {}
-        for hand in (self.engine, self.own):
+        uses_own = any(held.used for held in self._alternatives(cell))
+        for hand in (self.engine, self.own) if uses_own else (self.engine,):
             case = self.case(cell, hand, answer)
             if case is None:
                 continue
@@ -224,6 +229,8 @@ class Grader:
         for found in (whole, partly):
             named = {name: gap for name, gap in found.items() if TITLES[name].tier < FALLBACK}
             if named:
+                if "reordered" in found and all(TITLES[name].tier == GENERAL for name in named):
+                    named["reordered"] = found["reordered"]  # [1, -1] 写成 [-1, 1]：反了号，还是换了位置，看不出来
                 return _closest(named)
         return _closest(whole or partly)
 

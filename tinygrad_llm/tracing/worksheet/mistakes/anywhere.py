@@ -33,8 +33,10 @@ def decimal_slip(case: Case) -> Iterator[Array]:
 def rounded_too_early(case: Case) -> Iterator[Array]:
     """与正确的数相差不到百分之二，却超出了所写位数应有的误差。"""
     if case.written is not None:
-        scale = np.maximum(np.abs(case.correct), 0.05 * np.max(np.abs(case.correct), initial=0.0))
-        if np.all(np.abs(case.written - case.correct) <= COARSE * scale):
+        size = np.where(np.isfinite(case.correct), np.abs(case.correct), 0.0)
+        scale = np.maximum(size, 0.05 * np.max(size, initial=0.0))
+        near = np.abs(case.written - case.correct) <= COARSE * scale
+        if np.all(near | (case.written == case.correct)):
             yield case.written
 
 

@@ -25,8 +25,8 @@ def chain_cut(case: Case) -> Iterator[Array]:
 
 @mistake("forgot-local", on="C")
 def forgot_local(case: Case) -> Iterator[Array]:
-    """把 g 原样交给了输入；ReLU 与掩码的另有名字。"""
-    if case.g is not None and case.op not in ("relu", "masked_fill", "tril", "triu", "permute"):
+    """把 g 原样交给了输入；ReLU、掩码、转置与平均的另有名字。"""
+    if case.g is not None and case.op not in ("relu", "masked_fill", "tril", "triu", "permute", "mean"):
         yield from case.fit(case.g)
 
 
@@ -40,7 +40,7 @@ def incoming_in_local(case: Case) -> Iterator[Array]:
 @mistake("wrong-operand", on="DC")
 def wrong_operand(case: Case) -> Iterator[Array]:
     """求导表里两个输入换了位置，或者整个算成了对另一个输入的导数。"""
-    if len(case.inputs) < 2 or case.call is None or case.op in PRODUCTS:
+    if len(case.inputs) < 2 or case.call is None or case.op in (*PRODUCTS, "add", "sub"):
         return
     first, second, *rest = case.inputs
     if case.position > 1 or first is None or second is None:
@@ -63,8 +63,8 @@ def input_for_output(case: Case) -> Iterator[Array]:
 
 @mistake("output-for-input", on="DC")
 def output_for_input(case: Case) -> Iterator[Array]:
-    """求导表里的各个输入换成 ``y``。"""
-    if case.op in PRODUCTS:
+    """求导表里的各个输入换成 ``y``；幂函数的归 ``power-not-lowered``。"""
+    if case.op in (*PRODUCTS, "pow_scalar"):
         return
     for place, one in enumerate(case.inputs):
         if _like(one, case.y):

@@ -61,10 +61,12 @@ def index_off_by_one(case: Case) -> Iterator[Array]:
     shape, index = found
     for step in (-1, 1):
         moved = index + step
-        if case.kind != "F" and case.g is not None:
-            yield from _scattered(case.g, shape, moved % shape[0], adds=True)
-        elif case.kind == "F" and moved.min() >= 0 and moved.max() < shape[0]:
-            yield np.asarray(case.inputs[0])[moved]
+        if moved.min() < 0 or moved.max() >= shape[0]:
+            continue
+        if case.kind == "F":
+            yield np.asarray(np.asarray(case.inputs[0])[moved])
+        elif case.g is not None:
+            yield from _scattered(case.g, shape, moved, adds=True)
 
 
 def _shifted(mask: Array) -> Iterator[Array]:

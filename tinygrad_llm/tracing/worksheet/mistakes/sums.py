@@ -7,20 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from tinygrad_llm.tracing.worksheet.catalogue import Array, Case, mistake
 
 
-@mistake("overwrote-gradient", on="SG")
-def overwrote_gradient(case: Case) -> Iterator[Array]:
-    """只留下最后一份。"""
+@mistake("forgot-accumulate", on="SG")
+def forgot_accumulate(case: Case) -> Iterator[Array]:
+    """后来的盖掉了先来的；或者有了就不再加。"""
     if len(case.contributions) > 1:
         yield case.contributions[-1]
-
-
-@mistake("kept-first-only", on="SG")
-def kept_first_only(case: Case) -> Iterator[Array]:
-    """只留下第一份。"""
-    if len(case.contributions) > 1:
         yield case.contributions[0]
 
 
@@ -49,6 +45,7 @@ def sign_in_sum(case: Case) -> Iterator[Array]:
 
 @mistake("averaged-paths", on="SG")
 def averaged_paths(case: Case) -> Iterator[Array]:
-    """和又除以了份数。"""
-    if len(case.contributions) > 1:
+    """和又除以了份数；各份都相等时，平均就是只留了一份，归 ``forgot-accumulate``。"""
+    given = case.contributions
+    if len(given) > 1 and not all(np.array_equal(one, given[0]) for one in given):
         yield case.correct / len(case.contributions)
