@@ -159,6 +159,18 @@ def variable(tensor: Tensor, start: FrameType | None, stop: FrameType | None) ->
     return found if found is not None or not scopes else _in(scopes[-1], tensor)
 
 
+def locals_of(start: FrameType | None, stop: FrameType | None) -> Iterator[tuple[str, Tensor]]:
+    """从 ``start`` 往外到 ``stop``，各层用户栈帧里的张量：（变量名，张量）。"""
+    frame = start
+    while frame is not None:
+        if Code.of(frame.f_code).is_users:
+            found = [one for name, value in frame.f_locals.items() for one in _items(name, value)]
+            yield from ((name, one) for name, one in found if isinstance(one, Tensor))
+        if frame is stop:
+            break
+        frame = frame.f_back
+
+
 def _in(scope: Mapping[str, Any], tensor: Tensor) -> str | None:
     """一层名字里的哪个是它：变量自己，或列表、字典、对象的一项。"""
     for name, value in scope.items():

@@ -25,7 +25,7 @@ from tinygrad_llm.ops.bfloat16 import narrowed, same_dtype
 from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.tensor import Tensor
 from tinygrad_llm.tracing.arrays import Snapshot, dtype_name, snapshot
-from tinygrad_llm.tracing.names import Call, Modules, variable
+from tinygrad_llm.tracing.names import Call, Modules, locals_of, variable
 from tinygrad_llm.tracing.trace import (
     Accumulation,
     Backward,
@@ -219,6 +219,13 @@ class Recorder:
             for name, value in zip(reversed(call.target), reversed(values), strict=False):
                 value.name = None if name.startswith("_") else name
 
+    def _name_rest(self, frame: FrameType | None) -> None:
+        """字节码看不出名字的（``up = x.chunk(2)[0]``），看此刻谁在变量里。"""
+        for name, tensor in locals_of(frame, self.opener):
+            value = self._living(tensor) if tensor.node is None else self._outputs.get(tensor.node)
+            if value is not None and value.name is None:
+                value.name = name
+
     def written(self, tensor: Any, result: Any) -> None:
         """``result`` 刚被就地写进 ``tensor``：此后它就是 ``result`` 那个值，名字不变。"""
         old = self._living(tensor) or self._outputs.get(tensor.node)
@@ -235,6 +242,7 @@ class Recorder:
 
     def begin(self, work: Any, outputs: Sequence[Any]) -> None:
         """一趟反传就要开始。"""
+        self._name_rest(sys._getframe(1))
         self._last, one = None, _Pass()
         roots: list[tuple[int, Snapshot]] = []
         for output in outputs:
@@ -341,6 +349,7 @@ class Recorder:
 
     def close(self) -> None:
         """记录到此为止。"""
+        self._name_rest(self.opener)
         self.modules.stop()
         self.label()
         self.trace.settle = nothing
