@@ -127,7 +127,7 @@ def _values_of(t: Trace, leaves: list[Any]) -> list[Any]:
     """各叶子在记录里的值；没有用到的为 ``None``。"""
     found = []
     for leaf in leaves:
-        same = [v for v in t.values if v.kind == "leaf" and np.array_equal(v.data, leaf.array)]
+        same = [v for v in t.values if v.kind == "leaf" and _same(v.data, leaf.array)]
         found.append(same[0] if same else None)
     return found
 
