@@ -43,9 +43,9 @@ function settleCamera() {
 }
 
 function startBox() {
-  const { scene } = app;
-  const flat = scene.direction === "down";
-  return { x: flat ? scene.width / 2 : 0, y: flat ? 0 : scene.height / 2, w: 1, h: 1, start: true };
+  const first = app.doc.nodes[0] ? graph.cards.get(app.doc.nodes[0].output) : null;
+  const look = first?.look ?? app.scene.cards[0] ?? app.scene.groups[0];
+  return look ? { x: look.x, y: look.y, w: look.w, h: look.h } : { x: 0, y: 0, w: 1, h: 1 };
 }
 
 function centred(box, k) {

@@ -75,7 +75,7 @@ function buildMarks() {
       const left = Math.max(0, (from - 0.5) / last);
       const right = Math.min(1, (to + 0.5) / last);
       const wide = right - left > 0.14 && (kind === "forward" || kind === "backward");
-      return make("span", { class: `mark ${kind}`, style: `left:${100 * left}%;width:${100 * (right - left)}%`, text: wide ? say(kind) : "" });
+      return make("span", { class: `span ${kind}`, style: `left:${100 * left}%;width:${100 * (right - left)}%`, text: wide ? say(kind) : "" });
     }),
   );
 }

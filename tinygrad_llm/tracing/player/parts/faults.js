@@ -75,22 +75,30 @@ function moveInSwitches(event) {
 function comparison() {
   const { fault } = app.run;
   const note = either(fault, "note");
-  const ids = valuesWithGradients().map(({ id }) => id);
-  const wrongOnes = ids.filter((id) => fault.differs.includes(id));
-  const rows = [...wrongOnes, ...ids.filter((id) => !wrongOnes.includes(id) && !app.links.maker.has(id))].map((id) => {
-    const isWrong = wrongOnes.includes(id);
-    const cells = { wrong: make("td", { "data-kind": "wrong" }), right: make("td", { "data-kind": "right" }) };
-    fillCell(cells.wrong, finalGradient(app.run, id), "grad");
-    fillCell(cells.right, finalGradient(app.right, id), "grad");
-    const mark = make("td", { class: "mark", title: say(isWrong ? "isWrong" : "isRight") }, make("span", { "aria-hidden": "true", text: isWrong ? "✗" : "✓" }), make("span", { class: "unseen", text: say(isWrong ? "isWrong" : "isRight") }));
-    return make("tr", { "data-value": id, class: isWrong ? "bad" : "good" }, make("th", { scope: "row" }, valueLink(id)), cells.wrong, cells.right, mark);
-  });
-  const head = make("tr", {}, [say("name"), say("wrong"), say("right"), ""].map((text) => make("th", { scope: "col", text })));
+  const values = valuesWithGradients();
+  const bad = values.filter(({ id }) => fault.differs.includes(id));
+  const good = values.filter(({ id }) => !fault.differs.includes(id) && !app.links.maker.has(id));
+  const titles = [say("name"), say("wrong"), say("right"), ""];
+  const rows = [...bad.flatMap((value) => comparedRows(value, true)), ...good.flatMap((value) => comparedRows(value, false))];
   return [
     note ? make("p", { class: "note small", text: note }) : null,
-    wrongOnes.length === 0 && fault.steps.length ? make("p", { class: "faint", text: say("sameResult") }) : null,
-    fault.steps.length
-      ? make("div", { class: "scroll" }, make("table", { class: "gradients compare", id: "comparison" }, make("thead", {}, head), make("tbody", {}, rows)))
-      : null,
+    bad.length === 0 && fault.steps.length ? make("p", { class: "faint", text: say("sameResult") }) : null,
+    fault.steps.length ? gradientTable("comparison", "compare", titles, rows) : null,
   ];
+}
+
+function comparedRows(value, isBad) {
+  const [wrong, right] = [finalGradient(app.run, value.id), finalGradient(app.right, value.id)];
+  return listing([wrong, right]).map((at) => {
+    const cells = [wrong, right].map((array, i) => {
+      const cell = make("td", { "data-kind": i === 0 ? "wrong" : "right" });
+      fillCell(cell, array, at, "grad");
+      return cell;
+    });
+    const differs = isBad && (at === null || !wrong || elementGap(wrong.flat[at], right.flat[at]) > 1e-12 * Math.max(1, largest(right)));
+    const word = say(differs ? "isWrong" : "isRight");
+    const mark = make("td", { class: "mark", title: word }, make("span", { "aria-hidden": "true", text: differs ? "✗" : "✓" }), make("span", { class: "unseen", text: word }));
+    const kind = `${differs ? "bad" : "good"}${at ? " more" : ""}`;
+    return make("tr", { "data-value": value.id, "data-element": at, class: kind }, rowHead(value, at, right), cells, mark);
+  });
 }

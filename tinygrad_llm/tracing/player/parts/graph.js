@@ -87,7 +87,7 @@ function foldedCard({ group, x, y, w, h }) {
     draw("rect", { class: "body", width: w, height: h, rx: 10 }),
     draw("path", { class: "plus", d: `M${w - 22} 19h10M${w - 17} 14v10` }),
     draw("text", { class: "name", x: 12, y: 23, text: shorten(group.label, w - 48, NAME_FONT) }),
-    draw("text", { class: "shape", x: 12, y: 39, text: `${ids.length} ops` }),
+    draw("text", { class: "shape", x: 12, y: 39, text: say("ops", { n: ids.length }) }),
     track(h - 16),
     track(h - 9),
     Object.values(parts),
@@ -162,10 +162,10 @@ function tensorSlots(parts, w, flows) {
 
 /** 小图在格子里的位置：保持像素的方形，太扁的拉到看得见。 */
 function thumbBox(array, box) {
-  const { rows, columns } = cellsOf(array);
-  const side = Math.min(box.w / Math.max(columns, 1), box.h / Math.max(rows, 1));
-  const w = Math.max(columns * side, Math.min(box.w, 8));
-  const h = Math.max(rows * side, Math.min(box.h, 10));
+  const { width, height } = tiledSize(cellsOf(array));
+  const side = Math.min(box.w / width, box.h / height);
+  const w = Math.max(width * side, Math.min(box.w, 8));
+  const h = Math.max(height * side, Math.min(box.h, 10));
   return { x: box.x + (box.w - w) / 2, y: box.y + (box.h - h) / 2, width: w, height: h };
 }
 
@@ -248,6 +248,7 @@ function verdictText(id) {
   if ((wrong === null || isSingle(wrong)) && isSingle(right)) {
     return `✗ ${wrong ? numberText(wrong.flat[0]) : "–"}   ✓ ${numberText(right.flat[0])}`;
   }
+  if (wrong && right && String(wrong.shape) !== String(right.shape)) return `✗ ${shapeText(wrong.shape)} ≠ ${shapeText(right.shape)}`;
   const gap = largestGap(wrong, right);
   return gap === null ? "✗" : `✗ Δ ${numberText(gap, 3)}`;
 }
@@ -285,11 +286,12 @@ function updateFolded(card, active) {
   const nodes = card.ids.map((id) => app.links.maker.get(id).id).filter((node) => run.fired.has(node));
   const backward = nodes.filter((node) => run.fired.get(node)[0] <= frame).length;
   const inside = active !== null && card.ids.includes(active);
-  const seen = [forward, backward, inside, app.chosen === card.group].join();
+  const seen = [forward, backward, inside && run.frames[frame].kind, app.chosen === card.group].join();
   if (seen === card.seen) return;
   card.seen = seen;
   const { g, forward: first, backward: second } = card.parts;
   g.classList.toggle("active", inside);
+  g.classList.toggle("backward", app.run.frames[frame].kind === "backward" || app.run.frames[frame].kind === "seed");
   g.classList.toggle("chosen", app.chosen === card.group);
   g.classList.toggle("pending", forward === 0);
   first.setAttribute("width", ((card.w - 24) * forward) / Math.max(card.ids.length, 1));

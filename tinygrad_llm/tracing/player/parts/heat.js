@@ -34,15 +34,19 @@ function heatPicture(array, scale = largest(array)) {
   const known = pictures.get(array) ?? pictures.set(array, {}).get(array);
   const key = `${app.theme} ${scale}`;
   if (known[key]) return known[key];
-  const { rows, columns, flat } = cellsOf(array);
+  const cells = cellsOf(array);
   const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, columns);
-  canvas.height = Math.max(1, rows);
+  Object.assign(canvas, tiledSize(cells));
   const context = canvas.getContext("2d");
   const pixels = context.createImageData(canvas.width, canvas.height);
-  for (let i = 0; i < flat.length; i++) {
-    pixels.data.set(heatColour(shade(Number(flat[i]), scale)), 4 * i);
-    pixels.data[4 * i + 3] = 255;
+  for (let y = 0; y < canvas.height; y++) {
+    for (let x = 0; x < canvas.width; x++) {
+      const at = elementAt(cells, x, y);
+      if (at < 0) continue; // 空隙透明
+      const place = 4 * (y * canvas.width + x);
+      pixels.data.set(heatColour(shade(Number(cells.flat[at]), scale)), place);
+      pixels.data[place + 3] = 255;
+    }
   }
   context.putImageData(pixels, 0, 0);
   return (known[key] = canvas.toDataURL());
@@ -57,16 +61,17 @@ const NUMBERED = 64; // 至多这么多格时，格子里写数
 
 /** 讲解栏里的一张热图：小的写出每个数，大的是像素图，指到哪格读哪格。 */
 function heatMap(array, scale = largest(array), kind = "value") {
-  const { rows, columns, flat } = cellsOf(array);
+  const cells = cellsOf(array);
   const figure = make("figure", { class: `heat ${kind}` });
   if (array.size === 0) {
     figure.append(make("span", { class: "faint", text: shapeText(array.shape) }));
     return figure;
   }
-  if (array.flat !== null && flat.length <= NUMBERED && columns <= 8) {
-    figure.append(numberedGrid(array, rows, columns, scale));
+  if (array.flat !== null && array.size <= NUMBERED && cells.columns <= 8) {
+    const slices = Array.from({ length: cells.slices }, (_, i) => numberedGrid(array, cells, i, scale));
+    figure.append(make("div", { class: "slices" }, slices));
   } else {
-    figure.append(pixelImage(array, rows, columns, scale));
+    figure.append(pixelImage(array, cells, scale));
   }
   figure.append(make("figcaption", { text: captionOf(array, scale) }));
   return figure;
@@ -80,33 +85,34 @@ function captionOf(array, scale) {
   return `${note} · ${say("summaryNote", { size: countText(array.size), min: low, mean: middle, max: high, norm: size })}`;
 }
 
-function numberedGrid(array, rows, columns, scale) {
-  const leading = array.shape.length > 2 ? array.shape[array.shape.length - 2] : rows;
+function numberedGrid(array, { rows, columns }, slice, scale) {
   const body = make("tbody");
   for (let i = 0; i < rows; i++) {
-    const row = make("tr", { class: i > 0 && i % leading === 0 ? "gap" : null });
+    const row = make("tr");
     for (let j = 0; j < columns; j++) {
-      const at = i * columns + j;
-      const colour = heatColour(shade(Number(realPart(array.flat[at])), scale));
+      const number = array.flat[(slice * rows + i) * columns + j];
+      const colour = heatColour(shade(Number(realPart(number)), scale));
       const style = `background:rgb(${colour});color:${inkOn(colour)}`;
-      row.append(make("td", { style, text: numberText(array.flat[at], columns > 5 ? 2 : 3) }));
+      row.append(make("td", { style, text: numberText(number, columns > 5 ? 2 : 3) }));
     }
     body.append(row);
   }
   return make("table", { class: "cells" }, body);
 }
 
-function pixelImage(array, rows, columns, scale) {
+function pixelImage(array, cells, scale) {
+  const { width, height } = tiledSize(cells);
   const image = make("img", { class: "pixels", src: heatPicture(array, scale), alt: shapeText(array.shape), draggable: "false" });
-  const side = clamp(Math.floor(280 / Math.max(columns, 1)), 2, 22);
-  image.style.width = `${columns * side}px`;
-  image.style.aspectRatio = `${columns} / ${Math.min(rows, columns * 2)}`;
+  const side = clamp(300 / width, 1, 22);
+  image.style.width = `${width * side}px`;
+  image.style.height = `${clamp(height * side, 8, 260)}px`;
   image.addEventListener("mousemove", (event) => {
     const box = image.getBoundingClientRect();
-    const j = clamp(Math.floor(((event.clientX - box.left) / box.width) * columns), 0, columns - 1);
-    const i = clamp(Math.floor(((event.clientY - box.top) / box.height) * rows), 0, rows - 1);
-    const value = numberText(cellsOf(array).flat[i * columns + j], 5);
-    image.title = array.flat === null ? say("blockMean", { value }) : say("element", { index: indexText(array, i * columns + j), value });
+    const x = clamp(Math.floor(((event.clientX - box.left) / box.width) * width), 0, width - 1);
+    const y = clamp(Math.floor(((event.clientY - box.top) / box.height) * height), 0, height - 1);
+    const at = elementAt(cells, x, y);
+    const value = at < 0 ? "" : numberText(cells.flat[at], 5);
+    image.title = at < 0 ? "" : array.flat === null ? say("blockMean", { value }) : say("element", { index: indexText(array, at), value });
   });
   return image;
 }

@@ -2,9 +2,11 @@
 // 四步：定层，长边插虚点，逐层排序以减少交叉，再在「不重叠」的约束下把每层拉向邻居。
 
 const SWEEPS = 10;
+const SIDE = 0.08; // 叶子对用它的那一步的拉力：让主干走直线，叶子待在旁边
+const LEAN = 0.25; // 对齐时，输入接口偏离中心的距离只算这么多：长链不会一步一步歪到一边去
 
 /**
- * 一张图的分层布局。
+ * 一张图的分层布局；互不相连的几块各自布局，再一行行摆开。
  *
  * @param {Array} nodes [{u, c, pin}]：沿流向与垂直方向的尺寸；pin 为 -1 放在第一层，1 放在最后一层。
  * @param {Array} edges [{from, to, out, in}]：端点的下标，以及接在节点垂直方向的哪里（离中心多远）。
@@ -12,15 +14,54 @@ const SWEEPS = 10;
  * @returns {object} {at: [{u, c}] 各节点的中心, size: {u, c}, routes: 各边的折线}。
  */
 function layered(nodes, edges, gap) {
+  const pieces = componentsOf(nodes, edges);
+  if (pieces.length <= 1) return layeredOne(nodes, edges, gap);
+  const plans = pieces.map((members) => {
+    const index = new Map(members.map((i, k) => [i, k]));
+    const own = edges.map((_, i) => i).filter((i) => index.has(edges[i].from));
+    const inner = own.map((i) => ({ ...edges[i], from: index.get(edges[i].from), to: index.get(edges[i].to) }));
+    return { members, own, plan: layeredOne(members.map((i) => nodes[i]), inner, gap) };
+  });
+  return shelved(plans, nodes.length, edges.length, gap);
+}
+
+/** 相连的各块，按最早的节点排；有出入口的组不拆，出入口要待在边上。 */
+function componentsOf(nodes, edges) {
+  if (nodes.some((node) => node.pin !== undefined)) return [nodes];
+  const root = nodes.map((_, i) => i);
+  const find = (i) => (root[i] === i ? i : (root[i] = find(root[i])));
+  for (const { from, to } of edges) root[find(from)] = find(to);
+  const pieces = new Map();
+  nodes.forEach((_, i) => pieces.set(find(i), [...(pieces.get(find(i)) ?? []), i]));
+  return [...pieces.values()];
+}
+
+/** 一行行摆：一行摆到和最宽的一块差不多宽就换行。 */
+function shelved(plans, nodeCount, edgeCount, gap) {
+  const widest = Math.max(...plans.map(({ plan }) => plan.size.c), 720);
+  const result = { at: new Array(nodeCount), routes: new Array(edgeCount), size: { u: 0, c: 0 } };
+  let [u, c, thick] = [0, 0, 0];
+  for (const { members, own, plan } of plans) {
+    if (c > 0 && c + plan.size.c > widest) [u, c, thick] = [u + thick + gap.u, 0, 0];
+    members.forEach((i, k) => (result.at[i] = { u: plan.at[k].u + u, c: plan.at[k].c + c }));
+    own.forEach((i, k) => (result.routes[i] = plan.routes[k].map(([pu, pc]) => [pu + u, pc + c])));
+    c += plan.size.c + 1.6 * gap.c;
+    thick = Math.max(thick, plan.size.u);
+    result.size = { u: u + thick, c: Math.max(result.size.c, c - 1.6 * gap.c) };
+  }
+  return result;
+}
+
+function layeredOne(nodes, edges, gap) {
   const ranks = rankNodes(nodes, edges);
-  const { cells, links, chains } = insertDummies(nodes, edges, ranks);
+  const { cells, chains } = insertDummies(nodes, edges, ranks);
   const layers = [];
   for (const cell of cells) (layers[cell.rank] ??= []).push(cell);
   for (let rank = 0; rank < layers.length; rank++) layers[rank] ??= [];
-  orderLayers(layers, links);
-  placeAcross(layers, links, gap);
+  orderLayers(layers);
+  placeAcross(layers, gap);
   const bands = placeAlong(layers, gap);
-  const low = Math.min(0, ...cells.map((cell) => cell.at - cell.c / 2));
+  const low = Math.min(...cells.map((cell) => cell.at - cell.c / 2));
   for (const cell of cells) cell.at -= low;
   const at = nodes.map((_, i) => ({ u: bands[cells[i].rank].middle, c: cells[i].at }));
   const across = Math.max(0, ...cells.map((cell) => cell.at + cell.c / 2));
@@ -61,10 +102,12 @@ function rankNodes(nodes, edges) {
   return ranks.map((rank, i) => (nodes[i].pin === 1 ? Math.max(rank, last + 1) : rank));
 }
 
-/** 跨几层的边，每层放一个不占地方的虚点。links 里一段是 {a, b, out, in, weight}。 */
+/** 跨几层的边，每层放一个不占地方的虚点。一段是 {a, b, out, in, weight}。 */
 function insertDummies(nodes, edges, ranks) {
   const cells = nodes.map((node, i) => ({ rank: ranks[i], c: node.c, u: node.u, dummy: false, at: 0, place: 0 }));
   const links = [];
+  const fed = new Set(edges.map((edge) => edge.to));
+  const sources = new Set(nodes.map((_, i) => i).filter((i) => !fed.has(i) && nodes[i].pin === undefined));
   const chains = edges.map(({ from, to, out, in: into }) => {
     const chain = [];
     let previous = cells[from];
@@ -77,7 +120,8 @@ function insertDummies(nodes, edges, ranks) {
       previous = dummy;
       offset = 0;
     }
-    links.push({ a: previous, b: cells[to], out: offset, in: into, weight: previous.dummy ? 2 : 1 });
+    const weight = sources.has(from) ? SIDE : previous.dummy ? 2 : 1;
+    links.push({ a: previous, b: cells[to], out: offset, in: into, weight });
     return chain;
   });
   for (const cell of cells) Object.assign(cell, { before: [], after: [] });
@@ -85,11 +129,11 @@ function insertDummies(nodes, edges, ranks) {
     link.a.after.push(link);
     link.b.before.push(link);
   }
-  return { cells, links, chains };
+  return { cells, chains };
 }
 
 /** 来回扫几遍，每层按邻居位置的平均排序；留下交叉最少的一次。 */
-function orderLayers(layers, links) {
+function orderLayers(layers) {
   const number = (layer) => layer.forEach((cell, i) => (cell.place = i));
   const spot = (cell, offset) => cell.place + clamp(offset / Math.max(cell.c, 1), -0.45, 0.45);
   layers.forEach(number);
@@ -118,7 +162,6 @@ function orderLayers(layers, links) {
     layers[rank] = layer;
     number(layer);
   });
-  return links;
 }
 
 /** 相邻两层之间的交叉数：按上端排好，下端的逆序数（树状数组）。 */
@@ -143,7 +186,7 @@ function countCrossings(layers, spot) {
 }
 
 /** 垂直方向的位置：来回几遍，每层解一次「离想去的地方最近、又不重叠」的小问题。 */
-function placeAcross(layers, links, gap) {
+function placeAcross(layers, gap) {
   const spaces = layers.map((layer) =>
     layer.slice(1).map((cell, i) => {
       const both = cell.dummy && layer[i].dummy;
@@ -171,13 +214,13 @@ function wishOf(cell, useBefore, useAfter) {
   let [sum, weight] = [0, 0];
   if (useBefore) {
     for (const link of cell.before) {
-      sum += link.weight * (link.a.at + link.out - link.in);
+      sum += link.weight * (link.a.at + link.out - LEAN * link.in);
       weight += link.weight;
     }
   }
   if (useAfter) {
     for (const link of cell.after) {
-      sum += link.weight * (link.b.at + link.in - link.out);
+      sum += link.weight * (link.b.at + LEAN * link.in - link.out);
       weight += link.weight;
     }
   }

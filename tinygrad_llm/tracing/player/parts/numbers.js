@@ -94,22 +94,50 @@ function largest(array) {
   return array.largest;
 }
 
-/** 数组看成二维：{rows, columns, flat}；一维的是一行，三维以上的前几维叠成行。 */
+/**
+ * 数组看成一片片的二维表：{rows, columns, slices, across, flat}。
+ *
+ * 一维的是一行；三维以上的，前几维各成一片，并排摆成 across 列，让整体不太扁也不太高。
+ */
 function cellsOf(array) {
   if (array.cells) return array.cells;
   if (array.flat === null) {
     const { grid } = array.summary;
-    array.cells = { rows: grid.length, columns: grid[0]?.length ?? 0, flat: grid.flat() };
-  } else {
-    const columns = array.shape.length ? array.shape[array.shape.length - 1] : 1;
-    const isComplex = array.flat.some(Array.isArray);
-    array.cells = {
-      rows: columns ? array.size / columns : 0,
-      columns,
-      flat: isComplex ? array.flat.map(realPart) : array.flat,
-    };
+    array.cells = { rows: grid.length, columns: grid[0]?.length ?? 0, slices: 1, across: 1, flat: grid.flat() };
+    return array.cells;
   }
+  const { shape, size } = array;
+  const columns = shape.length ? shape[shape.length - 1] : 1;
+  const rows = shape.length > 1 ? shape[shape.length - 2] : Math.min(size, 1);
+  const slices = rows * columns ? size / (rows * columns) : 0;
+  const flat = array.flat.some(Array.isArray) ? array.flat.map(realPart) : array.flat;
+  array.cells = { rows, columns, slices, across: tilesAcross(rows, columns, slices), flat };
   return array.cells;
+}
+
+function tilesAcross(rows, columns, slices) {
+  let best = 1;
+  let least = Infinity;
+  for (let across = 1; across <= slices; across++) {
+    if (slices % across) continue;
+    const ratio = (across * (columns + 1)) / ((slices / across) * (rows + 1));
+    const off = Math.abs(Math.log(ratio / 1.6));
+    if (off < least) [best, least] = [across, off];
+  }
+  return best;
+}
+
+/** 并排之后的尺寸，以格计；片与片之间空一格。 */
+function tiledSize({ rows, columns, slices, across }) {
+  const down = Math.max(1, slices / across);
+  return { width: Math.max(1, across * (columns + 1) - 1), height: Math.max(1, down * (rows + 1) - 1) };
+}
+
+/** 平铺图上的一格对应第几个元素；空隙是 -1。 */
+function elementAt({ rows, columns, across, slices }, x, y) {
+  const [i, j] = [y % (rows + 1), x % (columns + 1)];
+  const slice = Math.floor(y / (rows + 1)) * across + Math.floor(x / (columns + 1));
+  return i < rows && j < columns && slice < slices ? (slice * rows + i) * columns + j : -1;
 }
 
 function combine(a, b, operation) {
@@ -127,17 +155,20 @@ function addArrays(a, b, dtype) {
 
 /** 两个数组各元素之差的最大绝对值；比不了（只有摘要，或形状不同）时为 null。 */
 function largestGap(a, b) {
-  if (a === null || b === null || a.flat === null || b.flat === null || a.size !== b.size) return null;
+  if (!a || !b || a.flat === null || b.flat === null || String(a.shape) !== String(b.shape)) return null;
   let most = 0;
   for (let i = 0; i < a.size; i++) {
-    const [x, y] = [a.flat[i], b.flat[i]];
-    const gap = Array.isArray(x) || Array.isArray(y)
-      ? Math.hypot((x[0] ?? x) - (y[0] ?? y), (x[1] ?? 0) - (y[1] ?? 0))
-      : Object.is(x, y) || x === y ? 0 : Math.abs(x - y);
+    const gap = elementGap(a.flat[i], b.flat[i]);
     if (Number.isNaN(gap)) return NaN;
     most = Math.max(most, gap);
   }
   return most;
+}
+
+/** 两个数相差多少；同是无穷或同是 NaN 的不差。 */
+function elementGap(x, y) {
+  if (Array.isArray(x) || Array.isArray(y)) return Math.hypot((x[0] ?? x) - (y[0] ?? y), (x[1] ?? 0) - (y[1] ?? 0));
+  return Object.is(x, y) || x === y ? 0 : Math.abs(x - y);
 }
 
 /** 时间、字节与次数，各用合适的单位。 */

@@ -51,19 +51,19 @@ function aboutStart() {
     make("p", { text: say("startText") }),
     note,
     make("p", { class: "faint", text: say("startHint") }),
-    program(null),
+    program(),
   ];
 }
 
 function aboutEnd() {
   const leaves = app.doc.values.filter((value) => finalGradient(app.right, value.id) !== null && !app.links.maker.has(value.id));
   const rows = leaves.map(({ id }) => make("div", { class: "pair" }, valueLink(id), show(finalGradient(app.run, id), { kind: "grad" })));
-  if (!app.doc.backwards.length) return [heading("end", say("end"), say("end")), make("p", { text: say("noBackward") }), program(null)];
+  if (!app.doc.backwards.length) return [heading("end", say("end"), say("end")), make("p", { text: say("noBackward") }), program()];
   return [
     heading("end", say("end"), say("endTitle")),
     make("p", { text: say(app.run.fault ? "endFault" : "endText") }),
     app.run.fault ? comparison() : make("div", { class: "pairs" }, rows),
-    program(null),
+    program(),
   ];
 }
 
@@ -74,29 +74,27 @@ function aboutSeed({ backward }) {
     heading("backward", say("backward"), say("seedTitle")),
     make("p", { text: say(isOne ? "seedText" : "seedOther", { name: nameOf(root) }) }),
     section(`∂${nameOf(root)}/∂${nameOf(root)}`, show(seed, { kind: "grad" })),
-    program(null),
+    program(),
   ];
 }
 
-/** 程序里被记下的各行；当前一行亮着，只露出前后几行。 */
-function program(node) {
-  const lines = app.lines;
-  if (lines.length === 0) return null;
-  const at = node?.source ? lines.findIndex(({ file, line }) => file === node.source.file && line === node.source.line) : -1;
-  const from = at < 0 ? 0 : clamp(at - 3, 0, Math.max(0, lines.length - 8));
-  const shown = at < 0 ? lines.slice(0, 24) : lines.slice(from, from + 8);
+/** 程序里被记下的各行。 */
+function program() {
+  const shown = app.lines.slice(0, 24);
+  if (shown.length === 0) return null;
   const rows = shown.map(({ line, text, file }, i) => {
-    const current = from + i === at;
     const gap = i > 0 && (shown[i - 1].line + 1 !== line || shown[i - 1].file !== file);
-    return make(
-      "li",
-      { class: `${current ? "current" : ""}${gap ? " gap" : ""}`, "aria-current": current ? "true" : null, title: `${file}:${line}` },
-      make("span", { class: "line", text: line }),
-      make("code", { text }),
-    );
+    return codeLine({ line, text, file }, gap ? "gap" : null);
   });
-  const file = node?.source?.file ?? lines[0].file;
-  return section(`${say("code")} · ${file}${at >= 0 ? `:${node.source.line}` : ""}`, make("ol", { class: "program" }, rows));
+  return section(`${say("code")} · ${shown[0].file}`, make("ol", { class: "program" }, rows));
+}
+
+const codeLine = ({ file, line, text }, kind) =>
+  make("li", { class: kind, title: `${file}:${line}` }, make("span", { class: "line", text: line }), make("code", { text }));
+
+/** 这一步来自用户的哪一行。 */
+function sourceOf({ source }) {
+  return source ? make("ol", { class: "program", "aria-label": `${say("code")} ${source.file}:${source.line}` }, codeLine(source, "current")) : null;
 }
 
 /** 录制里出现过的源码行，按文件与行号。 */
@@ -113,15 +111,20 @@ function aboutForward(frame) {
   const inputs = node.inputs.map((id, i) => inputRow(node, id, i));
   const attributes = Object.entries(node.attrs ?? {}).map(([key, value]) => code(`${key} = ${value}`, "chip"));
   return [
-    heading("forward", say("forwardOf", { i: frame.index, n: frame.total }), [code(node.op, "plain"), " → ", valueLink(node.output)], symbolOf(node.op)),
+    heading("forward", say("forwardOf", { i: frame.index, n: frame.total }), titleOf(node, "→"), symbolOf(node.op)),
+    sourceOf(node),
     section(say("formula"), code(node.formula, "formula")),
     section(isSingle(output.data) ? say("numbers") : say("shapes"), code(node.text, "text")),
-    program(node),
     section(say("inputs"), make("div", { class: "pairs" }, inputs)),
     section(say("attributes"), attributes),
     section(say("output"), make("div", { class: "pair" }, valueLink(node.output), show(output.data))),
     make("p", { class: "faint small", text: say("cost", { time: timeText(node.time_ns), bytes: byteText(node.saved_bytes), flops: countText(node.flops) }) }),
   ];
+}
+
+/** 标题：运算名（标记里已有的不再写）与它的输出。 */
+function titleOf(node, arrow) {
+  return [symbolOf(node.op) === node.op ? null : code(node.op, "plain"), ` ${arrow} `, valueLink(node.output)];
 }
 
 function inputRow(node, id, position) {
@@ -137,7 +140,8 @@ function aboutBackward(frame) {
     ? say("backwardMany", { b: backward.id + 1, i: frame.index, n: frame.total })
     : say("backwardOf", { i: frame.index, n: frame.total });
   return [
-    heading("backward", phase, [code(node.op, "plain"), " ← ", valueLink(node.output)], symbolOf(node.op)),
+    heading("backward", phase, titleOf(node, "←"), symbolOf(node.op)),
+    sourceOf(node),
     section(say("formula"), code(node.formula, "formula")),
     section(
       say("incoming"),
@@ -146,7 +150,6 @@ function aboutBackward(frame) {
     ),
     jointRule(node),
     step.edges.length ? step.edges.map((edge) => edgePart(node, edge)) : make("p", { class: "faint", text: say("noEdges") }),
-    program(node),
     make("p", { class: "faint small", text: say("costBackward", { time: timeText(step.time_ns) }) }),
   ];
 }
@@ -166,7 +169,7 @@ function edgePart(node, edge) {
   return make(
     "section",
     { class: "part edge-part", "data-edge": edge.input, "data-value": edge.value },
-    make("h3", {}, say("contribution", { name: "" }), valueLink(edge.value)),
+    make("h3", {}, sayAround("contribution", valueLink(edge.value))),
     rule,
     edge.text ? make("div", { class: "numbers" }, code(edge.text, "text")) : null,
     edge.summed_axes.length ? summedPart(edge) : null,
@@ -230,7 +233,7 @@ function aboutValue(id) {
       gradient ? show(gradient, { kind: "grad" }) : make("span", { class: "faint", text: say(flows ? "gradientNone" : "gradientNever") }),
     ),
     arrivalList(id),
-    node ? program(node) : null,
+    node ? sourceOf(node) : null,
   ];
 }
 

@@ -61,7 +61,6 @@ const WORDS = {
     numbers: "With numbers",
     shapes: "With shapes",
     code: "Your code",
-    program: "Program",
     inputs: "Inputs",
     output: "Output",
     attributes: "Attributes",
@@ -86,6 +85,7 @@ const WORDS = {
     gradientNever: "No gradient flows here.",
     contributions: "Contributions",
     fromSeed: "seed",
+    ops: "ops: {n}",
     moduleCard: "module",
     moduleText: "{n} operations inside. Press Enter, or double-click, to unfold.",
     unfold: "Unfold",
@@ -99,14 +99,12 @@ const WORDS = {
     name: "Name",
     shape: "shape",
     soFar: "So far",
-    final: "Final",
     torch: "torch",
     difference: "Difference",
-    worst: "largest",
     leavesOnly: "Leaves only",
     noTorch: "The recording has no column of torch.",
     noGradients: "Nothing in this recording has a gradient.",
-    tableNote: "For a tensor, the difference is the largest one among its elements.",
+    tableNote: "The difference is taken once all contributions have arrived; of a large tensor, the largest one.",
     faultsIntro: "Each switch replays the same backward pass with one mistake in it.",
     faultOff: "As it should be",
     noFaults: "This recording comes without broken variants. Shipped examples have them: python -m tinygrad_llm trace diamond --html out.html",
@@ -201,7 +199,6 @@ const WORDS = {
     numbers: "代入数字",
     shapes: "代入形状",
     code: "你的代码",
-    program: "程序",
     inputs: "输入",
     output: "输出",
     attributes: "属性",
@@ -226,6 +223,7 @@ const WORDS = {
     gradientNever: "没有梯度流经这里。",
     contributions: "各份来源",
     fromSeed: "起点",
+    ops: "{n} 次运算",
     moduleCard: "模块",
     moduleText: "里面有 {n} 次运算。按回车或双击展开。",
     unfold: "展开",
@@ -239,14 +237,12 @@ const WORDS = {
     name: "名字",
     shape: "形状",
     soFar: "至今",
-    final: "最终",
     torch: "torch",
     difference: "相差",
-    worst: "最大",
     leavesOnly: "只看叶子",
     noTorch: "这份录制里没有 torch 那一列。",
     noGradients: "这份录制里没有任何梯度。",
-    tableNote: "张量的「相差」取各元素中最大的一个。",
+    tableNote: "各份都到齐之后才比较；大的张量取各元素中相差最大的一个。",
     faultsIntro: "每个开关都把同一趟反传重放一遍，里面犯一个错。",
     faultOff: "正确的做法",
     noFaults: "这份录制没有附带弄坏的版本。自带的例子里有：python -m tinygrad_llm trace diamond --html out.html",
@@ -288,6 +284,12 @@ const WORDS = {
 /** 一个词条；``{名字}`` 换成 ``holes`` 里的内容。 */
 function say(key, holes = {}) {
   return WORDS[app.lang][key].replace(/\{(\w+)\}/g, (whole, name) => (name in holes ? String(holes[name]) : whole));
+}
+
+/** 一个词条，里面的 ``{name}`` 换成一个元素。 */
+function sayAround(key, element) {
+  const [before, after] = say(key).split("{name}");
+  return [before.trim(), element, after.trim()];
 }
 
 /** 录制里带两种语言的字段，如 title_zh 与 title_en。 */
