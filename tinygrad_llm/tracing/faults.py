@@ -218,10 +218,13 @@ def faults_json(trace: Trace) -> list[dict[str, Any]]:
 
 
 def _walk(walk: Walk, order: Order) -> None:
-    """依次走完各趟反传；叶子上的梯度，记录里留到下一趟的才留。"""
+    """依次走完各趟反传；一趟开始时，叶子上留着多少与记录里相同。"""
     for backward in walk.trace.backwards:
-        cleared = {one.value for one in backward.accumulated if one.before is None}
-        walk.grads = {v: g for v, g in walk.grads.items() if v not in cleared}
+        for one in backward.accumulated:
+            if one.before is None:
+                walk.grads.pop(one.value, None)
+            else:
+                walk.grads.setdefault(one.value, np.asarray(one.before))
         walk.go(backward, order)
 
 
@@ -252,10 +255,8 @@ def _unsummed(trace: Trace) -> Fault:
         note = str(error)
     fault = _finished(Fault("no_broadcast_sum", *_WORDS["no_broadcast_sum"]), walk)
     if note:
-        fault.note_zh, fault.note_en = (
-            f"走到这里，形状对不上了：{note}",
-            f"It stops here, the shapes do not fit: {note}",
-        )
+        fault.note_zh = f"走到这里，形状对不上了：{note}"
+        fault.note_en = f"It stops here, the shapes do not fit: {note}"
     return fault
 
 
@@ -295,6 +296,7 @@ def _can_walk(trace: Trace) -> bool:
     arrays = [array for edge in edges for array in (edge.raw, edge.contribution, edge.after)]
     is_kept = all(isinstance(s.record.declared, Op) and s.record.saved is not None for s in steps)
     is_plain = not any(isinstance(one, Summary) for one in (*arrays, *(value.data for value in trace.values)))
+    is_plain = is_plain and not any(value.dtype == "bfloat16" for value in trace.values)
     return bool(steps) and is_kept and is_plain and sum(one.size for one in arrays) <= MAX_ELEMENTS
 
 
