@@ -149,9 +149,9 @@ def _prompt_ids(run: TrainedRun, prompt: str | None) -> NDArray[np.int64]:
         ids = run.tokenizer.encode(_opening(run.validation))[: min(DEFAULT_TOKENS, run.config.context)]
     else:
         ids = run.tokenizer.encode(prompt)
-    if not 1 < len(ids) <= run.config.context:
+    if not 1 <= len(ids) <= run.config.context:
         raise UserError(
-            f"the prompt has {len(ids)} tokens, the model reads 2 to {run.config.context}",
+            f"the prompt has {len(ids)} tokens, the model reads 1 to {run.config.context}",
             where="--prompt",
             fix="give a text of that length, or leave --prompt out",
         )

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -133,12 +134,10 @@ def write_chrome_trace(trace: Trace, path: str | Path) -> None:
 
 
 def _events(trace: Trace, spans: Sequence[Span], thread: int) -> Iterable[FunctionEvent]:
-    phases: dict[bool, list[Span]] = {}
-    for span in spans:
-        phases.setdefault(span.is_backward, []).append(span)
-    for is_backward, part in phases.items():
+    for is_backward, part in itertools.groupby(spans, lambda span: span.is_backward):
+        phase = list(part)
         name = "backward" if is_backward else "forward"
-        yield FunctionEvent(name, RANGE, "", part[0].start_ns, part[-1].end_ns, thread)
+        yield FunctionEvent(name, RANGE, "", phase[0].start_ns, phase[-1].end_ns, thread)
     for depth in (1, 2, 3):
         for module, _, start_ns, end_ns in runs(spans, depth):
             yield FunctionEvent(module, MODULE, "", start_ns, end_ns, thread)
