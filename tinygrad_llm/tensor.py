@@ -66,7 +66,7 @@ class Tensor(
         retains_grad: 中间结果是否也留下 ``.grad``。
         untracked: 从 ``.data`` 得来，写入不作记录，与 torch 一致。
         hooks: 叶子身上的钩子（见 ``autograd/hooks.py``）。
-        grad_buffer: 叶子的梯度该放在哪块内存（见 ``parallel/flat.py``）；``None`` 则每次新申请。
+        grad_buffer: 叶子的梯度该放进哪里（见 ``parallel/ring.py``）；``None`` 则每次新申请。
     """
 
     is_node = False
@@ -80,7 +80,7 @@ class Tensor(
     retains_grad: bool = False
     untracked: bool = False
     hooks: Any = None
-    grad_buffer: Array | None = None
+    grad_buffer: Any = None
 
     array: Array
 

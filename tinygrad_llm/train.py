@@ -93,7 +93,7 @@ class NumpyEngine:
         seed = loop.step_seed(self.settings.seed, step)  # dropout 的掩码也由步号决定，续训因此逐位相同
         shards = self.shards(micro_batches(self.settings, x, y))
         total = sum(self.team.call("gradients", shards, valid=valid, seed=seed))
-        norm = math.sqrt(sum(self.team.call("reduce")))
+        norm = math.sqrt(sum(self.team.call("squares")))
         updated = math.isfinite(total) and math.isfinite(norm)
         if updated:
             groups = self.optimizer.param_groups

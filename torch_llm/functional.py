@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -19,3 +20,17 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def token_loss(x: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """输出层与损失：各位置交叉熵之和。
+
+    Args:
+        x: ``(B, T, D)``。
+        weight: ``(V, D)``。
+        target: ``(B, T)``，-100 表示不计。
+
+    Returns:
+        标量。
+    """
+    return F.cross_entropy(F.linear(x, weight).flatten(0, -2), target.flatten(), reduction="sum")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinygrad_llm.common.config import GPTConfig
-from torch_llm.functional import rotary
+from torch_llm.functional import rotary, token_loss
 
 # ---- 以下两份文件逐字相同 ----
 
@@ -166,6 +166,10 @@ class GPT(nn.Module):
         Raises:
             ValueError: 超出模型的上下文长度。
         """
+        return F.linear(self.hidden(ids, cache), self.head_weight())
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """输出层之前的特征 ``(B, T) → (B, T, C)``；参数与 ``forward`` 相同。"""
         start = 0 if cache is None else cache.length
         stop = start + ids.shape[1]
         if stop > self.config.context:
@@ -181,8 +185,11 @@ class GPT(nn.Module):
             x = block(x, rope, None if cache is None else cache.layers[i])
         if cache is not None:
             cache.length = stop
-        weight = self.wte.weight if self.config.tie_head else self.lm_head.weight
-        return F.linear(self.ln_f(x), weight)
+        return self.ln_f(x)
+
+    def head_weight(self) -> Tensor:
+        """输出层的权重 ``(V, C)``。"""
+        return self.wte.weight if self.config.tie_head else self.lm_head.weight
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """全部有效位置的交叉熵**之和**；除以整个全局批次的有效 token 数由训练循环来做。
@@ -194,8 +201,7 @@ class GPT(nn.Module):
         Returns:
             标量。
         """
-        logits = self(ids)
-        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1), reduction="sum")
+        return token_loss(self.hidden(ids), self.head_weight(), targets)
 
 
 class LayerCache:

@@ -48,6 +48,18 @@ def _linear_cross_entropy_twin(x: Any, weight: Any, bias: Any, target: Any, shar
     return F.cross_entropy(F.linear(x, weight, bias), target, reduction="none") * share
 
 
+def _token_loss(draw: Draw, small: bool) -> Case:
+    places, classes, width = (draw(st.integers(1, 2 if small else 5)) for _ in range(3))
+    target = integers(draw, (2, places), 0, classes)
+    target[0, 0] = -100
+    return [array(draw, (2, places, width)), array(draw, (classes, width)), target], {"ignore_index": -100}
+
+
+def _token_loss_twin(x: Any, weight: Any, target: Any, ignore_index: int) -> Any:
+    logits = F.linear(x, weight).flatten(0, 1)
+    return F.cross_entropy(logits, target.flatten(), ignore_index=ignore_index, reduction="sum")
+
+
 def _elu(x: Any, alpha: float, scale: float, input_scale: float) -> Any:
     return torch.where(x > 0, x * scale, torch.expm1(torch.where(x > 0, 0.0, x) * input_scale) * (alpha * scale))
 
@@ -82,6 +94,7 @@ ROWS: dict[str, Row] = {
     "logsigmoid": Row(unary("any", "ties", "large"), F.logsigmoid),
     "mish": Row(unary("any", "ties", "large"), F.mish),
     "linear_cross_entropy": Row(_linear_cross_entropy, _linear_cross_entropy_twin),
+    "token_loss": Row(_token_loss, _token_loss_twin),
     "binary_cross_entropy": Row(
         _probabilities, lambda x, target: F.binary_cross_entropy(x, target, reduction="none")
     ),

@@ -50,8 +50,8 @@ def run_backward(
     only = None if inputs is None else _needed_nodes(outputs, inputs)
     capture = {t.node for t in inputs or () if t.node is not None}
     work = Traversal(create_graph=create_graph, retain_graph=retain_graph, only=only, capture=capture)
-    previous = switch.grad_enabled, switch.writes_grad
-    switch.grad_enabled, switch.writes_grad = create_graph, work.is_plain
+    previous = switch.grad_enabled, switch.writes_grad, switch.frees_graph
+    switch.grad_enabled, switch.writes_grad, switch.frees_graph = create_graph, work.writes_grad, not retain_graph
     try:
         deliver = work.deliver_tensor if create_graph else work.deliver
         for output, start in zip(outputs, starts, strict=True):
@@ -68,7 +68,7 @@ def run_backward(
             if slot[0].hooks:
                 slot[1], slot[2] = slot[0].hooks.on_gradient(slot[1], create_graph), False
     finally:
-        switch.grad_enabled, switch.writes_grad = previous
+        switch.grad_enabled, switch.writes_grad, switch.frees_graph = previous
         if switch.recorder is not None:
             switch.recorder.end(work)
     return work

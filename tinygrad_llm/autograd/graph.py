@@ -319,7 +319,7 @@ def binary_method(op: Op, otherwise: Callable[[Op, Any, Any], Any]) -> Callable[
 
 
 class Destinations:
-    """VJP 里的 ``into``：参数事先备好 ``grad_buffer`` 的，梯度直接写进去，省一份内存与一次复制。
+    """VJP 里的 ``into``：参数事先备好 ``grad_buffer`` 的，梯度直接放进去，省一份内存与一次复制。
 
     Args:
         edges: 节点的各条边。
@@ -330,12 +330,18 @@ class Destinations:
     def __init__(self, edges: Sequence[Any]) -> None:
         self.edges = edges
 
+    @property
+    def may_overwrite(self) -> bool:
+        """这趟反传之后图就释放：算子自己留下的中间量可以就地改写。"""
+        return switch.frees_graph
+
     def __call__(self, i: int) -> Any:
-        """第 i 个输入的梯度该写进哪里；此刻不能直接写（不是叶子、已经有了梯度、挂着钩子……）则为 ``None``。"""
+        """第 i 个输入的梯度该放进哪里；此刻不能直接放（不是叶子、挂着钩子……）则为 ``None``。"""
         leaf = self.edges[i]
-        if leaf is None or leaf.is_node or not switch.writes_grad or leaf.kept_grad is not None or leaf.hooks:
+        if leaf is None or leaf.is_node or not switch.writes_grad or leaf.hooks:
             return None
-        return leaf.grad_buffer
+        buffer = leaf.grad_buffer
+        return buffer if buffer is None or leaf.kept_grad is None or buffer.is_grad_of(leaf) else None
 
 
 _new, _ndarray = object.__new__, np.ndarray

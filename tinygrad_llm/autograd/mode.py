@@ -35,7 +35,8 @@ class Switch(threading.local):
         check_nan: 异常检测时是否查 NaN。
         first_order: 只求一阶导，见 ``first_order``。
         composed: 融合算子拆成普通算子，见 ``composed_ops``。
-        writes_grad: 正在进行的这趟反传可以把叶子的第一份梯度直接写进 ``grad_buffer``。
+        frees_graph: 正在进行的这趟反传走过哪里就释放哪里。
+        writes_grad: 正在进行的这趟反传可以把叶子的梯度直接放进 ``grad_buffer``。
     """
 
     grad_enabled = True
@@ -46,6 +47,7 @@ class Switch(threading.local):
     check_nan = True
     first_order = False
     composed = False
+    frees_graph = False
     writes_grad = False
 
 

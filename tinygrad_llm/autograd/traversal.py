@@ -67,6 +67,7 @@ class Traversal:
     Attributes:
         create_graph: 反传自身是否也记图（梯度是 Tensor 而不是数组）。
         retain_graph: 走过的节点是否留着反向要用的值。
+        writes_grad: 叶子的梯度可以直接放进 ``.grad``：不记图，也不另存、不挑选。
         is_plain: 没有任何特别的要求，可以走最短的路。
         only: 只执行这些节点；``None`` 表示全部。
         pending: 还没轮到的节点收到的梯度。
@@ -83,7 +84,8 @@ class Traversal:
     ) -> None:
         self.create_graph, self.retain_graph, self.only = create_graph, retain_graph, only
         self.capture = capture or set()
-        self.is_plain = not (create_graph or only is not None or self.capture or extras.users > extras.complex)
+        self.writes_grad = not (create_graph or only is not None or self.capture)
+        self.is_plain = self.writes_grad and extras.users <= extras.complex
         self.pending: dict[Node, Any] = {}
         self.direct: set[Any] = set()
         self.leaves: dict[int, list[Any]] = {}
@@ -211,6 +213,15 @@ class Traversal:
         fresh.array = kept(g, g is not source and g.base is None, leaf.grad_buffer)
         self.direct.add(leaf)
 
+    def put(self, leaf: Any, g: Any) -> None:
+        """叶子备好了放梯度的地方（见 ``parallel/ring.py``）：每一份都当即放进去。"""
+        if leaf.kept_grad is None:
+            self.first(leaf, g, g)
+        elif leaf.grad_buffer.is_grad_of(leaf):
+            leaf.grad_buffer.add(g)
+        else:
+            self.leaves[id(leaf)] = [leaf, g, False]
+
     def accumulate(self, edge: Any, g: Any, source: Any) -> None:
         """一条边的又一份梯度：加到已有的上面；叶子的第一份也可以交到这里。
 
@@ -221,7 +232,9 @@ class Traversal:
         """
         if not edge.is_node and id(edge) not in self.leaves:
             is_ours = g is not source and type(g) is np.ndarray and g.base is None
-            if edge in self.direct:
+            if edge.grad_buffer is not None and self.writes_grad and edge.hooks is None:
+                self.put(edge, g)
+            elif edge in self.direct:
                 np.add(edge.kept_grad.array, g, out=edge.kept_grad.array)
             elif self.is_plain and edge.kept_grad is None and edge.hooks is None:  # 与 ``run`` 同样的次序相加，逐位相同
                 self.first(edge, g, source)
@@ -278,11 +291,9 @@ def kept(g: Any, is_ours: bool, buffer: Any) -> Any:
 
     与参数同样的排布，``p.grad.view(-1)`` 才行。
     """
-    if buffer is None:
-        return g if is_ours and type(g) is _ndarray and g.flags.c_contiguous else np.array(g, order="C")
-    if g is not buffer:
-        buffer[...] = g
-    return buffer
+    if buffer is not None:
+        return buffer.add(g)
+    return g if is_ours and type(g) is _ndarray and g.flags.c_contiguous else np.array(g, order="C")
 
 
 def _sum(first: Any, g: Any, source: Any) -> Any:

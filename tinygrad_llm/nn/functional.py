@@ -32,7 +32,7 @@ from tinygrad_llm.nn.likelihood_losses import (
     binary_cross_entropy, binary_cross_entropy_with_logits, gaussian_nll_loss, kl_div, poisson_nll_loss,
     soft_margin_loss,
 )  # fmt: skip
-from tinygrad_llm.nn.linear_cross_entropy import linear_cross_entropy
+from tinygrad_llm.nn.linear_cross_entropy import linear_cross_entropy, token_loss
 from tinygrad_llm.nn.lookups import embedding, one_hot
 from tinygrad_llm.nn.losses import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from tinygrad_llm.nn.margin_losses import (
@@ -78,6 +78,6 @@ __all__ = [
     "pixel_shuffle", "pixel_unshuffle", "poisson_nll_loss", "prelu", "relu", "relu6", "relu_", "rms_norm", "rotary",
     "rrelu", "rrelu_", "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu", "smooth_l1_loss",
     "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink", "threshold",
-    "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample", "upsample_bilinear",
-    "upsample_nearest",
+    "threshold_", "token_loss", "triplet_margin_loss", "triplet_margin_with_distance_loss", "unfold", "upsample",
+    "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip

@@ -142,3 +142,21 @@ def _chunked(
     inputs = (input.reshape(-1, width), linear_weight, linear_bias, safe, share)
     each: Tensor = apply(linear_loss.linear_cross_entropy, inputs, attrs)
     return settled(each, labels, weight, ignore_index, reduction, target.array.shape)
+
+
+def token_loss(x: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """输出层与损失：各位置交叉熵之和；梯度写在 logits 上，不另占内存。
+
+    Args:
+        x: ``(..., D)``。
+        weight: ``(V, D)``。
+        target: ``(...)`` 整数，-100 表示不计。
+
+    Returns:
+        标量。
+
+    Raises:
+        IndexError: 类别超出词表。
+    """
+    class_rows("token_loss", target.reshape(-1), weight.shape[0], -100)
+    return apply(linear_loss.token_loss, (x, weight, target), {"ignore_index": -100})  # type: ignore[no-any-return]

@@ -65,13 +65,30 @@ def _outer(a: Any, b: Any) -> Any:
     return column.dot(row) if type(column) is _ndarray else column @ row
 
 
-def _linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool], into: Any) -> tuple[Any, Any, Any]:
+def linear_vjp(g: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool], into: Any) -> tuple[Any, Any, Any]:
     """``∂L/∂x = g W``，``∂L/∂W = gᵀ x``，``∂L/∂b = Σ g``；前面的轴先并成一根，三者各是一次大矩阵运算。"""
     rows, inputs = g.reshape(-1, g.shape[-1]), x.reshape(-1, x.shape[-1])
     dx = _product(rows, weight).reshape(x.shape) if needs[0] else None
-    dw = _product(rows.T, inputs, into(1)) if needs[1] else None
+    dw = _weight_gradient(rows.T, inputs, into(1)) if needs[1] else None
     db = np.ones(len(rows), rows.dtype).dot(rows) if needs[2] else None
     return dx, dw, db
+
+
+def _weight_gradient(a: Array, b: Array, buffer: Any) -> Array:
+    """``a b``；参数备好了放梯度的地方就逐块放进去，要加到别的梯度上时一次算一小段，不必先有一整份。"""
+    if buffer is None:
+        return _product(a, b)
+
+    def produce(rows: slice, out: Array, adds: bool) -> None:
+        if not adds:
+            _product(a[rows], b, out)
+            return
+        step = max(_ADDED // b.shape[1], 1)
+        for start in range(0, len(out), step):
+            part = slice(start, min(start + step, len(out)))
+            out[part] += _product(a[rows][part], b)
+
+    return buffer.take(produce)  # type: ignore[no-any-return]
 
 
 def _product(a: Array, b: Array, out: Array | None = None) -> Array:
@@ -93,6 +110,8 @@ def _product(a: Array, b: Array, out: Array | None = None) -> Array:
 
 _WORTH_SPLITTING = 1 << 23
 """乘加次数至少这么多才值得切。"""
+_ADDED = 1 << 21
+"""加到别的梯度上时，一段多少个元素：大到不拖慢乘法，小到临时的那份不占多少内存。"""
 _FEW = 8
 """至多这么多行时，时间都花在把 ``b`` 从内存里读出来，BLAS 自己的线程更合适。"""
 _ALIGN = 16
@@ -112,7 +131,7 @@ def _size(shape: tuple[int, ...]) -> int:
     return n
 
 
-@op("y = x Wᵀ + b", joint=_linear_vjp, wrt="x weight bias", composed=_linear_composed)
+@op("y = x Wᵀ + b", joint=linear_vjp, wrt="x weight bias", composed=_linear_composed)
 def linear(x: Array, weight: Array, bias: Array | None) -> Any:
     """``y = x Wᵀ + b``。
 

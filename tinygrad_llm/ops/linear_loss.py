@@ -1,6 +1,7 @@
-"""全连接接交叉熵：分块计算，从不物化整张 logits。
+"""全连接接交叉熵：词表很大时 ``(N, C)`` 的 logits 是整个模型里最大的数组，这里不让它占两份内存。
 
-流入 ``(N, D)`` 的特征与 ``(C, D)`` 的权重，流出各行的损失。词表很大时 ``(N, C)`` 的 logits 比参数还占内存。
+流入 ``(N, D)`` 的特征与 ``(C, D)`` 的权重，流出损失。``linear_cross_entropy`` 分块计算，从不物化整张 logits，
+代价是反向重算一遍；``token_loss`` 只算一遍，梯度就写在 logits 上：它只活在算子里，没有别人看得见。
 下一站：``tinygrad_llm/autograd/``。
 """
 
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.linear import linear, linear_vjp
+from tinygrad_llm.ops.loss import cross_entropy, logits_gradient, row_losses
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import logsumexp
 from tinygrad_llm.ops.shape import gather, permute, reshape
@@ -91,3 +94,47 @@ def linear_cross_entropy(
         lse[rows] = logsumexp.forward(z, dim=(1,), keepdim=True)
         loss[rows] = lse[rows, 0] - z[np.arange(len(z)), target[rows]]
     return loss * share.astype(x.dtype), lse
+
+
+def _token_loss_vjp(
+    g: Any, x: Any, weight: Any, target: Any, z: Any, lse: Any, needs: tuple[bool, ...], into: Any, ignore_index: int
+) -> tuple[Any, ...]:
+    """``∂ℓ/∂z = softmax(z) - onehot(target)``，再照 ``linear`` 求 ``x`` 与 ``W`` 的梯度；忽略的行为 0。"""
+    flat = target.reshape(-1)
+    valid = flat != ignore_index
+    share = np.where(valid, g, 0).astype(z.dtype)
+    dz = logits_gradient(z, lse, np.where(valid, flat, 0), share, z if into.may_overwrite else np.empty_like(z))
+    dx, dw, _ = linear_vjp(dz.reshape(*x.shape[:-1], -1), x, weight, (needs[0], needs[1], False), into)
+    return dx, dw, None
+
+
+def _token_loss_composed(x: Any, weight: Any, target: Any, *, ignore_index: int) -> Any:
+    flat = getattr(target, "array", target).reshape(-1)
+    z = reshape(linear(x, weight, None), shape=(flat.size, weight.shape[0]))
+    return cross_entropy(z, flat, ignore_index=ignore_index, reduction="sum")
+
+
+@op(
+    "ℓ = Σ (ln Σⱼ e^{zⱼ} - z[target])，z = W x",
+    keeps="z lse",
+    joint=_token_loss_vjp,
+    wrt="x weight",
+    composed=_token_loss_composed,
+)
+def token_loss(x: Array, weight: Array, target: Array, *, ignore_index: int) -> Any:
+    """语言模型的输出层与损失：各位置交叉熵之和。
+
+    Args:
+        x: ``(..., D)``。
+        weight: ``(C, D)``。
+        target: ``(...)`` 整数类别；等于 ``ignore_index`` 的位置不计入。
+        ignore_index: 忽略的类别号。
+
+    Returns:
+        损失，以及反向要用的 logits ``(N, C)`` 与各行的 log-sum-exp ``(N, 1)``。
+    """
+    flat = target.reshape(-1)
+    valid = flat != ignore_index
+    z = linear.forward(x.reshape(-1, x.shape[-1]), weight, None)
+    each, lse = row_losses(z, np.where(valid, flat, 0))
+    return np.asarray(np.add.reduce(each, where=valid, dtype=np.float64), dtype=z.dtype), z, lse

@@ -26,18 +26,36 @@ def _cross_entropy_vjp(
     """``ℓ = lse(x) - x[target]``，故 ``∂ℓ/∂x = softmax(x) - onehot(target)``；忽略的行为 0。"""
     valid = target != ignore_index
     weight = np.where(valid, g * _reduction_weight(reduction, int(valid.sum())), 0).astype(logits.dtype)
-    safe = np.where(valid, target, 0)
-    grad = np.empty(logits.shape, logits.dtype)
+    return logits_gradient(logits, lse, np.where(valid, target, 0), weight, np.empty(logits.shape, logits.dtype)), None
+
+
+def logits_gradient(logits: Array, lse: Array, target: Array, weight: Array, out: Array) -> Array:
+    """``(softmax(x) - onehot(target))`` 各行乘以 ``weight``，写进 ``out``；可以就写在 ``logits`` 上。"""
 
     def one(rows: slice) -> None:
-        out = grad[rows]
-        np.subtract(logits[rows], lse[rows], out=out)
-        np.exp(out, out=out)
-        out[np.arange(len(out)), safe[rows]] -= 1
-        out *= weight[rows, None]
+        part = out[rows]
+        np.subtract(logits[rows], lse[rows], out=part)
+        np.exp(part, out=part)
+        part[np.arange(len(part)), target[rows]] -= 1
+        part *= weight[rows, None]
 
     for_rows(logits.shape, one)
-    return grad, None
+    return out
+
+
+def row_losses(logits: Array, target: Array) -> tuple[Array, Array]:
+    """各行的 ``ln Σⱼ eˣʲ - x[target]`` ``(N,)``，与各行的 log-sum-exp ``(N, 1)``。"""
+    lse = np.empty((len(logits), 1), logits.dtype)
+
+    def one(rows: slice) -> None:
+        x = logits[rows]
+        top = np.maximum.reduce(x, axis=1, keepdims=True)
+        e = x - top
+        np.exp(e, out=e)
+        lse[rows] = np.log(e @ np.ones((e.shape[1], 1), e.dtype)) + top
+
+    for_rows(logits.shape, one)
+    return lse[:, 0] - logits[np.arange(len(logits)), target], lse
 
 
 def _cross_entropy_composed(logits: Any, target: Any, *, ignore_index: int, reduction: str) -> Any:
@@ -70,20 +88,9 @@ def cross_entropy(logits: Array, target: Array, *, ignore_index: int, reduction:
     Returns:
         损失，以及各行的 log-sum-exp ``(N, 1)``。
     """
-    n = len(logits)
     valid = target != ignore_index
-    safe = np.where(valid, target, 0)
-    lse = np.empty((n, 1), logits.dtype)
-
-    def one(rows: slice) -> None:
-        x = logits[rows]
-        top = np.maximum.reduce(x, axis=1, keepdims=True)
-        e = x - top
-        np.exp(e, out=e)
-        lse[rows] = np.log(e @ np.ones((e.shape[1], 1), e.dtype)) + top
-
-    for_rows(logits.shape, one)
-    loss = np.where(valid, lse[:, 0] - logits[np.arange(n), safe], 0).astype(logits.dtype)
+    each, lse = row_losses(logits, np.where(valid, target, 0))
+    loss = np.where(valid, each, 0).astype(logits.dtype)
     if reduction == "none":
         return loss, lse
     total = np.add.reduce(loss, dtype=np.float64)

@@ -6,6 +6,7 @@ bfloat16 一样，切片、换形状、转置都自动带着它；算子的结�
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,9 @@ import numpy as np
 
 from tinygrad_llm.ops.bfloat16 import extras
 from tinygrad_llm.ops.op import Array
+
+_PAGES = 1 << 16
+"""这么多字节起，直接向内核要还没有分配的页；``np.zeros`` 会用 malloc 手里的旧内存，逐个清零，模型有多大就占多大。"""
 
 
 def is_meta(array: Any) -> bool:
@@ -25,7 +29,10 @@ def without_data(array: Array) -> Array:
     """同样形状与类型、标着 ``meta`` 的数组。"""
     extras.meta = True
     marked = {**dict(array.dtype.metadata or {}), "device": "meta"}
-    return np.zeros(array.shape, np.dtype(array.dtype, metadata=marked))
+    dtype = np.dtype(array.dtype, metadata=marked)
+    if array.nbytes < _PAGES:
+        return np.zeros(array.shape, dtype)
+    return np.ndarray(array.shape, dtype, mmap.mmap(-1, array.nbytes))
 
 
 def unmarked(dtype: Any) -> Any:

@@ -176,8 +176,15 @@ def _embedding_vjp(g: Any, index: Any, shapes: Any, into: Any) -> Any:
     buffer = into(0) if type(g) is np.ndarray else None
     if buffer is None:
         return scatter_rows(g, index, rows=shapes[0][0])
-    buffer.fill(0)
-    return _add_rows(buffer, g, index)
+    ids, grads = index.reshape(-1), g.reshape(-1, g.shape[-1])
+
+    def produce(rows: slice, out: Array, adds: bool) -> None:
+        if not adds:
+            out.fill(0)
+        here = np.flatnonzero((ids >= rows.start) & (ids < rows.stop))
+        _add_rows(out, grads[here], ids[here] - rows.start)
+
+    return buffer.take(produce)
 
 
 @op("y = weight[index]", weight=_embedding_vjp)

@@ -9,12 +9,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
 import os
 import subprocess
 import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,6 +35,7 @@ from tinygrad_llm.common.errors import WorkerError
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.ops.cores import limit_threads, usable_cores
 from tinygrad_llm.parallel.flat import FlatState, Layout
+from tinygrad_llm.parallel.ring import Ring, pipes
 
 Batch = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 """一个进程分到的几个微批，各是 ``(x, y)``。"""
@@ -45,16 +48,14 @@ class Replica:
         config: 模型配置。
         dtype: 浮点类型的名字。
         memory: 共享内存。
-        rank: 进程号。
-        replicas: 一共几个进程。
+        ring: 与别的进程的约定。
     """
 
-    def __init__(self, config: GPTConfig, dtype: str, memory: Any, rank: int, replicas: int) -> None:
-        self.rank = rank
+    def __init__(self, config: GPTConfig, dtype: str, memory: Any, ring: Ring) -> None:
         with tg.device("meta"):  # 只要形状：数值在共享内存里
             self.model = GPT(config).to(getattr(tg, dtype))
-        self.state = FlatState(layout_of(config, dtype), np.dtype(dtype), memory, replicas)
-        self.state.attach(self.model, rank)
+        self.state = FlatState(layout_of(config, dtype), np.dtype(dtype), memory, ring)
+        self.state.attach(self.model)
         self.parameters = list(self.model.parameters())
 
     def gradients(self, batch: Batch, *, valid: int, seed: int) -> float:
@@ -71,16 +72,13 @@ class Replica:
         self.model.train()
         tg.manual_seed(seed)
         total = 0.0
-        for p in self.parameters:
-            p.grad = None
+        self.state.clear_gradients()
         with first_order(), np.errstate(over="ignore", invalid="ignore"):
             for x, y in batch:
                 loss = self.model.loss(tg.from_numpy(x), tg.from_numpy(y)) / valid
                 loss.backward()
                 total += loss.item()
-        for p in self.parameters:
-            if p.grad is None and p.grad_buffer is not None:
-                p.grad_buffer.fill(0)
+        self.state.add_gradients()
         return total
 
     def evaluate(self, batch: Batch) -> float:
@@ -89,13 +87,13 @@ class Replica:
         with tg.no_grad(), np.errstate(over="ignore", invalid="ignore"):
             return float(sum(self.model.loss(tg.from_numpy(x), tg.from_numpy(y)).item() for x, y in batch))
 
-    def reduce(self) -> float:
-        """自己那一段的梯度相加，返回平方和。"""
-        return self.state.reduce(self.rank)
+    def squares(self) -> float:
+        """梯度在自己那一段的平方和。"""
+        return self.state.squares()
 
     def update(self, **adamw: Any) -> None:
         """更新自己那一段的参数；见 ``FlatState.update``。"""
-        self.state.update(self.rank, **adamw)
+        self.state.update(**adamw)
 
 
 def layout_of(config: GPTConfig, dtype: str) -> Layout:
@@ -132,17 +130,21 @@ class Team:
     """
 
     def __init__(self, config: GPTConfig, dtype: str, workers: int) -> None:
-        nbytes = FlatState.nbytes(layout_of(config, dtype), dtype, workers)
+        nbytes = FlatState.nbytes(layout_of(config, dtype), dtype)
         self.memory, handle = _shared_memory(nbytes) if workers > 1 else (_private_memory(nbytes), None)
+        ring = Ring()
         self.members: list[tuple[subprocess.Popen[bytes], Connection]] = []
-        self.stop = weakref.finalize(self, _dismiss, self.members)
         if handle is not None:
             try:
-                setup = {"config": config.to_dict(), "dtype": dtype, "replicas": workers, "memory": handle}
-                self.members += [_start({**setup, "rank": rank}) for rank in range(1, workers)]
+                first, *ends = pipes(workers)
+                ring = Ring(0, workers, *first)
+                setup = {"config": config.to_dict(), "dtype": dtype, "memory": handle}
+                self.members += [_start({**setup, "ring": [rank, workers, *two]}) for rank, two in enumerate(ends, 1)]
             finally:
-                os.close(handle)
-        self.local = Replica(config, dtype, self.memory, 0, workers)
+                for one in (handle, *itertools.chain(*ends)):
+                    os.close(one)
+        self.stop = weakref.finalize(self, _dismiss, self.members, ring)
+        self.local = Replica(config, dtype, self.memory, ring)
 
     def call(self, action: str, batches: Sequence[Batch] | None = None, **settings: Any) -> list[Any]:
         """让每个进程做同一件事，等它们都做完。
@@ -165,7 +167,10 @@ class Team:
                 self._lost(rank)
         try:
             found = [getattr(self.local, action)(*([] if batches is None else [batches[0]]), **settings)]
-        except BaseException:  # 别的进程的答复没有人收了，这支队伍不能再用
+        except BaseException as error:  # 别的进程的答复没有人收了，这支队伍不能再用
+            dead = self._first_dead() if isinstance(error, ConnectionError) else None
+            if dead is not None:  # 排着圈相加时，前后的进程不在了
+                self._lost(dead)
             self.close()
             raise
         for rank, (_, link) in enumerate(self.members, 1):
@@ -178,6 +183,16 @@ class Team:
                 raise WorkerError(f"worker {rank} failed: {answer['error']}", fix="see its traceback above")
             found.append(answer["result"])
         return found
+
+    def _first_dead(self) -> int | None:
+        """哪一个是自己死的：别的随后才退出，退出码是 0；都活着则为 ``None``。"""
+        deadline = time.monotonic() + 1
+        while time.monotonic() < deadline:
+            codes = [process.poll() for process, _ in self.members]
+            if any(codes):
+                return 1 + next(i for i, code in enumerate(codes) if code)
+            time.sleep(0.01)
+        return None
 
     def _lost(self, rank: int) -> NoReturn:
         process = self.members[rank - 1][0]
@@ -246,7 +261,7 @@ def _start(setup: dict[str, Any]) -> tuple[subprocess.Popen[bytes], Connection]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "tinygrad_llm.parallel.worker", str(theirs.fileno())],
-        pass_fds=(theirs.fileno(), setup["memory"]),
+        pass_fds=(theirs.fileno(), setup["memory"], *setup["ring"][2:]),
         stdin=subprocess.DEVNULL,
         env=environment,
         start_new_session=True,  # Ctrl-C 只到主进程；它走了，管道断开，子进程随之退出
@@ -256,9 +271,10 @@ def _start(setup: dict[str, Any]) -> tuple[subprocess.Popen[bytes], Connection]:
     return process, ours
 
 
-def _dismiss(members: list[tuple[subprocess.Popen[bytes], Connection]]) -> None:
+def _dismiss(members: list[tuple[subprocess.Popen[bytes], Connection]], ring: Ring) -> None:
     for _, link in members:
         link.close()
+    ring.close()
     for process, _ in members:
         try:
             process.wait(5)

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.ops.cores import limit_threads
+from tinygrad_llm.parallel.ring import Ring
 from tinygrad_llm.parallel.team import Replica, receive
 
 
@@ -24,12 +25,14 @@ def main(link: Connection) -> None:
     setup = json.loads(link.recv_bytes())
     memory = mmap.mmap(setup["memory"], 0)
     os.close(setup["memory"])
-    replica = Replica(GPTConfig.from_dict(setup["config"]), setup["dtype"], memory, setup["rank"], setup["replicas"])
+    replica = Replica(GPTConfig.from_dict(setup["config"]), setup["dtype"], memory, Ring(*setup["ring"]))
     keep_freed_memory()
     while True:
         action, batches, settings = receive(link)
         try:
             answer = {"result": getattr(replica, action)(*batches, **settings)}
+        except ConnectionError:  # 前后的进程不在了
+            raise
         except Exception as error:  # 无论什么错都要告诉主进程，由它收场
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
