@@ -236,10 +236,12 @@ class Modules:
     def _leave(self) -> None:
         self.path = self._stack.pop() if self._stack else ""
 
-    def _adopt(self, root: Any) -> None:
+    def _adopt(self, module: Any) -> None:
+        """没见过的模块：找到它所属的模型，连同各个子模块与参数一起记下路径。"""
+        root, name = _owner(module)
         prefix = ""
         if self._roots or not root._modules:
-            prefix = _module_name(root) or type(root).__name__.lower()
+            prefix = name or type(root).__name__.lower()
             taken = set(self._paths.values())
             prefix = next(p for p in (prefix, *(f"{prefix}_{i}" for i in range(2, 10**6))) if p not in taken)
         self._roots.append(root)
@@ -250,13 +252,15 @@ class Modules:
             self.parameters.setdefault(id(tensor), f"{dot}{path}")
 
 
-def _module_name(module: Any) -> str | None:
-    """调用它的用户栈帧里，它的变量名。"""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        if Code.of(frame.f_code).is_users:
-            for name, value in frame.f_locals.items():
-                if value is module and name != "self":
-                    return name
-        frame = frame.f_back
-    return None
+def _owner(module: Any) -> tuple[Any, str | None]:
+    """含有它的最大的模块（变量里看得到的）与那个变量名：模型的方法可以不经过 ``__call__`` 直接叫子模块。"""
+    root, name, frame = module, None, sys._getframe(2)
+    kind = sys.modules["tinygrad_llm.nn.module"].Module
+    outer: FrameType | None = frame
+    while outer is not None:
+        if Code.of(outer.f_code).is_users:
+            for variable_name, value in outer.f_locals.items():
+                if isinstance(value, kind) and any(one is root for one in value.modules()):
+                    root, name = value, name if variable_name == "self" else variable_name
+        outer = outer.f_back
+    return root, name

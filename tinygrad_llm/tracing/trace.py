@@ -338,11 +338,37 @@ class Trace:
         """同 ``to_dict``，写成严格的 JSON；给了 ``path`` 就写进文件。"""
         from tinygrad_llm.tracing.json_form import trace_json
 
-        text = trace_json(self, limit)
-        if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
-        return text
+        return _written(trace_json(self, limit), path)
+
+    def to_svg(self, path: str | Path | None = None, fold: int | None = None) -> str:
+        """计算图的 SVG：分层排好，写着每个值与它的梯度；浅色与深色都能看。
+
+        Args:
+            path: 给了就写进这个文件。
+            fold: 路径多于几段的模块折成一个方框；缺省是方框太多才折。
+        """
+        from tinygrad_llm.tracing.exports import svg
+
+        return _written(svg(self, fold), path)
+
+    def to_dot(self, path: str | Path | None = None, fold: int | None = None) -> str:
+        """计算图的 DOT，供 Graphviz；参数同 ``to_svg``。"""
+        from tinygrad_llm.tracing.exports import dot
+
+        return _written(dot(self, fold), path)
+
+    def to_mermaid(self, path: str | Path | None = None, fold: int | None = None) -> str:
+        """计算图的 Mermaid，GitHub 与许多笔记软件都会画；参数同 ``to_svg``。"""
+        from tinygrad_llm.tracing.exports import mermaid
+
+        return _written(mermaid(self, fold), path)
 
 
 def nothing() -> None:
     """记录已经结束，没有什么要补。"""
+
+
+def _written(text: str, path: str | Path | None) -> str:
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
