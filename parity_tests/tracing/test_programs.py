@@ -279,6 +279,52 @@ def test_gradients_are_looked_at_after_they_were_cleared(write: Write) -> None:
     assert (np.asarray(trace["x"].grad).tolist(), _torch(trace, "x")) == (6.0, 6.0)
 
 
+_WRITES = """
+import tinygrad_llm as tg
+
+def in_place():
+    w = tg.tensor([1.0, 2.0, 3.0], dtype=tg.float64, requires_grad=True)
+    y = w * 2.0
+    y.add_(1.0)
+    y[0] = 5.0
+    (y * y).sum().backward()
+
+def training():
+    w = tg.tensor([1.0, 2.0], dtype=tg.float64, requires_grad=True)
+    optimizer = tg.optim.SGD([w], lr=0.1, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = (w * w * w).sum()
+        loss.backward()
+        optimizer.step()
+
+def accumulated():
+    w = tg.tensor([1.0, 2.0], dtype=tg.float64, requires_grad=True)
+    for scale in (2.0, 5.0):
+        (w * scale).sum().backward()
+
+def asked():
+    w = tg.tensor(2.0, dtype=tg.float64, requires_grad=True)
+    y = w**3
+    (first,) = tg.autograd.grad(y, w, create_graph=True)
+    first.backward()
+"""
+
+
+@pytest.mark.parametrize("function", ["in_place", "training", "accumulated", "asked"])
+def test_a_tensor_written_in_place_is_compared_with_its_later_self(write: Write, function: str) -> None:
+    """就地改写、优化器的几步、累加的几趟、二阶导：比的不是同一时刻的张量，或者没有比。"""
+    trace = run_program(f"{write(_WRITES)}:{function}")
+    assert "torch_note" not in trace.extensions
+    compared = [value for value in trace.values if value.torch_grad is not None]
+    assert len(compared) >= 3
+    assert all(value in compared for value in trace.values if value.grad is not None and value.name)
+    for value in compared:
+        np.testing.assert_allclose(
+            np.asarray(value.grad), np.asarray(value.torch_grad), _RTOL, _ATOL, err_msg=value.label
+        )
+
+
 _LEFT_OUT = """
 def other():
     if tg.__name__ == "torch":

@@ -29,28 +29,31 @@ from tinygrad_llm.tracing.trace import Trace
 
 @dataclass(eq=False)
 class _Met:
-    """torch 那一遍里遇见的一个张量。
+    """torch 那一遍里遇见的一个张量；就地改写之后是另一个。
 
     Attributes:
-        tensor: 它。
         line: 遇见它的、用户的那一行：中间结果是产生它的，叶子是第一次用来求导的。
         data: 那时的内容。
-        grad: 最近一次反传之后的 ``.grad``。
+        grad: 最近一趟反传到达它的梯度；叶子是反传之后的 ``.grad``。
     """
 
-    tensor: Any
     line: tuple[str, int] | None
     data: Snapshot
     grad: Snapshot | None = None
 
 
 class _Watch:
-    """看着 torch 的每一次调用：记下途经的、需要梯度的张量，并让中间结果也留下梯度。"""
+    """看着 torch 的每一次调用：记下途经的、需要梯度的张量，挂上钩子取它们的梯度。
+
+    Attributes:
+        met: 遇见的张量，按先后。
+    """
 
     def __init__(self, torch: Any, source: Source, limit: int) -> None:
         self.torch, self.source, self.limit = torch, source, limit
         self.met: list[_Met] = []
-        self._known: set[int] = set()
+        self._latest: dict[int, tuple[Any, int, _Met]] = {}  # id → （张量，版本，是哪个）；留着张量，id 就不会再给别人
+        self._is_in_hook = False
 
     def mode(self) -> Any:
         """``with`` 之内看着的 torch 模式。"""
@@ -59,32 +62,44 @@ class _Watch:
 
     def call(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """torch 的一次调用。"""
-        inputs = [one for one in self.tensors((args, kwargs or {})) if one.is_leaf]
-        before = [(one, self.kept(one)) for one in inputs if one.requires_grad and id(one) not in self._known]
-        result = func(*args, **(kwargs or {}))
-        made = [one for one in self.tensors(result) if one.requires_grad and not one.is_leaf]
+        kwargs = kwargs or {}
+        if self._is_in_hook:
+            return func(*args, **kwargs)
+        leaves = [one for one in self.tensors((args, kwargs)) if one.requires_grad and one.is_leaf]
+        before = [(one, self.kept(one)) for one in leaves if self.is_new(one)]
+        result = func(*args, **kwargs)
+        made = [
+            one for one in self.tensors((result, args)) if one.requires_grad and not one.is_leaf
+        ]  # 参数可能被就地改写
         if made:
             for one, data in before:
                 self.meet(one, data)
         for one in made:
-            if id(one) not in self._known:
-                one.retain_grad()
+            if self.is_new(one):
                 self.meet(one, self.kept(one))
-        if getattr(func, "__name__", "") == "backward":
-            self.collect(overwrite=True)
         return result
 
-    def meet(self, tensor: Any, data: Snapshot) -> None:
-        """记下一个张量；留着它，它的 id 就不会再给别人。"""
-        if id(tensor) not in self._known:
-            self._known.add(id(tensor))
-            self.met.append(_Met(tensor, self.line(), data))
+    def is_new(self, tensor: Any) -> bool:
+        """还没有遇见过，或此后就地改写过。"""
+        _, version, _ = self._latest.get(id(tensor), (None, None, None))
+        return bool(version != tensor._version)
 
-    def collect(self, *, overwrite: bool) -> None:
-        """此刻的 ``.grad``；不覆盖时只填还空着的。"""
-        for one in self.met:
-            if one.tensor.grad is not None and (overwrite or one.grad is None):
-                one.grad = self.kept(one.tensor.grad)
+    def meet(self, tensor: Any, data: Snapshot) -> None:
+        """记下一个张量，挂上钩子。"""
+        met, is_leaf, is_first = _Met(self.line(), data), tensor.is_leaf, id(tensor) not in self._latest
+        self.met.append(met)
+        self._latest[id(tensor)] = (tensor, tensor._version, met)
+        if is_leaf and is_first:
+            tensor.register_hook(lambda g: self.arrived(self._latest[id(tensor)][2], g))
+            tensor.register_post_accumulate_grad_hook(lambda leaf: self.arrived(self._latest[id(leaf)][2], leaf.grad))
+        elif not is_leaf:  # 就地改写之前挂的钩子，收到的是改写之前那个值的梯度
+            tensor.register_hook(lambda g: self.arrived(met, g))
+
+    def arrived(self, met: _Met, g: Any) -> None:
+        """钩子：一份梯度到了。"""
+        self._is_in_hook = True
+        met.grad = self.kept(g)
+        self._is_in_hook = False
 
     def kept(self, tensor: Any) -> Snapshot:
         """此刻的内容。"""
@@ -134,7 +149,6 @@ def fill_torch_gradients(trace: Trace, source: Source, function: str) -> str | N
     except (Exception, SystemExit) as error:
         first = str(error).strip().partition("\n")[0]
         return f"torch stopped at {own_line(error, source)}: {type(error).__name__}: {first}"
-    watch.collect(overwrite=False)
     return _matched(trace, watch.met)
 
 
