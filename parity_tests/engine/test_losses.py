@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_llm as tg
 from parity_tests.engine.twins import ENGINES, both, same, same_gradient, table, values
 from parity_tests.strategies import array, booleans, integers
 
@@ -228,6 +229,19 @@ def test_chunks_change_nothing(data: st.DataObject) -> None:
 
     with np.errstate(all="ignore"):
         same_gradient(run, x, what=repr((size, method, reduction, class_weight is None, target)))
+
+
+def test_token_loss_overwrites_what_is_still_needed() -> None:
+    """图留着时再反传一次，梯度不是原来的两倍：第一次把 logits 改写了。"""
+    x, w = (tg.tensor(values(i, 3, 5), requires_grad=True) for i in (0, 1))
+    loss = tg.nn.functional.token_loss(x, w, tg.tensor([0, -100, 2]))
+    loss.backward(retain_graph=True)
+    first = [p.grad.numpy().copy() for p in (x, w)]
+    loss.backward()
+    for p, g in zip((x, w), first, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), 2 * g, rtol=1e-6)
+    with pytest.raises(IndexError, match="out of bounds"):
+        tg.nn.functional.token_loss(x, w, tg.tensor([0, 1, 3]))
 
 
 @given(data=st.data())

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import tinygrad_llm as tg
 from parity_tests.whole_runs.commands import ENGINES, Place
 from tinygrad_llm.common.checkpoint import load_checkpoint
+from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decode import Decoder, Sampling, decode
 from tinygrad_llm.common.session import load_trained
 from tinygrad_llm.generate import NumpyDecoder
+from tinygrad_llm.gpt import GPT
 from tinygrad_llm.train import build_model
 from torch_llm.engine import TorchDecoder
 from torch_llm.loop import build_model as build_torch_model
@@ -109,6 +112,30 @@ def watched(decoder: Any, count: int) -> Iterator[tuple[int, NDArray[Any]]]:
 
     for token in decode(Watch(), [72, 101], count, Sampling(temperature=1.0, seed=3)):
         yield token, seen[-1]
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "gpt2": {},
+    "llama": {"norm": "rmsnorm", "mlp": "swiglu", "position": "rope", "n_kv_head": 2, "qk_norm": True, "bias": False},
+    "tanh": {"mlp": "gelu_tanh", "bias": False, "tie_head": False},
+    "mixed": {"norm": "rmsnorm", "mlp": "gelu", "position": "rope", "n_kv_head": 1},
+}
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_one_token_at_a_time_computes_something_else(shape: str) -> None:
+    """逐个喂与一次喂完，某个位置的 logits 不同：数组上的那份算式与模型走散了。"""
+    tg.manual_seed(0)
+    config = GPTConfig(vocab_size=50, context=12, n_layer=2, n_head=4, n_embd=32, **SHAPES[shape])
+    model, ids = GPT(config).to(tg.float64).eval(), np.arange(12) * 7 % 50
+    with tg.no_grad():
+        expected = model(tg.from_numpy(ids[None])).array[0]
+    decoder = NumpyDecoder(model)
+    decoder.feed(ids[:3])
+    for i in range(3, 12):
+        np.testing.assert_allclose(decoder.feed(ids[i : i + 1]), expected[i], rtol=1e-12, atol=1e-12)
+    with pytest.raises(ValueError, match="longer than the model's context"):
+        decoder.feed(ids[:1])
 
 
 @pytest.mark.parametrize("length", [1, CONTEXT - 1, CONTEXT, CONTEXT + 1, 3 * CONTEXT])

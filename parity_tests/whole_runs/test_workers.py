@@ -64,6 +64,21 @@ def test_workers_change_the_result() -> None:
             np.testing.assert_allclose(others[name], array, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_gradients_added_on_the_way_are_lost(tied: bool) -> None:
+    """大矩阵的梯度边反传边相加，小的最后再加：两种办法有一种算错了。词表够大，词嵌入与输出层才算大矩阵。"""
+    config = replace(MODEL, vocab_size=8192, n_embd=32, tie_head=tied)
+    with closing(NumpyEngine(config, replace(SETTINGS, workers=1))) as one:
+        expected, states = train(one, 2)
+    for workers in (2, 3):
+        with closing(NumpyEngine(config, replace(SETTINGS, workers=workers))) as several:
+            assert 0 < several.state.layout.large < several.state.layout.decayed
+            found, others = train(several, 2)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        for name, array in states.items():
+            np.testing.assert_allclose(others[name], array, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
 def test_two_runs_differ() -> None:
     """同样的进程数，两次的结果不逐位相同：谁先做完影响了结果。"""
     with engine(2, dtype="float32") as first, engine(2, dtype="float32") as second:
