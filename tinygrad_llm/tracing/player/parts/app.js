@@ -97,8 +97,6 @@ function setLanguage(lang) {
   buildTabs();
   buildSpeeds();
   buildMarks();
-  buildTable();
-  buildFaults();
   showPlaying();
   if (panels.current !== "graph") showStage(panels.current);
   else showStage("graph");
@@ -112,8 +110,7 @@ function setTheme(theme) {
   remember("theme", theme);
   document.documentElement.dataset.theme = theme;
   if (!app.ready) return;
-  buildTable();
-  buildFaults();
+  showSide(app.side);
   buildLegend();
   refresh(false);
 }

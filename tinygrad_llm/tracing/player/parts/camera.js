@@ -3,14 +3,41 @@
 const camera = { x: 0, y: 0, k: 1, width: 1, height: 1, glide: 0 };
 const ZOOM = { least: 0.12, most: 2.5, readable: 0.62, comfortable: 0.9 };
 
+/**
+ * 平移只挪整张 SVG，缩放才动里面的坐标：后者会让浏览器把每一段文字重新排一遍。
+ */
 function applyCamera() {
-  graph.world?.setAttribute("transform", `translate(${camera.x.toFixed(2)},${camera.y.toFixed(2)}) scale(${camera.k.toFixed(4)})`);
-  graph.svg?.classList.toggle("far", camera.k < 0.42);
+  if (!graph.svg) return;
+  const { x, y, k } = camera;
+  graph.svg.style.transform = `translate(${x.toFixed(1)}px,${y.toFixed(1)}px)`;
+  if (graph.zoom !== k) {
+    graph.zoom = k;
+    graph.svg.setAttribute("width", app.scene.width * k);
+    graph.svg.setAttribute("height", app.scene.height * k);
+    graph.world.setAttribute("transform", `scale(${k.toFixed(4)})`);
+    graph.svg.classList.toggle("far", k < 0.42);
+  }
+  cull();
   drawWindow();
 }
 
+/** 视野之外的不画：几百张卡片的大图，走一步才不会把整张图重画一遍。 */
+function cull() {
+  const margin = 60 / camera.k;
+  const left = -camera.x / camera.k - margin;
+  const top = -camera.y / camera.k - margin;
+  const right = left + camera.width / camera.k + 2 * margin;
+  const bottom = top + camera.height / camera.k + 2 * margin;
+  for (const one of graph.drawn) {
+    const out = one.x > right || one.y > bottom || one.x + one.w < left || one.y + one.h < top;
+    if (out === one.out) continue;
+    one.out = out;
+    one.element.toggleAttribute("hidden", out);
+  }
+}
+
 function measureCamera() {
-  const box = byId("graph").getBoundingClientRect();
+  const box = byId("view").getBoundingClientRect();
   camera.width = Math.max(box.width, 50);
   camera.height = Math.max(box.height, 50);
 }
@@ -147,42 +174,42 @@ function markOverview() {
 
 /** 鼠标与手指：拖动平移，滚轮与双指缩放。 */
 function listenToPointers() {
-  const svg = byId("graph");
+  const view = byId("view");
   const touches = new Map();
   let moved = 0;
-  svg.addEventListener("wheel", (event) => {
+  view.addEventListener("wheel", (event) => {
     event.preventDefault();
-    const box = svg.getBoundingClientRect();
+    const box = view.getBoundingClientRect();
     if (event.ctrlKey || event.metaKey || !event.shiftKey) zoomBy(Math.exp(-event.deltaY * 0.0016), event.clientX - box.left, event.clientY - box.top);
     else panBy(-event.deltaX, -event.deltaY);
   }, { passive: false });
-  svg.addEventListener("pointerdown", (event) => {
+  view.addEventListener("pointerdown", (event) => {
     touches.set(event.pointerId, { x: event.clientX, y: event.clientY });
     moved = 0;
   });
-  svg.addEventListener("pointermove", (event) => {
+  view.addEventListener("pointermove", (event) => {
     const before = touches.get(event.pointerId);
     if (!before) return;
     const [dx, dy] = [event.clientX - before.x, event.clientY - before.y];
     moved += Math.abs(dx) + Math.abs(dy);
     if (moved < 4) return;
-    if (!svg.hasPointerCapture(event.pointerId)) svg.setPointerCapture(event.pointerId);
+    if (!view.hasPointerCapture(event.pointerId)) view.setPointerCapture(event.pointerId);
     if (touches.size === 1) panBy(dx, dy);
-    else pinch(touches, event, svg);
+    else pinch(touches, event, view);
     touches.set(event.pointerId, { x: event.clientX, y: event.clientY });
   });
-  for (const name of ["pointerup", "pointercancel"]) svg.addEventListener(name, (event) => touches.delete(event.pointerId));
-  svg.addEventListener("click", (event) => {
+  for (const name of ["pointerup", "pointercancel"]) view.addEventListener(name, (event) => touches.delete(event.pointerId));
+  view.addEventListener("click", (event) => {
     if (moved >= 4) event.stopPropagation(); // 拖动之后的点击不算选中
-    else if (event.target === svg) chooseCard(null);
+    else if (!event.target.closest(".card, .fold-button")) chooseCard(null);
   }, true);
 }
 
-function pinch(touches, event, svg) {
+function pinch(touches, event, view) {
   const [other] = [...touches.entries()].filter(([id]) => id !== event.pointerId).map(([, at]) => at);
   const before = touches.get(event.pointerId);
   const span = (p) => Math.max(Math.hypot(p.x - other.x, p.y - other.y), 1);
-  const box = svg.getBoundingClientRect();
+  const box = view.getBoundingClientRect();
   const at = { x: event.clientX, y: event.clientY };
   zoomBy(span(at) / span(before), (at.x + other.x) / 2 - box.left, (at.y + other.y) / 2 - box.top);
 }

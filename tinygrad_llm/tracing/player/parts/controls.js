@@ -217,5 +217,6 @@ function listenToControls() {
     goTo(Number(event.target.value), false);
   });
   byId("speed").addEventListener("change", (event) => setSpeed(Number(event.target.value)));
+  byId("side-step").addEventListener("scroll", (event) => (event.target.dataset.scrolled = "yes"));
   document.addEventListener("keydown", onKey);
 }

@@ -40,6 +40,7 @@ function frameSvg() {
   const height = Math.ceil(top + lines.length * 20 + 12);
   const world = graph.world.cloneNode(true);
   world.setAttribute("transform", `translate(${(width - app.scene.width) / 2},${margin})`);
+  for (const group of world.children) for (const element of group.children) element.removeAttribute("hidden"); // 视野之外的也要
   for (const hidden of world.querySelectorAll("[hidden], .fold-button")) hidden.remove();
   for (const element of world.querySelectorAll("[tabindex]")) element.removeAttribute("tabindex");
   const background = getComputedStyle(document.documentElement).getPropertyValue("--page").trim();

@@ -19,7 +19,7 @@ function setFault(name) {
   app.frame = atEnd || (!isForward && name !== null) ? app.run.frames.length - 1 : Math.min(place, app.run.frames.length - 1);
   document.body.dataset.fault = name ?? "";
   buildMarks();
-  buildFaults();
+  showSide(app.side);
   refresh(false);
 }
 

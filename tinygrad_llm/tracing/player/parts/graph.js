@@ -3,9 +3,11 @@
 const graph = {
   svg: null,
   world: null,
+  zoom: null, // 画上去的缩放
   cards: new Map(), // 值 → {look, parts, seen}
   folded: new Map(), // 收起的组 → {group, parts, seen}
   edges: [],
+  drawn: [], // 画出的每样东西与它的框：{element, x, y, w, h, out}
   held: new Map(), // 还在路上的贡献：值 → 先照旧显示到第几份为止
 };
 
@@ -13,26 +15,41 @@ const graph = {
 function drawGraph() {
   const { scene } = app;
   graph.svg = byId("graph");
+  graph.zoom = null;
   graph.cards.clear();
   graph.folded.clear();
   graph.edges = [];
+  graph.drawn = [];
   graph.held.clear();
   const frames = draw("g", { class: "frames" });
   const wires = draw("g", { class: "wires" });
   const cards = draw("g", { class: "cards" });
   const packets = draw("g", { class: "packets", id: "packets" });
+  const keep = (element, { x, y, w, h }) => graph.drawn.push({ element, x, y, w, h, out: false });
   for (const box of scene.groups) {
-    if (box.group.folded) cards.append(foldedCard(box));
-    else frames.append(groupFrame(box));
+    const element = box.group.folded ? foldedCard(box) : groupFrame(box);
+    (box.group.folded ? cards : frames).append(element);
+    keep(element, box);
   }
   for (const edge of scene.edges) {
     const path = draw("path", { class: "edge", d: pathOf(edge.points, scene.direction), "data-value": edge.value });
     graph.edges.push({ ...edge, path, seen: "" });
     wires.append(path);
+    keep(path, boundsOf(edge.points));
   }
-  for (const look of scene.cards) cards.append(valueCard(look));
+  for (const look of scene.cards) {
+    const element = valueCard(look);
+    cards.append(element);
+    keep(element, look);
+  }
   graph.world = draw("g", { id: "world" }, frames, wires, cards, packets);
   graph.svg.replaceChildren(arrowHeads(), graph.world);
+}
+
+function boundsOf(points) {
+  const [xs, ys] = [points.map((point) => point.x), points.map((point) => point.y)];
+  const [x, y] = [Math.min(...xs), Math.min(...ys)];
+  return { x, y, w: Math.max(...xs) - x, h: Math.max(...ys) - y };
 }
 
 function arrowHeads() {
@@ -186,60 +203,48 @@ function updateGraph() {
   for (const edge of graph.edges) updateEdge(edge);
 }
 
-/** 一张卡片此刻该是什么样；与上次相同就不动它。 */
-function cardState(look, active) {
-  const { run, frame } = app;
-  const { id, node } = look;
-  const got = arrivals(run, id, frame);
+/** 一张卡片此刻收到的各份与梯度；还在路上的不算。 */
+function shownArrivals(id) {
+  const got = arrivals(app.run, id, app.frame);
   const held = graph.held.get(id);
-  const shown = held === undefined ? got : got.slice(0, held);
-  const gradient = shown.length ? shown[shown.length - 1].after : got.length && held !== undefined ? got[0].before : null;
-  return {
-    born: frame >= run.born[id],
-    got: shown,
-    gradient,
-    active: id === active,
-    chosen: app.chosen === id,
-    fired: node !== null && (run.fired.get(node.id) ?? []).some((at) => at <= frame),
-    verdict: run.fault && run.fault.differs.includes(id) && isSettled(run, id, frame),
-  };
+  if (held === undefined) return { got, gradient: got.length ? got[got.length - 1].after : null };
+  return { got: got.slice(0, held), gradient: held > 0 ? got[held - 1].after : (got[0]?.before ?? null) };
 }
 
 /** 这个值的梯度是不是不会再变了：各份都到齐，或这一趟已经结束。 */
 function isSettled(run, id, frame) {
-  const ledger = run.ledgers.get(id) ?? [];
-  return frame === run.frames.length - 1 || (ledger.length > 0 && ledger[ledger.length - 1].frame <= frame);
+  const total = run.ledgers.get(id)?.length ?? 0;
+  return frame === run.frames.length - 1 || (total > 0 && arrivalCount(run, id, frame) === total);
 }
 
+/** 一张卡片；与上次相同就不动它。 */
 function updateCard(card, active) {
   const { look, parts } = card;
-  const state = cardState(look, active);
-  const last = state.got[state.got.length - 1];
-  const seen = [state.born, state.got.length, last?.frame, state.active, state.chosen, state.fired, state.verdict, app.theme, app.lang, app.run.fault?.name].join();
+  const { run, frame } = app;
+  const { id, node } = look;
+  const born = frame >= run.born[id];
+  const isActive = id === active;
+  const verdict = run.fault !== null && run.fault.differs.includes(id) && isSettled(run, id, frame);
+  const fired = node !== null && run.fired.has(node.id) && run.fired.get(node.id)[0] <= frame;
+  const isBack = isActive && run.frames[frame].kind !== "forward";
+  const seen = `${born} ${arrivalCount(run, id, frame)} ${graph.held.get(id)} ${isActive} ${isBack} ${app.chosen === id} ${fired} ${verdict} ${app.theme} ${app.lang} ${run.fault?.name}`;
   if (seen === card.seen) return;
   card.seen = seen;
-  const { classList } = parts.g;
-  classList.toggle("pending", !state.born);
-  classList.toggle("active", state.active);
-  classList.toggle("chosen", state.chosen);
-  classList.toggle("fired", state.fired);
-  classList.toggle("wrong", Boolean(state.verdict));
-  classList.toggle("backward", app.run.frames[app.frame].kind === "backward" || app.run.frames[app.frame].kind === "seed");
-  const value = state.born ? look.value.data : null;
-  const gradient = state.gradient;
-  parts.g.setAttribute("aria-label", say("card", {
-    label: look.name, kind: say(look.value.kind), value: value ? arrayText(value) : "?", gradient: arrayText(gradient), grad: arrayText(gradient),
-  }));
+  const states = { pending: !born, active: isActive, backward: isBack, chosen: app.chosen === id, fired, wrong: verdict };
+  for (const [name, on] of Object.entries(states)) parts.g.classList.toggle(name, on);
+  const value = born ? look.value.data : null;
+  const { got, gradient } = shownArrivals(id);
+  parts.g.setAttribute("aria-label", say("card", { label: nameOf(id), kind: say(look.value.kind), value: value ? arrayText(value) : "?", grad: arrayText(gradient) }));
   parts.hole?.toggleAttribute("hidden", gradient !== null);
   if (look.single) {
     parts.value.textContent = value ? numberText(value.flat[0]) : "?";
-    parts.grad.textContent = gradient ? numberText(gradient.flat[0]) : "";
+    parts.grad.textContent = gradient === null ? "" : isSingle(gradient) ? numberText(gradient.flat[0]) : shapeText(gradient.shape);
   } else {
     placeThumb(parts.value, parts.valueLine, value, parts.boxes.value);
     placeThumb(parts.grad, parts.gradLine, gradient, parts.boxes.grad);
   }
-  if (parts.strip) fillStrip(parts.strip, look, state);
-  parts.verdict.textContent = state.verdict ? verdictText(look.id) : "";
+  if (parts.strip) fillStrip(parts.strip, look, got);
+  parts.verdict.textContent = verdict ? verdictText(id) : "";
 }
 
 /** 弄坏之后，错的数与对的数。 */
@@ -256,7 +261,7 @@ function verdictText(id) {
 const TERMS = 3; // 卡片上至多写这么多份，更多的写「…」
 
 /** 共用的值：到了的各份写成和式，没到的是空格。 */
-function fillStrip(strip, look, { got }) {
+function fillStrip(strip, look, got) {
   const expected = Math.max(arrivals(app.right, look.id, Infinity).length, got.length);
   const terms = got.slice(-TERMS).map((entry) => entry.contribution);
   const empty = Math.min(expected - got.length, TERMS - terms.length);
@@ -268,7 +273,7 @@ function fillStrip(strip, look, { got }) {
     const x = 24 + i * room + room / 2;
     if (i > 0) parts.push(draw("text", { class: "sigma middle", x: 24 + i * room, y: 15, text: "+" }));
     if (i >= terms.length) parts.push(draw("rect", { class: "hole", x: x - Math.min(15, room / 2 - 6), y: 5, width: Math.min(30, room - 12), height: 12, rx: 4 }));
-    else if (scalar) parts.push(draw("text", { class: "term", x, y: 15.5, text: numberText(terms[i].flat[0], room > 62 ? 4 : room > 48 ? 3 : 2) }));
+    else if (scalar && isSingle(terms[i])) parts.push(draw("text", { class: "term", x, y: 15.5, text: numberText(terms[i].flat[0], room > 62 ? 4 : room > 48 ? 3 : 2) }));
     else parts.push(stripThumb(terms[i], x, room));
   }
   strip.replaceChildren(strip.firstChild, ...parts);
@@ -301,18 +306,11 @@ function updateFolded(card, active) {
 /** 边的样子：还没走到、走过前向、正在用、反向经过。 */
 function updateEdge(edge) {
   const { run, frame } = app;
-  const current = run.frames[frame];
-  let [passed, live, back] = [false, false, false];
-  for (const { node, position } of edge.users) {
-    passed ||= frame >= run.born[run.doc.nodes[node].output];
-    live ||= current.kind === "forward" && current.node === node;
-    const fired = (run.fired.get(node) ?? []).filter((at) => at <= frame);
-    back ||= fired.some((at) => run.frames[at].step.edges.some((one) => one.input === position));
-  }
-  const flows = ({ node, position }) => node === current.node && current.step.edges.some((one) => one.input === position);
-  const now = current.kind === "backward" && edge.users.some(flows);
-  const seen = [passed, live, back, now].join();
+  if (edge.run !== run) Object.assign(edge, { run, ...passagesOf(run, edge.users) });
+  const live = edge.forward.includes(frame);
+  const now = edge.backward.includes(frame);
+  const seen = `edge${frame >= edge.first ? " passed" : ""}${live ? " live" : ""}${frame >= edge.back ? " back" : ""}${now ? " now" : ""}`;
   if (seen === edge.seen) return;
   edge.seen = seen;
-  edge.path.setAttribute("class", `edge${passed ? " passed" : ""}${live ? " live" : ""}${back ? " back" : ""}${now ? " now" : ""}`);
+  edge.path.setAttribute("class", seen);
 }

@@ -27,29 +27,49 @@ function heatColour(t, theme = app.theme) {
 
 const shade = (x, scale) => (scale > 0 ? x / scale : Math.sign(x));
 
-const pictures = new Map(); // 数组 → {色标与主题: 图的地址}
+const LEVELS = 255;
+const tables = {}; // 主题 → 从 −1 到 1 的颜色，每个是画布上的一个 32 位像素
 
-/** 一张像素图的地址：每个元素一个像素，由浏览器放大。 */
-function heatPicture(array, scale = largest(array)) {
-  const known = pictures.get(array) ?? pictures.set(array, {}).get(array);
-  const key = `${app.theme} ${scale}`;
-  if (known[key]) return known[key];
+function pixelTable() {
+  return (tables[app.theme] ??= Uint32Array.from({ length: 2 * LEVELS + 1 }, (_, i) => packPixel(heatColour((i - LEVELS) / LEVELS))));
+}
+
+const packPixel = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+
+/** 画一张像素图，一格一个像素；``stride`` 大于 1 时隔着取，小图用不着每一格。 */
+function heatCanvas(array, scale, stride = 1) {
   const cells = cellsOf(array);
+  const full = tiledSize(cells);
   const canvas = document.createElement("canvas");
-  Object.assign(canvas, tiledSize(cells));
+  canvas.width = Math.ceil(full.width / stride);
+  canvas.height = Math.ceil(full.height / stride);
   const context = canvas.getContext("2d");
-  const pixels = context.createImageData(canvas.width, canvas.height);
-  for (let y = 0; y < canvas.height; y++) {
-    for (let x = 0; x < canvas.width; x++) {
-      const at = elementAt(cells, x, y);
-      if (at < 0) continue; // 空隙透明
-      const place = 4 * (y * canvas.width + x);
-      pixels.data.set(heatColour(shade(Number(cells.flat[at]), scale)), place);
-      pixels.data[place + 3] = 255;
+  const picture = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(picture.data.buffer);
+  const table = pixelTable();
+  const odd = packPixel(NOT_A_NUMBER);
+  for (let y = 0, k = 0; y < canvas.height; y++) {
+    for (let x = 0; x < canvas.width; x++, k++) {
+      const at = elementAt(cells, x * stride, y * stride);
+      if (at < 0) continue; // 片与片之间的空隙透明
+      const t = shade(Number(cells.flat[at]), scale);
+      pixels[k] = Number.isNaN(t) ? odd : table[Math.round((clamp(t, -1, 1) + 1) * LEVELS)];
     }
   }
-  context.putImageData(pixels, 0, 0);
-  return (known[key] = canvas.toDataURL());
+  context.putImageData(picture, 0, 0);
+  return canvas;
+}
+
+const pictures = new WeakMap(); // 数组 → {主题与色标: 图的地址}
+const SMALL = 40; // 卡片上的小图至多这么多格宽
+
+/** 卡片与表格里的小图的地址；同一个数组只画一次。 */
+function heatPicture(array, scale = largest(array)) {
+  if (!pictures.has(array)) pictures.set(array, {});
+  const known = pictures.get(array);
+  const { width, height } = tiledSize(cellsOf(array));
+  const stride = cellsOf(array).slices > 1 ? 1 : Math.max(1, Math.ceil(Math.max(width, height) / SMALL));
+  return (known[`${app.theme} ${scale}`] ??= heatCanvas(array, scale, stride).toDataURL());
 }
 
 /** 读得出深浅的字色。 */
@@ -102,7 +122,8 @@ function numberedGrid(array, { rows, columns }, slice, scale) {
 
 function pixelImage(array, cells, scale) {
   const { width, height } = tiledSize(cells);
-  const image = make("img", { class: "pixels", src: heatPicture(array, scale), alt: shapeText(array.shape), draggable: "false" });
+  const image = heatCanvas(array, scale);
+  dress(image, { class: "pixels", role: "img", "aria-label": shapeText(array.shape) }, []);
   const side = clamp(300 / width, 1, 22);
   image.style.width = `${width * side}px`;
   image.style.height = `${clamp(height * side, 8, 260)}px`;

@@ -90,6 +90,15 @@ function birthsOf(doc, frames) {
   return born;
 }
 
+/** 一条边（几个「节点、第几个输入」）在哪些帧经过：前向用到的，反向有贡献的。 */
+function passagesOf(run, users) {
+  const forward = users.map(({ node }) => run.born[run.doc.nodes[node].output]).filter((at) => at > 0);
+  const backward = users.flatMap(({ node, position }) =>
+    (run.fired.get(node) ?? []).filter((at) => run.frames[at].step.edges.some((edge) => edge.input === position)),
+  );
+  return { forward, backward, first: Math.min(...forward), back: Math.min(...backward) };
+}
+
 /** 各节点反传的帧号：节点 → [帧号]。弄坏的一趟里，一个节点可能反传几次。 */
 function firingsOf(frames) {
   const fired = new Map();
@@ -99,23 +108,30 @@ function firingsOf(frames) {
   return fired;
 }
 
+/** 一个值到某一帧为止收到了几份（二分查找）。 */
+function arrivalCount(run, value, frame) {
+  const entries = run.ledgers.get(value);
+  if (!entries) return 0;
+  let [low, high] = [0, entries.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (entries[middle].frame <= frame) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 /** 一个值到某一帧为止收到的各份，从最近一次重新记起的地方算。 */
 function arrivals(run, value, frame) {
-  const entries = (run.ledgers.get(value) ?? []).filter((entry) => entry.frame <= frame);
+  const entries = (run.ledgers.get(value) ?? []).slice(0, arrivalCount(run, value, frame));
   const start = entries.map((entry) => entry.before === null).lastIndexOf(true);
   return start > 0 ? entries.slice(start) : entries;
 }
 
 /** 一个值到某一帧为止的梯度；还没有则为 null。 */
 function gradientAt(run, value, frame) {
-  const entries = run.ledgers.get(value);
-  if (!entries) return null;
-  let found = null;
-  for (const entry of entries) {
-    if (entry.frame > frame) break;
-    found = entry.after;
-  }
-  return found;
+  const count = arrivalCount(run, value, frame);
+  return count ? run.ledgers.get(value)[count - 1].after : null;
 }
 
 /** 播放器自己把各份加起来：应当等于 ``gradientAt``。有一份只有摘要时为 null。 */

@@ -75,7 +75,7 @@ function buildTabs() {
   showSide(app.side ?? "step");
 }
 
-/** 讲解栏换一页。 */
+/** 讲解栏换一页；梯度表与「弄坏它」打开时才建。 */
 function showSide(id) {
   app.side = id;
   for (const tab of byId("side-tabs").children) {
@@ -83,10 +83,12 @@ function showSide(id) {
     byId(`side-${tab.dataset.tab}`).hidden = tab.dataset.tab !== id;
     byId(`side-${tab.dataset.tab}`).setAttribute("aria-labelledby", tab.id);
   }
-  refreshSide();
+  if (id === "table") buildTable();
+  else if (id === "faults") buildFaults();
+  else showStep();
 }
 
-/** 只重写看得见的一页。 */
+/** 换了一帧：只重写看得见的一页。 */
 function refreshSide() {
   if (app.side === "step") showStep();
   else if (app.side === "table") updateTable();

@@ -21,7 +21,11 @@ function showStep() {
   const { chosen } = app;
   const parts = typeof chosen === "number" ? aboutValue(chosen) : chosen ? aboutModule(chosen) : aboutFrame();
   pane.replaceChildren(...parts.flat(Infinity).filter(Boolean));
-  pane.scrollTop = 0;
+  // 读写 scrollTop 会迫使浏览器立刻重排整页：真的滚动过才归零
+  if (pane.dataset.scrolled) {
+    pane.scrollTop = 0;
+    delete pane.dataset.scrolled;
+  }
 }
 
 function aboutFrame() {
