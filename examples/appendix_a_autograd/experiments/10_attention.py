@@ -67,7 +67,7 @@ def draw_arcs(film: Film, weights: Array, spans: list[tuple[float, float]], side
 def turn(film: Film, i: int, count: int) -> dict[str, object]:
     """只在轮到第 ``i`` 个时出现；最后一个留到末尾。"""
     is_last = i == count - 1
-    return {"style": film.flashed(i / count, 2.0 if is_last else (i + 1) / count), "opacity": None if is_last else "0"}
+    return {"style": film.shown(i / count, None if is_last else (i + 1) / count), "opacity": None if is_last else "0"}
 
 
 def draw_tokens(film: Film, tokens: list[str], spans: list[tuple[float, float]]) -> None:
@@ -87,7 +87,7 @@ def draw_matrix(film: Film, weights: Array, box: Box, colour: str, name: str) ->
     film.add(tag("rect", **frame, fill="none", stroke="currentColor", stroke_opacity="0.3"))
     for i, row in enumerate(weights):
         cells = [(Box(box.x + cell * j, box.y + cell * i, cell, cell), float(row[j])) for j in range(i + 1)]
-        film.add(tag("g", shaded_cells(cells, colour), style=film.shown(i / count)))
+        film.add(tag("g", shaded_cells(cells, colour), style=film.shown(i / count, fade=0.02)))
 
 
 def main() -> None:

@@ -70,15 +70,20 @@ class Film:
         frames = [f"stroke-dashoffset:{1 - length / whole:.4f}" for length in lengths]
         return "stroke-dasharray:1;" + self._animated(frames, times)
 
-    def shown(self, start: float, fade: float = 0.02) -> str:
-        """从某一时刻起出现、一直留到最后的 ``style``。"""
-        return self._animated(["opacity:0", "opacity:0", "opacity:1"], [0.0, start * PLAYING, start * PLAYING + fade])
+    def shown(self, start: float, stop: float | None = None, fade: float = 0.0) -> str:
+        """从一个时刻出现的 ``style``，时刻以动的部分计，0 到 1。
 
-    def flashed(self, start: float, stop: float) -> str:
-        """只在一段时间里出现的 ``style``；最后一帧没有它的，元素要自己写 ``opacity="0"``。"""
-        frames = ["opacity:0", "opacity:0", "opacity:1", "opacity:1", "opacity:0"]
-        first, last = start * PLAYING, stop * PLAYING
-        return self._animated(frames, [0.0, first - 1e-4, first, last, last + 1e-4])
+        Args:
+            start: 何时出现。
+            stop: 何时消失；``None`` 则留到最后。会消失的元素要自己写上 ``opacity="0"``：最后一帧没有它。
+            fade: 渐渐出现用多久。
+        """
+        first = start * PLAYING
+        frames, times = ["opacity:0", "opacity:0", "opacity:1"], [0.0, max(first - 1e-4, 0.0), first + fade]
+        if stop is not None:
+            frames += ["opacity:1", "opacity:0"]
+            times += [stop * PLAYING, stop * PLAYING + 1e-4]
+        return self._animated(frames, times)
 
     def _animated(self, frames: Sequence[str], times: Sequence[float] | None) -> str:
         """关键帧；同样的一串只写一次。"""
