@@ -68,7 +68,7 @@ def anywhere(cell: Cell) -> Iterator[Wrong]:
     digits = [i for i, mark in enumerate(text) if mark.isdigit() and i >= first]
     for i, j in pairwise(digits):
         swapped = text[:i] + text[j] + text[i + 1 : j] + text[i] + text[j + 1 :]
-        if "e" not in text and text[i] != text[j] and swapped.lstrip("-")[:1] != "0":
+        if "e" not in text and text[i] != text[j] and text[j] != "0":
             yield "digits-swapped", float(swapped)
             break
     if right.size > 1 and not cell.rows:
@@ -82,7 +82,7 @@ def anywhere(cell: Cell) -> Iterator[Wrong]:
 
 def sums(trace: Trace, cell: Cell) -> Iterator[Wrong]:
     """没有把各条路径的贡献都加上。"""
-    given = []
+    given: list[Any] = []
     for backward in trace.backwards:
         for step in backward.steps:
             for i, edge in enumerate(step.edges):
@@ -127,10 +127,10 @@ def _forward_elementwise(op: str, x: list[Any], y: Any, c: Any) -> Iterator[Wron
     if op == "div":
         yield "wrong-order", x[1] / x[0]
         yield "wrong-operation", x[0] * x[1]
-    if op == "mul":
-        yield "wrong-operation", x[0] + x[1]
     if op in ("mul", "div") and np.ndim(x[1]) == 0 and np.ndim(x[0]):
         yield "missing-scale", x[0]
+    if op == "mul" and x[0] is not x[1]:
+        yield "wrong-operation", x[0] + x[1]
     squares = op == "mul" and np.shape(x[0]) == np.shape(x[1]) and np.array_equal(x[0], x[1])
     if squares or (op == "pow_scalar" and c["exponent"] == 2):
         yield "forgot-square", x[0]
@@ -196,13 +196,18 @@ def _forward_rows(op: str, x: list[Any], y: Any, c: Any) -> Iterator[Wrong]:
             yield "mask-off-by-one", np.where(mask, c["value"], x[0])
     if op == "embedding" and np.max(x[1]) + 1 < len(x[0]):
         yield "index-off-by-one", x[0][np.asarray(x[1]) + 1]
-    if op == "index" and isinstance(c["key"], tuple) and len(c["key"]) == 1 and isinstance(c["key"][0], int):
+    if op == "index" and takes_one_row(c["key"], len(x[0])):
         yield "index-off-by-one", np.asarray(x[0][c["key"][0] + 1])
     if op == "attention":
         q, k, v = x[:3]
         yield "missing-scale", attend(q, k, 1.0, causal(q, k, c)) @ v
         yield "forgot-mask", attend(q, k, c["scale"], np.zeros_like(causal(q, k, c))) @ v
         yield "mask-off-by-one", attend(q, k, c["scale"], np.triu(causal(q, k, c), 2)) @ v
+
+
+def takes_one_row(key: Any, rows: int) -> bool:
+    """取第几行，而且后面还有一行。"""
+    return isinstance(key, tuple) and len(key) == 1 and isinstance(key[0], int) and key[0] + 1 < rows
 
 
 def off_by_one(mask: Any) -> Iterator[Any]:
@@ -416,7 +421,7 @@ def _selected(op: str, x: list[Any], c: Any, g: Any, place: int, shape: tuple[in
             for row, i in enumerate(index):
                 moved[i + 1] += g[row]
             yield "index-off-by-one", moved
-    if op == "index" and isinstance(c["key"], tuple) and len(c["key"]) == 1 and isinstance(c["key"][0], int):
+    if op == "index" and takes_one_row(c["key"], shape[0]):
         moved = np.zeros(shape)
         moved[c["key"][0] + 1] = g
         yield "index-off-by-one", moved

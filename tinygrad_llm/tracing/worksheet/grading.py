@@ -28,6 +28,9 @@ __all__ = ["Grader", "mistakes"]
 CAP = 0.01
 """写得再粗，也要在这个相对误差之内。"""
 
+LOOSE = 0.005
+"""沿用前面的错时放宽到这个相对误差：他用的是没有写出来的位数，还是写下的三位，看不出来。"""
+
 SMALL = 0.05
 """数组里比最大的数小这么多倍的，按最大的数的这么多倍计相对误差。"""
 
@@ -46,9 +49,18 @@ def tolerance(answer: Answer, expected: Array, noise: float) -> Array:
     return np.asarray(np.minimum(np.where(answer.unit > 0, answer.unit, exact), cap) * (1 + 1e-9) + noise)
 
 
-def agrees(answer: Answer, expected: Array, noise: float) -> Array:
-    """逐个数：与 ``expected`` 相符；形状须相同。"""
-    near = np.abs(answer.values - expected) <= tolerance(answer, expected, noise)
+def agrees(answer: Answer, expected: Array, noise: float, loose: float = 0.0) -> Array:
+    """逐个数：与 ``expected`` 相符；形状须相同。
+
+    Args:
+        answer: 写下的数。
+        expected: 拿来比的数。
+        noise: 计算本身的舍入误差。
+        loose: ``expected`` 是用学习者舍入过的数算的，再放宽这么多（相对）。
+    """
+    size = np.where(np.isfinite(expected), np.abs(expected), 0)
+    slack = loose * np.maximum(size, SMALL * np.max(size, initial=0.0)) if loose else 0.0
+    near = np.abs(answer.values - expected) <= np.maximum(tolerance(answer, expected, noise), slack)
     same = (answer.values == expected) | (np.isnan(expected) & np.isnan(answer.values) & ~answer.blank)
     return np.asarray(near | same)
 
@@ -83,14 +95,17 @@ class Grader:
 
     def report(self) -> Report:
         """判完全部的格。"""
-        with np.errstate(all="ignore"):
-            for cell in self.sheet.cells.values():
-                self.graded[cell.id] = self.grade(cell)
-            self._rank()
+        for cell in self.sheet.cells.values():
+            self.graded[cell.id] = self.grade(cell)
+        self._rank()
         return Report(self.sheet.trace.title, list(self.graded.values()))
 
     def grade(self, cell: Cell) -> Graded:
         """判一格；它用到的格须已经判过。"""
+        with np.errstate(all="ignore"):
+            return self._grade(cell)
+
+    def _grade(self, cell: Cell) -> Graded:
         if cell.id in self.unreadable:
             return Graded(cell.id, "unreadable", self._what(cell), note=self.unreadable[cell.id])
         answer = self.answers.get(cell.id)
@@ -103,9 +118,10 @@ class Grader:
             status = "blank" if answer.blank.any() else "right"
             return Graded(cell.id, status, self._what(cell), answer.text, float(right.mean()))
         for held in self._alternatives(cell):
-            part = cell.pick(held.array)
-            if part is not None and part.shape == answer.values.shape and agrees(answer, part, cell.noise).all():
-                sources = self._wrong(held.used)
+            part, sources = cell.pick(held.array), self._wrong(held.used)
+            if part is None or part.shape != answer.values.shape:
+                continue
+            if agrees(answer, part, cell.noise, LOOSE if sources else 0.0).all():
                 status = "consistent" if sources else "right"
                 return Graded(cell.id, status, self._what(cell), answer.text, 1.0, sources=sources)
         names = self._names(cell, answer, right)
@@ -225,13 +241,14 @@ class Grader:
                 continue
             for row in ROWS:
                 for candidate in row.candidates(case):
-                    self._compare(row.id, cell, answer, right, np.asarray(candidate), whole, partly)
+                    loose = LOOSE if hand is self.own else 0.0
+                    self._compare(row.id, cell, answer, right, np.asarray(candidate), loose, whole, partly)
         for found in (whole, partly):
             named = {name: gap for name, gap in found.items() if TITLES[name].tier < FALLBACK}
             if named:
                 if "reordered" in found and all(TITLES[name].tier == GENERAL for name in named):
                     named["reordered"] = found["reordered"]  # [1, -1] 写成 [-1, 1]：反了号，还是换了位置，看不出来
-                return _closest(named)
+                return _certain(_closest(named))
         return _closest(whole or partly)
 
     def _compare(
@@ -241,6 +258,7 @@ class Grader:
         answer: Answer,
         right: Array,
         candidate: Array,
+        loose: float,
         whole: dict[str, float],
         partly: dict[str, float],
     ) -> None:
@@ -252,16 +270,15 @@ class Grader:
         if part is None or part.dtype.kind not in "fiub":
             return
         part = part.astype(np.float64)
-        fits = agrees(answer, part, cell.noise) | answer.blank
-        if right.shape == part.shape:
-            gap = float(np.max(_gap(answer, part)[~right & ~answer.blank], initial=0.0))
-            if not fits[~right].all():
-                return
-        else:
-            gap = float(np.max(_gap(answer, part)[~answer.blank], initial=0.0))
+        checked = ~right & ~answer.blank if right.shape == part.shape else ~answer.blank
+        if _far(answer.values[checked] - part[checked], part, cell.noise):
+            return
+        fits = agrees(answer, part, cell.noise, loose) | answer.blank
+        if not fits[checked].all():
+            return
+        gap = float(np.max(_gap(answer, part)[checked], initial=0.0))
         found = whole if fits.all() else partly
-        if fits.all() or right.shape == part.shape:
-            found[name] = min(gap, found.get(name, np.inf))
+        found[name] = min(gap, found.get(name, np.inf))
 
     def _rank(self) -> None:
         """几种错误写出同一个数时，这张练习里别处犯过的排在前面。"""
@@ -282,6 +299,12 @@ class Grader:
         return words[cell.kind]
 
 
+def _far(difference: Array, part: Array, noise: float) -> bool:
+    """有一个数差得连最宽的容差也不够：不必再逐个细看。"""
+    largest = np.abs(part).max(initial=0.0)
+    return bool((np.abs(difference) > 1.001 * CAP * largest + noise).any())
+
+
 def _gap(answer: Answer, part: Array) -> Array:
     """差了几个末位；分数与算式按所写的数的百万分之一计。"""
     unit = np.where(answer.unit > 0, answer.unit, 1e-6 * np.maximum(np.abs(answer.values), 1e-300))
@@ -297,3 +320,11 @@ def _closest(found: dict[str, float]) -> list[str]:
     """差不到半个末位的有几种，就不提差得更多的。"""
     near = [name for name, gap in found.items() if gap <= 0.5 + 1e-6]
     return near or list(found)
+
+
+def _certain(names: list[str]) -> list[str]:
+    """两格互相填反了，有两格为证：别的说法至多再留一种。"""
+    if "swapped-cells" not in names:
+        return names
+    rest = [name for name in names if name != "swapped-cells"]
+    return ["swapped-cells", *(rest if len(rest) == 1 else [])]

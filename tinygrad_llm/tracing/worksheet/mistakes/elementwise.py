@@ -55,7 +55,7 @@ def missing_term(case: Case) -> Iterator[Array]:
 def wrong_operation(case: Case) -> Iterator[Array]:
     """加看成乘、乘看成加、除看成乘。"""
     swaps = {"add": np.multiply, "mul": np.add, "div": np.multiply, "sub": np.multiply}
-    if case.op in swaps:
+    if case.op in swaps and not (case.op == "mul" and _same(case)):  # x·x 写成 x+x，归 ``power-as-product``
         yield np.asarray(swaps[case.op](*case.inputs))
 
 
