@@ -154,4 +154,4 @@ def _box(ax: Any, box: Box, centre: tuple[float, float], size: tuple[float, floa
     for row, (words, colour, weight) in enumerate(lines):
         at = x, top - _INCH_PER_LINE * row
         ax.text(*at, words, ha="center", va="center", fontsize=8, family="DejaVu Sans Mono", color=colour,
-                fontweight=weight, parse_math=False, zorder=3)  # fmt: skip
+                fontweight=weight, parse_math=False, zorder=4)  # fmt: skip
