@@ -308,6 +308,11 @@ class Trace:
         steps = sum(len(one.steps) for one in self.backwards)
         return f"<Trace {self.title!r}: {len(self.nodes)} ops, {steps} backward steps, {len(self.values)} values>"
 
+    def __str__(self) -> str:
+        from tinygrad_llm.tracing.terminal import text
+
+        return text(self)
+
     def __getitem__(self, name: str) -> Value:
         """按名字或标签找一个张量；同名的几个取最先的。
 
@@ -362,6 +367,29 @@ class Trace:
         from tinygrad_llm.tracing.exports import mermaid
 
         return _written(mermaid(self, fold), path)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """一个自足的网页：逐步重放前向与反向，双击即可打开；给了 ``path`` 就写进文件。"""
+        from tinygrad_llm.tracing.player.page import page
+
+        return _written(page(self._document()), path)
+
+    def _repr_html_(self) -> str:
+        from tinygrad_llm.tracing.player.page import frame
+
+        return frame(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        """播放器要的全部内容：记录，连同五种走错的反传。"""
+        from tinygrad_llm.tracing.faults import faults_json
+
+        return {**self.to_dict(), "faults": faults_json(self)}
+
+    def plot(self, ax: Any = None, *, fold: int | None = None) -> Any:
+        """用 matplotlib 画出计算图，返回坐标系；参数见 ``real/plot.py``。"""
+        from tinygrad_llm.tracing.real.plot import plot
+
+        return plot(self, ax, fold=fold)
 
 
 def nothing() -> None:
