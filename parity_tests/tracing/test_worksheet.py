@@ -43,7 +43,8 @@ def cell(sheet: Sheet, kind: str, label: str) -> str:
 def test_the_answer_sheet_scores_full_and_the_blank_one_nothing(name: str, tmp_path: Path) -> None:
     """填满答案的练习得 100 分，空白的得 0 分；答案只改了最后一列。"""
     path = write_worksheet(run_program(name, with_torch=False), tmp_path / "sheet.md")
-    answers = fill_worksheet(path, tmp_path / "answers.md")
+    answers = fill_worksheet(path)
+    assert answers == tmp_path / "sheet.answers.md"
     report = check_worksheet(answers)
     assert report.ok
     assert (report.score, report.exit_code) == (100.0, 0)
@@ -259,7 +260,8 @@ def test_a_chain_of_rounded_numbers_is_right() -> None:
 
 def test_only_the_last_column_matters(tmp_path: Path) -> None:
     """去掉反引号、改动别的列、在表外写笔记、删掉几行，都不妨碍判分。"""
-    path = fill_worksheet(write_worksheet(run_program("neuron", with_torch=False), tmp_path / "sheet.md"))
+    path = write_worksheet(run_program("neuron", with_torch=False), tmp_path / "sheet.md")
+    fill_worksheet(path, path)
     lines = [line.replace("`", "") if line.startswith("| F") else line for line in path.read_text().splitlines()]
     lines = [line.replace("贡献", "我的笔记") for line in lines if not line.startswith("| D1")]
     path.write_text("\ufeff" + "\r\n".join([*lines, "| 随手记的 | 一张表 |"]))

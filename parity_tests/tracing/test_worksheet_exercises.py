@@ -56,7 +56,8 @@ def test_levels_two_and_three_exercise_sums(tmp_path: Path) -> None:
 
 def test_a_lost_program_is_written_again(tmp_path: Path) -> None:
     """程序文件丢了：难度与种子写在练习里，重新写出来，判分照旧。"""
-    path = fill_worksheet(make_exercise(2, 5, tmp_path / "lost.md"))
+    path = make_exercise(2, 5, tmp_path / "lost.md")
+    fill_worksheet(path, path)
     text = path.with_suffix(".py").read_text()
     path.with_suffix(".py").unlink()
     assert check_worksheet(path).ok

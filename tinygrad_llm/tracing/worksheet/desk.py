@@ -71,7 +71,7 @@ def fill_worksheet(path: str | Path, target: str | Path | None = None, trace: Tr
 
     Args:
         path: 练习。
-        target: 答案写到哪里；不给就填在原处。
+        target: 答案写到哪里；不给就写在旁边的 ``NAME.answers.md``，填过的练习不动。
         trace: 同 ``check_worksheet``。
 
     Returns:
@@ -84,7 +84,7 @@ def fill_worksheet(path: str | Path, target: str | Path | None = None, trace: Tr
     text, sheet = _open(Path(path), trace)
     read_cells(text, sheet.cells, str(path))
     answers = {cell.id: numbers(cell.asked, cell.noise) for cell in sheet.cells.values()}
-    return _save(Path(target or path), filled(text, answers))
+    return _save(Path(target or Path(path).with_suffix(".answers.md")), filled(text, answers))
 
 
 def make_exercise(level: int, seed: int, path: str | Path) -> Path:
@@ -117,7 +117,8 @@ def _write(trace: Trace, target: Path, about: dict[str, Any], source: str) -> Pa
     if not sheet.cells:
         raise UserError("nothing in this trace can be asked", fix="compute with small float tensors inside trace()")
     about = {"version": VERSION, "title": trace.title, **about, "fingerprint": sheet.fingerprint()}
-    return _save(target, render(sheet, about, source))
+    how = "python -m tinygrad_llm trace --check 这个文件" if "program" in about else "check_worksheet(文件, 记录)"
+    return _save(target, render(sheet, about, how, source))
 
 
 def _open(path: Path, trace: Trace | None) -> tuple[str, Sheet]:

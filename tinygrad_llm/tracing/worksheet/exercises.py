@@ -19,6 +19,9 @@ from tinygrad_llm.common.errors import UserError
 LARGEST = 60.0
 """题里的数，绝对值不超过它。"""
 
+SMALLEST = 0.002
+"""梯度要么是 0，要么不比它小：更小的写不出三位有效数字。"""
+
 TRIES = 2000
 """一个种子至多换这么多组数。"""
 
@@ -171,11 +174,12 @@ class Draft:
                 return False
         for leaf in self.leaves:
             grad = np.asarray(leaf.tensor.grad.numpy())
-            if not np.isfinite(grad).all() or np.abs(grad).max() > LARGEST or np.abs(grad).max() < 0.01:
+            sizes = np.abs(grad[grad != 0])
+            if not np.isfinite(grad).all() or not sizes.size or sizes.max() > LARGEST or sizes.min() < SMALLEST:
                 return False
         if is_scalar:
-            sizes = [round(abs(one.tensor.item()), 6) for one in everything]
-            return len(set(sizes)) == len(sizes) and not {0.0, 1.0} & set(sizes) and min(sizes) > 0.01
+            found = [round(abs(one.tensor.item()), 6) for one in everything]
+            return len(set(found)) == len(found) and not {0.0, 1.0} & set(found) and min(found) > 0.01
         return True
 
 

@@ -50,12 +50,13 @@ _GUIDE = """\
 - g 是传来的梯度：最后的结果对这一步输出的导数。贡献 = g 与局部导数的乘积，广播的轴要加起来。"""
 
 
-def render(sheet: Sheet, about: dict[str, Any], source: str = "") -> str:
+def render(sheet: Sheet, about: dict[str, Any], how: str, source: str = "") -> str:
     """一张空白的练习。
 
     Args:
         sheet: 练习。
         about: 重新得到这份记录要用的东西，写进注释。
+        how: 怎样判分。
         source: 程序的源码；没有则不印。
     """
     counts = {kind: sum(one.kind == kind for one in sheet.cells.values()) for kind in "FDCSG"}
@@ -66,7 +67,7 @@ def render(sheet: Sheet, about: dict[str, Any], source: str = "") -> str:
         f"{counts[CONTRIBUTION]} 格，到此为止的和 S {counts[SUM]} 格，最终梯度 G {counts[FINAL]} 格。",
         "",
         _GUIDE,
-        "- 填好之后判分：`python -m tinygrad_llm trace --check 这个文件`。",
+        f"- 填好之后判分：`{how}`。",
         "",
     ]
     if source:
