@@ -18,6 +18,7 @@ _FORWARD: dict[str, Callable[[Sequence[Shape], Shape], int]] = {
     "dot": lambda ins, out: 2 * math.prod(ins[0]),
     "linear": lambda ins, out: 2 * math.prod(out) * ins[0][-1],
     "linear_cross_entropy": lambda ins, out: 2 * math.prod(ins[0]) * ins[1][0],
+    "token_loss": lambda ins, out: 2 * math.prod(ins[0]) * ins[1][0],
     "attention": lambda ins, out: 2 * math.prod(ins[0][:-1]) * ins[1][-2] * (ins[0][-1] + ins[2][-1]),
     "convolution": lambda ins, out: 2 * math.prod(out) * math.prod(ins[1][1:]),
     "conv_transpose": lambda ins, out: 2 * math.prod(ins[0]) * math.prod(ins[1][1:]),
