@@ -98,8 +98,9 @@ _TABLE: dict[str, Callable[[Shapes, Shape, Mapping[str, Any]], int]] = {
     "linear": lambda ins, out, attrs: math.prod(out) if len(ins) > 2 and ins[2] is not None else 0,
     "attention": lambda ins, out, attrs: 6 * math.prod((ins[0] or ())[:-1]) * (ins[1] or (1, 1))[-2],
     "cross_entropy": lambda ins, out, attrs: _exponentials(*_rows(ins[0])) + 2 * _rows(ins[0])[0],
-    "linear_cross_entropy": lambda ins, out, attrs: (
-        _exponentials(_rows(ins[0])[0], _rows(ins[1])[0]) + 2 * _rows(ins[0])[0]
+    **dict.fromkeys(
+        ("linear_cross_entropy", "token_loss"),
+        lambda ins, out, attrs: _exponentials(_rows(ins[0])[0], _rows(ins[1])[0]) + 2 * _rows(ins[0])[0],
     ),
     "layer_norm": lambda ins, out, attrs: _normalised(ins, 3, 5),
     "rms_norm": lambda ins, out, attrs: _normalised(ins, 3, 3),

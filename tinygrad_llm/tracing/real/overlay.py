@@ -14,11 +14,11 @@ from tinygrad_llm.tracing.real.timeline import Span, module_levels, runs
 FORWARD, BACKWARD = Label("前向", "forward"), Label("反向", "backward")
 _ROWS = 16
 _KINDS: dict[str, tuple[int, Label]] = {
-    **dict.fromkeys(("linear", "matmul", "mm", "linear_cross_entropy"), (0, Label("矩阵乘", "matrix product"))),
+    **dict.fromkeys(("linear", "matmul", "mm"), (0, Label("矩阵乘", "matrix product"))),
     **dict.fromkeys(("attention", "softmax"), (1, Label("注意力", "attention"))),
     **dict.fromkeys(("layer_norm", "rms_norm"), (2, Label("归一化", "norm"))),
     **dict.fromkeys(("gelu", "gelu_tanh", "silu", "relu", "tanh", "sigmoid"), (3, Label("激活", "activation"))),
-    **dict.fromkeys(("cross_entropy", "log_softmax", "logsumexp"), (4, Label("损失", "loss"))),
+    **dict.fromkeys(("cross_entropy", "linear_cross_entropy", "token_loss"), (4, Label("损失", "loss"))),
 }
 _OTHER = (5, Label("其余", "other"))
 

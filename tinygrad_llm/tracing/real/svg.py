@@ -76,7 +76,11 @@ def clipped(words: str, room: int) -> str:
 def drawing(width: float, height: float, parts: Iterable[str], label: Label) -> str:
     """整张图；``label`` 读给看不见图的人听。"""
     attrs = {"viewBox": f"0 0 {number(width)} {number(height)}", "xmlns": "http://www.w3.org/2000/svg", "role": "img"}
-    attrs |= {"aria_label": f"{label.zh} {label.en}", "font_family": FONT, "style": f"max-width:{number(width)}px;min-width:{number(min(width, 620))}px"}
+    attrs |= {
+        "aria_label": f"{label.zh} {label.en}",
+        "font_family": FONT,
+        "style": f"max-width:{number(width)}px;min-width:{number(min(width, 620))}px",
+    }
     return tag("svg", f"<style>{_STYLE}</style>", *parts, class_="panel", **attrs)
 
 
