@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,8 @@ class Sheet:
     def _local(self, step: Step, edge: EdgeRecord) -> Array | None:
         """逐元素的算子的局部导数；不是逐元素的、全是 1 的数组为 ``None``。"""
         call = self.call[step.node]
+        if edge.contribution.size > math.prod(step.incoming.shape):
+            return None
         if call is None or not isinstance(step.incoming, np.ndarray) or is_copy(self.trace, step.record):
             return None
         y: Any = self.trace.values[step.record.output].data

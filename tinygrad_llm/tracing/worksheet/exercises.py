@@ -19,7 +19,7 @@ from tinygrad_llm.common.errors import UserError
 LARGEST = 60.0
 """题里的数，绝对值不超过它。"""
 
-SMALLEST = 0.002
+SMALLEST = 0.005
 """梯度要么是 0，要么不比它小：更小的写不出三位有效数字。"""
 
 TRIES = 2000
@@ -172,8 +172,10 @@ class Draft:
                 return False
             if one.is_exact and not np.allclose(values * 1000, np.round(values * 1000), rtol=0, atol=1e-6):
                 return False
-        for leaf in self.leaves:
-            grad = np.asarray(leaf.tensor.grad.numpy())
+        for one in everything:
+            if one.tensor.grad is None:
+                continue
+            grad = np.asarray(one.tensor.grad.numpy())
             sizes = np.abs(grad[grad != 0])
             if not np.isfinite(grad).all() or not sizes.size or sizes.max() > LARGEST or sizes.min() < SMALLEST:
                 return False
