@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd.mode import composed_ops, recording
@@ -17,9 +17,12 @@ from tinygrad_llm.tracing.names import Code
 from tinygrad_llm.tracing.recorder import Recorder
 from tinygrad_llm.tracing.trace import Trace
 
+if TYPE_CHECKING:  # 运行时用到才加载
+    from tinygrad_llm.tracing.path_sum import explain
+
 __all__ = ["Trace", "explain", "trace"]
 
-__getattr__ = attributes(__name__, (), {"explain": "explain"})
+__getattr__ = attributes(__name__, (), {"explain": "path_sum"})
 
 
 class trace:  # noqa: N801  与 ``no_grad`` 一样的上下文管理器

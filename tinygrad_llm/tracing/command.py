@@ -37,7 +37,7 @@ class TraceConfig:
     """write out the numbers of small matrices"""
     explain: str = ""
     """explain the gradient of one scalar: the sum over all paths"""
-    torch: tyro.conf.FlagCreatePairsOff[bool] = True
+    no_torch: tyro.conf.FlagCreatePairsOff[bool] = False
     """do not run the same file on torch to compare"""
     composed: tyro.conf.FlagCreatePairsOff[bool] = False
     """unfold fused ops into plain ones"""
@@ -137,11 +137,11 @@ def _recorded(config: TraceConfig) -> Trace:
         )
     from tinygrad_llm.tracing.programs import run_program
 
-    return run_program(config.program, composed=config.composed, limit=config.limit, with_torch=config.torch)
+    return run_program(config.program, composed=config.composed, limit=config.limit, with_torch=not config.no_torch)
 
 
 def _explained(found: Trace, name: str) -> str:
-    from tinygrad_llm.tracing.explain import explain
+    from tinygrad_llm.tracing.path_sum import explain
 
     return str(explain(found, name))
 

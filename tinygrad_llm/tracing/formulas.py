@@ -32,7 +32,7 @@ _FORWARD = {
 }  # fmt: skip
 """公式里有上标、下标或汉字、不好代入的，另写一个。"""
 
-_JOINT = {
+JOINT = {
     "linear": {"x": "g @ weight", "weight": "g.T @ x", "bias": "sum(g)"},
     "layer_norm": {
         "x": "(g * weight - mean(g * weight) - xhat * mean(g * weight * xhat)) * rstd",
@@ -146,7 +146,7 @@ def edge_source(record: NodeRecord, position: int) -> str:
     name = record.input_names[position]
     if "*" not in record.vjps:
         return record.vjps.get(name, "").partition("\n")[0]
-    found = _JOINT.get(record.op, {}).get(name) or f"{record.vjps['*'].splitlines()[0]}[{position}]"
+    found = JOINT.get(record.op, {}).get(name) or f"{record.vjps['*'].splitlines()[0]}[{position}]"
     return found.removesuffix(" / n") if record.raw_attrs.get("reduction", "mean") != "mean" else found
 
 

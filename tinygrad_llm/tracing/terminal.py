@@ -22,8 +22,8 @@ from tinygrad_llm.tracing.trace import Backward, EdgeRecord, NodeRecord, Step, T
 
 WIDTH = 100
 _NAME_LIMIT = 26
-_BLOCK = 6
-"""几行几列以内的矩阵写出各个数。"""
+_BLOCK = 64
+"""至多几个数的数组写出各个数。"""
 
 _STYLES = {"head": "1", "dim": "2", "name": "1", "grad": "33", "good": "32", "bad": "31"}
 _ESCAPE = re.compile("\x1b\\[[0-9;]*m")
@@ -107,6 +107,9 @@ class _Terminal:
             known = [value for value in trace.values if value.kind == kind and value.name is not None]
             words = [f"{value.label} = {shown(value.data)}" for value in known]
             lines += _wrapped(f"{title:<10} ", words, " " * 11) if words else []
+        for value in self.trace.values:
+            if value.kind != "result" and value.name is not None and (block := self._block(value.data)):
+                lines += [f"  {value.label}", *block]
         return lines
 
     def _forward(self, node: NodeRecord) -> list[str]:
@@ -119,7 +122,7 @@ class _Terminal:
         self.last_source = place
         name = _padded(_cut(self.trace.values[node.output].label, self.name_width), self.name_width)
         head = f"  {node.id:>3}  {self._styled('name', name)}  {_padded(node.formula, self.formula_width)}  "
-        return [*lines, *self._fitted(head, [node.text])]
+        return [*lines, *self._fitted(head, [node.text]), *self._block(self.trace.values[node.output].data)]
 
     # ---- 反向
 
@@ -133,7 +136,7 @@ class _Terminal:
         node, values = step.record, self.trace.values
         inputs = ", ".join(values[i].label for i in node.inputs if i is not None)
         left = f"  {step.index + 1:>3}  {self._styled('name', values[node.output].label)} = {node.op}({inputs})"
-        right = f"g = {gradient_text(step.incoming) if not self.arrays else self._amount(step.incoming)}"
+        right = f"g = {gradient_text(step.incoming)}"
         room = WIDTH - columns(right) - 2
         left = left if _width(left) <= room else _cut(_ESCAPE.sub("", left), room)
         lines = [left + " " * max(2, WIDTH - _width(left) - columns(right)) + self._styled("grad", right)]
@@ -159,21 +162,27 @@ class _Terminal:
             else:
                 total = f"{before} + {share} = {total}".replace("+ -", "- ")
         so_far = f"grad of {name}: {total}"
-        if self.arrays and not isinstance(edge.after, Summary) and 1 < edge.after.size <= _BLOCK * _BLOCK:
-            so_far = f"grad of {name}: {self._amount(edge.after)}"
         room = WIDTH - _width(lines[-1])
         if columns(so_far) + 3 <= room:
             lines[-1] += " " * (room - columns(so_far)) + self._styled("grad", so_far)
-            return lines
-        for line in textwrap.wrap(so_far, WIDTH - 9 - width, subsequent_indent="  "):
-            lines.append(" " * (9 + width) + self._styled("grad", line))
-        return lines
+        else:
+            wrapped = textwrap.wrap(so_far, WIDTH - 9 - width, subsequent_indent="  ")
+            lines += [" " * (9 + width) + self._styled("grad", line) for line in wrapped]
+        return lines + self._block(edge.after)
 
-    def _amount(self, value: Snapshot) -> str:
-        """写得下就写出各个数，写不下写形状与范数。"""
-        if isinstance(value, Summary) or value.size > _BLOCK * _BLOCK:
-            return gradient_text(value)
-        return _nested(np.asarray(value).tolist())
+    def _block(self, value: Snapshot) -> list[str]:
+        """要看各个数时：一个不大的矩阵，各列对齐；轴更多的一片一片地写。"""
+        if not self.arrays or isinstance(value, Summary) or not 1 < value.size <= _BLOCK or "," in shown(value):
+            return []
+        rows = np.asarray(value).reshape(-1, value.shape[-1]).tolist()
+        cells = [[number(one) for one in row] for row in rows]
+        width = max(len(cell) for row in cells for cell in row)
+        if len(rows[0]) * (width + 2) > WIDTH - 12:
+            return []
+        slab = value.shape[-2] if value.ndim > 2 else len(rows)
+        gap = [[""] if n and n % slab == 0 else [] for n in range(len(rows))]
+        written = ["  ".join(f"{cell:>{width}}" for cell in row) for row in cells]
+        return [f"{'':12}{line}".rstrip() for n, row in enumerate(written) for line in (*gap[n], row)]
 
     def _fitted(self, head: str, parts: list[str]) -> list[str]:
         """接在 ``head`` 之后；一行写不下就在各部分之间、等号之前折。"""
@@ -207,6 +216,8 @@ class _Terminal:
             cells = [_padded(cell, width) for cell, width in zip(row, widths, strict=True)]
             line = f"  {'  '.join(cells)}".rstrip()
             lines.append(self._styled("dim", line) if n == 0 else line)
+            if n and (grad := leaves[n - 1].grad) is not None:
+                lines += self._block(grad)
         return [*lines, *self._torch_summary(has_torch)]
 
     def _gradient_row(self, value: Value, has_torch: bool, written: Callable[[Snapshot | None], str]) -> list[str]:
@@ -280,12 +291,6 @@ def _largest(value: Snapshot) -> float:
 
 def _counted(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def _nested(values: object) -> str:
-    if isinstance(values, list):
-        return f"[{', '.join(_nested(one) for one in values)}]"
-    return number(values)
 
 
 def _wrapped(head: str, words: list[str], indent: str) -> list[str]:
