@@ -60,7 +60,7 @@ class TraceConfig:
     check: Path | None = None
     """grade a filled worksheet"""
     answers: Path | None = None
-    """fill in a worksheet's blanks, in place"""
+    """write the answers of a worksheet beside it, as NAME.answers.md"""
     exercise: int | None = None
     """write a new exercise of this level, 1 to 5, as --worksheet FILE.md"""
     seed: int = 0
@@ -116,6 +116,8 @@ def main(config: TraceConfig) -> None:
     color = use_color()
     if config.step:
         _walk(found, color, config.arrays)
+    elif config.worksheet is not None:
+        return  # 要读者算的数，不先印出来
     elif is_written:
         print(gradients(found, color=color))
     else:
