@@ -127,7 +127,9 @@ class Grader:
         names = self._names(cell, answer, right)
         wrong = [tuple(int(i) for i in place) for place in np.argwhere(~right & ~answer.blank)] if is_shaped else []
         score = float(right.mean()) if is_shaped else 0.0
-        note = "" if is_shaped else f"形状是 {answer.values.shape}，应为 {expected.shape}"
+        if len(wrong) == expected.size:  # 全错了，不必一个个指出
+            wrong = []
+        note = "" if is_shaped else f"形状是 {_shape_text(answer.values)}，应为 {_shape_text(expected)}"
         return Graded(cell.id, "wrong", self._what(cell), answer.text, score, names=names, note=note, wrong=wrong)
 
     def _read(self, cell: Cell, text: str) -> None:
@@ -310,6 +312,10 @@ def _gap(answer: Answer, part: Array) -> Array:
     unit = np.where(answer.unit > 0, answer.unit, 1e-6 * np.maximum(np.abs(answer.values), 1e-300))
     same = answer.values == part
     return np.asarray(np.where(same, 0.0, np.abs(answer.values - np.where(same, 0.0, part)) / unit))
+
+
+def _shape_text(array: Array) -> str:
+    return str(array.shape) if array.ndim else "标量"
 
 
 def _same_lengths(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

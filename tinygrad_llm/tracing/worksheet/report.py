@@ -29,7 +29,7 @@ class Graded:
         names: 像是哪几种错误，英文的名字；认不出的为空。
         sources: 沿用了哪几格的错。
         note: 读不懂的原因，或形状不对。
-        wrong: 数组里错了的位置。
+        wrong: 数组里错了的位置；全错了的为空。
     """
 
     id: str
@@ -64,7 +64,7 @@ class Graded:
     def _where(self) -> str:
         if self.note:
             return f"，{self.note}"
-        if not self.wrong or self.wrong == [()]:
+        if not self.wrong:
             return ""
         places = "、".join(f"[{', '.join(map(str, place))}]" for place in self.wrong[:6])
         return f"，错在 {places}{' 等处' if len(self.wrong) > 6 else ''}"

@@ -212,7 +212,7 @@ def numbers(array: Array, noise: float = 0.0) -> str:
 
 def _nested(array: Array, write: Any) -> str:
     if not array.ndim:
-        return str(write(float(array)))
+        return str(write(array.item()))
     return f"[{', '.join(_nested(np.asarray(one), write) for one in array)}]"
 
 
