@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import importlib
 import json
 import math
@@ -22,6 +23,8 @@ import torch
 
 import tinygrad_llm as tg
 from parity_tests.tolerances import assert_close
+from tinygrad_llm.__main__ import VERBS
+from tinygrad_llm.common.cli import main as command_line
 from tinygrad_llm.common.errors import CheckpointError, UserError
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.runlog import read_metrics
@@ -378,3 +381,26 @@ def test_flow_is_drawn_even_when_training_blew_up() -> None:
     bad = Flow(False, [0, 1], [6.0, math.inf], [[1.0, 2.0], [math.inf, math.nan]], [[1.0], [math.nan]])
     svg = flow_svg([dataclasses.replace(bad, residual=True, losses=[6.0, 5.0]), bad])
     ElementTree.fromstring(svg)  # noqa: S314  自己写的
+
+
+def test_the_command_traces_a_run(runs_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """命令行不能用：没有写出网页与 Chrome trace，网页里没有那几张图，或没有人看图时仍去训练。"""
+    common = ["trace", "--run", "tiny", "--runs-dir", str(runs_dir), "--prompt", "the value"]
+    page, times = tmp_path / "run.html", tmp_path / "times.json.gz"
+    files = ["--html", str(page), "--chrome", str(times), "--flow-steps", "1"]
+    assert command_line("python -m tinygrad_llm", "", VERBS, [*common, *files]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in ("gradient-flow", "attention", "logit-lens") if f'"id":"{name}"' not in text] == []
+    assert json.loads(gzip.decompress(times.read_bytes()))["title"] == "tiny, step 4"
+    assert "residuals" in capsys.readouterr().err
+    assert command_line("python -m tinygrad_llm", "", VERBS, common) == 0
+    written = capsys.readouterr()
+    assert "h.1.mlp.c_proj.weight" in written.out
+    assert "residuals" not in written.err
+
+
+@pytest.mark.parametrize("flags", [["neuron", "--flow-steps", "3"], ["--run", "tiny", "--flow-steps", "-1"]])
+def test_flags_that_make_no_sense_are_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """不该有的 flag 没有被拒绝，或没有说是哪一个。"""
+    assert command_line("python -m tinygrad_llm", "", VERBS, ["trace", *flags]) == 2
+    assert "--flow-steps" in capsys.readouterr().err

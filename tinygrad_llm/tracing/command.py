@@ -53,6 +53,8 @@ class TraceConfig:
     """write the graph for Graphviz"""
     mermaid: Path | None = None
     """write the graph for Mermaid"""
+    chrome: Path | None = None
+    """write the times of all steps, for chrome://tracing"""
     fold: int | None = None
     """fold modules nested deeper than this in the graph"""
     worksheet: Path | None = None
@@ -69,6 +71,8 @@ class TraceConfig:
     """trace a step of a trained run instead of a program"""
     prompt: str | None = None
     """with --run: the text that the trained model reads"""
+    flow_steps: int | None = None
+    """with --run: steps trained with and without residuals, to compare their gradients; 0 leaves them out"""
     runs_dir: str = "runs"
     """folder of the runs"""
 
@@ -82,6 +86,10 @@ class TraceConfig:
             problems.append("--exercise needs --worksheet FILE.md, where to write it")
         if self.prompt is not None and not self.run:
             problems.append("--prompt needs --run NAME")
+        if self.flow_steps is not None and not self.run:
+            problems.append("--flow-steps needs --run NAME")
+        if self.flow_steps is not None and self.flow_steps < 0:
+            problems.append(f"--flow-steps must be at least 0, got {self.flow_steps}")
         if self.limit < 1:
             problems.append(f"--limit must be at least 1, got {self.limit}")
         if problems:
@@ -132,10 +140,17 @@ def use_color() -> bool:
 def _recorded(config: TraceConfig) -> Trace:
     """运行程序（或训练好的模型的一步），得到记录。"""
     if config.run:
-        from tinygrad_llm.tracing.real.run import trace_run
+        from tinygrad_llm.tracing.real.run import FLOW_STEPS, trace_run
 
+        steps = FLOW_STEPS if config.flow_steps is None else config.flow_steps
+        shows_panels = config.html is not None or config.json is not None  # 没有人看的图不必训练
         return trace_run(
-            config.run, config.prompt, runs_dir=config.runs_dir, composed=config.composed, limit=config.limit
+            config.run,
+            config.prompt,
+            runs_dir=config.runs_dir,
+            flow_steps=steps if shows_panels else 0,
+            composed=config.composed,
+            limit=config.limit,
         )
     from tinygrad_llm.tracing.programs import run_program
 
@@ -166,6 +181,7 @@ def _practise(config: TraceConfig) -> None:
 def _write_files(config: TraceConfig, found: Trace) -> bool:
     """写出要的文件；一个也没有要则为假。"""
     from tinygrad_llm.tracing import worksheet
+    from tinygrad_llm.tracing.real.timeline import write_chrome_trace
 
     writers: dict[str, Callable[[Path], object]] = {
         "html": found.to_html,
@@ -173,6 +189,7 @@ def _write_files(config: TraceConfig, found: Trace) -> bool:
         "svg": lambda path: found.to_svg(path, config.fold),
         "dot": lambda path: found.to_dot(path, config.fold),
         "mermaid": lambda path: found.to_mermaid(path, config.fold),
+        "chrome": lambda path: write_chrome_trace(found, path),
         "worksheet": lambda path: worksheet.write_worksheet(found, path),
     }
     wanted = {name: getattr(config, name) for name in writers if getattr(config, name) is not None}
