@@ -15,7 +15,7 @@ _INTEGERS = (-2.0, -1.0, 1.0, 2.0, 3.0)
 _TENTHS = (-0.8, -0.5, -0.2, 0.2, 0.4, 0.6, 1.0)
 
 
-def chain(draft: Draft) -> None:
+def _chain(draft: Draft) -> None:
     """一条链：乘、加，一个函数，再与目标相比。"""
     rng = draft.rng
     x, w, b = (draft.given(name, choices=_HALVES) for name in "xwb")
@@ -25,7 +25,7 @@ def chain(draft: Draft) -> None:
     draft.let("loss", rng.choice([(a - c).squared(), a * c, a / c, c - a.squared()]))
 
 
-def shared(draft: Draft) -> None:
+def _shared(draft: Draft) -> None:
     """几个值各用了不止一次：每一处都有一份梯度。"""
     rng = draft.rng
     pool = [draft.given(name, choices=_HALVES) for name in ("x", "y")]
@@ -47,7 +47,7 @@ def shared(draft: Draft) -> None:
     draft.let("loss", total)
 
 
-def broadcast(draft: Draft) -> None:
+def _broadcast(draft: Draft) -> None:
     """小的张量广播到大的，反向时把广播的轴加起来。"""
     rng = draft.rng
     x = draft.given("x", 2, 3, choices=_INTEGERS, needs_grad=rng.random() < 0.3)
@@ -61,7 +61,7 @@ def broadcast(draft: Draft) -> None:
     draft.let("loss", last.method(rng.choice(["sum", "mean"])))
 
 
-def products(draft: Draft) -> None:
+def _products(draft: Draft) -> None:
     """一两层线性层：矩阵乘、偏置、ReLU，均方误差。"""
     rng = draft.rng
     rows, inner = rng.choice([2, 3]), rng.choice([2, 3])
@@ -77,7 +77,7 @@ def products(draft: Draft) -> None:
     draft.let("loss", (y - target).squared().method(rng.choice(["mean", "sum"])))
 
 
-def attention(draft: Draft) -> None:
+def _attention(draft: Draft) -> None:
     """softmax 的分类，或两三个词的注意力。"""
     if draft.rng.random() < 0.4:
         _classify(draft)
@@ -115,10 +115,10 @@ def _attend(draft: Draft) -> None:
 
 
 LEVELS: dict[int, tuple[str, Callable[[Draft], None]]] = {
-    1: ("标量的链", chain),
-    2: ("用了几次的值", shared),
-    3: ("广播", broadcast),
-    4: ("矩阵乘", products),
-    5: ("softmax 与注意力", attention),
+    1: ("标量的链", _chain),
+    2: ("用了几次的值", _shared),
+    3: ("广播", _broadcast),
+    4: ("矩阵乘", _products),
+    5: ("softmax 与注意力", _attention),
 }
 """难度到（题目的名字，怎样出）。"""

@@ -197,10 +197,10 @@ def _head(*titles: str) -> list[str]:
 def _row(cell: Cell, *columns: str) -> str:
     which = f"（只填第 `{list(cell.rows)}` 行）" if cell.rows else ""
     first, *rest = columns
-    return f"| {cell.id} | {' | '.join([first + which, *rest])} | `{blank(cell.asked)}` |"
+    return f"| {cell.id} | {' | '.join([first + which, *rest])} | `{_blank(cell.asked)}` |"
 
 
-def blank(array: Array) -> str:
+def _blank(array: Array) -> str:
     """一格的空白：标量是一条线，数组的每个数一个 ``_``。"""
     return "____" if not array.ndim else _nested(array, lambda x: "_")
 
