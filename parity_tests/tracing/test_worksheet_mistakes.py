@@ -10,6 +10,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +20,11 @@ from parity_tests.tracing.wrong_answers import wrong_answers
 from tinygrad_llm.tracing.programs import run_program
 from tinygrad_llm.tracing.toys import TOYS
 from tinygrad_llm.tracing.trace import Trace
+from tinygrad_llm.tracing.worksheet import make_exercise
 from tinygrad_llm.tracing.worksheet.catalogue import ROWS
 from tinygrad_llm.tracing.worksheet.cells import Cell, Sheet
 from tinygrad_llm.tracing.worksheet.grading import Grader
+from tinygrad_llm.tracing.worksheet.levels import LEVELS
 from tinygrad_llm.tracing.worksheet.sheet import numbers
 from tinygrad_llm.tracing.worksheet.titles import TITLES
 
@@ -42,7 +45,7 @@ def more() -> None:
 
 @functools.cache
 def recorded(name: str) -> Trace:
-    """一个玩具的记录。"""
+    """一个玩具（或 ``more``、一个文件）的记录。"""
     if name != "more":
         return run_program(name, with_torch=False)
     trace: Trace
@@ -126,6 +129,14 @@ def test_each_injected_mistake_is_named(name: str) -> None:
     assert total["named"] >= NAMED * total["all"]
     low = {mistake: dict(n) for mistake, n in found.items() if n["named"] < NAMED * n["all"]}
     assert not low, f"{name}: named too seldom: {low}"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_mistakes_are_named_in_random_exercises(level: int, tmp_path: Path) -> None:
+    """不只是玩具：随机的题里也叫得出名字。"""
+    make_exercise(level, 1, tmp_path / "one.md")
+    total: Counter[str] = sum(identified(f"{tmp_path / 'one.py'}:exercise").values(), Counter())
+    assert total["named"] >= NAMED * total["all"] > 0
 
 
 @pytest.mark.full
