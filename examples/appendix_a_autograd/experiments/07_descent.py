@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from contours import shores
-from film import Film, Point, arguments, dot, polyline
+from film import Film, Point, arguments, disc, polyline
 
 import tinygrad_llm as tg
 from tinygrad_llm.ops.op import Array
@@ -105,9 +105,9 @@ def main() -> None:
             [(step_axis(step), loss_axis(value)) for step, value in enumerate(losses)],
         ):
             film.add(polyline(points, colour, style=film.drawn(points)))
-            film.add(dot(points[-1], colour, style=film.moved(points)))
+            film.add(disc(points[-1], colour, style=film.moved(points)))
         y = chart.y + chart.height + 70 + 24 * place
-        film.add(dot((chart.x + 8, y - 4), colour), text(chart.x + 22, y, name, size=13))
+        film.add(disc((chart.x + 8, y - 4), colour), text(chart.x + 22, y, name, size=13))
         film.add(text(chart.x + chart.width, y, f"{loss:.5f}", size=13, anchor="end"))
     words = f"loss after {STEPS} steps"
     film.add(text(chart.x + chart.width, chart.y + chart.height + 46, words, size=11, anchor="end", opacity="0.75"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from film import PLAYING, Film, arguments, dot, polyline
+from film import PLAYING, Film, arguments, disc, polyline
 
 import tinygrad_llm as tg
 from tinygrad_llm.common.loop import rate
@@ -45,7 +45,7 @@ def draw(film: Film, box: Box, rates: list[float], colour: str, ticks: int) -> t
     film.add(polyline(points, colour, opacity="0.25"))
     corners = _corners(points)
     film.add(polyline(points, colour, style=film.drawn([points[i] for i in corners], [times[i] for i in corners])))
-    film.add(dot(points[-1], colour, style=film.moved([points[i] for i in corners], [times[i] for i in corners])))
+    film.add(disc(points[-1], colour, style=film.moved([points[i] for i in corners], [times[i] for i in corners])))
     return x, y
 
 

@@ -125,10 +125,10 @@ def polyline(points: Iterable[Point], colour: str, **attrs: object) -> str:
     return tag("polyline", **{**shared, "pathLength": "1", **attrs})
 
 
-def dot(at: Point, colour: str, radius: float = 5, **attrs: object) -> str:
+def disc(at: Point, colour: str, radius: float = 5, **attrs: object) -> str:
     """一个圆点，外面一圈底色。"""
     place = {"cx": float(at[0]), "cy": float(at[1]), "r": float(radius)}
     return tag("circle", **{**place, "fill": colour, "stroke": "var(--paper)", "stroke_width": "1.5", **attrs})
 
 
-__all__ = ["COLOURS", "FIGURES", "PLAYING", "Film", "Point", "arguments", "dot", "polyline"]
+__all__ = ["COLOURS", "FIGURES", "PLAYING", "Film", "Point", "arguments", "disc", "polyline"]

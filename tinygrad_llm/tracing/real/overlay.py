@@ -24,7 +24,7 @@ _OTHER = (5, Label("其余", "other"))
 
 
 @dataclass
-class Cost:
+class OpCost:
     """一种算子在这段时间里的合计。
 
     Attributes:
@@ -67,17 +67,17 @@ class Cost:
             self.saved_bytes += span.node.saved_bytes
 
 
-def costs(spans: Sequence[Span]) -> list[Cost]:
+def costs(spans: Sequence[Span]) -> list[OpCost]:
     """各种算子的合计，最费时的在前。"""
-    found: dict[str, Cost] = {}
+    found: dict[str, OpCost] = {}
     for span in spans:
-        found.setdefault(span.node.op, Cost(span.node.op)).add(span)
+        found.setdefault(span.node.op, OpCost(span.node.op)).add(span)
     return sorted(found.values(), key=lambda one: (-one.total_ns, one.op))
 
 
-def merged(rows: Sequence[Cost], name: str) -> Cost:
+def merged(rows: Sequence[OpCost], name: str) -> OpCost:
     """几行合成一行。"""
-    whole = Cost(name)
+    whole = OpCost(name)
     for row in rows:
         for key in ("calls", "forward_ns", "backward_ns", "forward_flops", "backward_flops", "saved_bytes"):
             setattr(whole, key, getattr(whole, key) + getattr(row, key))
@@ -128,7 +128,7 @@ def costs_svg(spans: Sequence[Span]) -> str:
     return drawing(920, bottom + step + 20, parts, label)
 
 
-def _figures(row: Cost, whole: Cost) -> list[str]:
+def _figures(row: OpCost, whole: OpCost) -> list[str]:
     speed = row.flops / row.total_ns * 1e9 if row.total_ns and row.flops else 0.0
     share = row.total_ns / whole.total_ns if whole.total_ns else 0.0
     return [
