@@ -63,7 +63,7 @@ _LAYERS = (
 )
 _ENGINE = tuple(f"tinygrad_llm.{layer}" for layer in _LAYERS)
 # tinygrad_llm 中唯一可以（在函数体内）使用 torch 的文件：它把两个引擎并排跑给读者看。
-_QUICKSTART = "tinygrad_llm/quickstart.py"
+_QUICKSTART = "tinygrad_llm/quickstart/command.py"
 
 
 def _imports_of(path: Path) -> list[Import]:

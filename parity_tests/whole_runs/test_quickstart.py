@@ -31,13 +31,14 @@ from parity_tests.whole_runs.commands import (
     text_of,
     wait_for_steps,
 )
-from tinygrad_llm import quickstart, quickstart_runs
 from tinygrad_llm.common import cli, report
 from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.ngram import ByteNgram
 from tinygrad_llm.common.runlog import read_metrics
 from tinygrad_llm.common.toml import load_toml
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.quickstart import command as quickstart
+from tinygrad_llm.quickstart import runs as quickstart_runs
 
 SMALL = {"vocab_size": 300, "steps": 10, "batch_size": 2}
 LAST_CHECK = "validation bits/byte"
@@ -91,7 +92,7 @@ class Done:
 
 
 def in_process(program: str, *argv: str) -> str:
-    """代替 ``quickstart_runs._run``：在本进程里跑一条命令，交出它的 stdout。"""
+    """代替 ``runs._run``：在本进程里跑一条命令，交出它的 stdout。"""
     engine = next(name for name, found in PROGRAMS.items() if found == program)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         assert cli.main(program, "", VERBS[engine], argv) == 0

@@ -1,8 +1,8 @@
 """主线：同一个 GPT 在两个引擎上训练，并当场证明它们一致。
 
 流入：一段真实文本；流出：终端上的对照表与 ``runs/quickstart/report.html``。任何一条超出界限，退出码非零。
-本文件是 ``tinygrad_llm`` 里唯一用到 torch 的地方，且只在函数内部导入。各次训练怎样启动，见 ``quickstart_runs.py``；
-终端与网页上的样子，见 ``quickstart_report.py``。
+本文件是 ``tinygrad_llm`` 里唯一用到 torch 的地方，且只在函数内部导入。各次训练怎样启动，见 ``runs.py``；
+终端与网页上的样子，见 ``report.py``。
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tinygrad_llm.common.ngram import fit_byte_ngram
 from tinygrad_llm.common.runlog import CONFIG, METRICS, read_metrics
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.train_config import DType, TrainConfig
-from tinygrad_llm.quickstart_runs import ENGINES, generate, hand_over, train
+from tinygrad_llm.quickstart.runs import ENGINES, generate, hand_over, train
 
 RUNS = [*ENGINES, "handover"]
 """主线包含的各次训练。"""
@@ -127,7 +127,7 @@ class Results:
 
 def main(config: QuickstartConfig) -> None:
     """``python -m tinygrad_llm quickstart``。"""
-    from tinygrad_llm.quickstart_report import print_checks, print_neuron, write_report
+    from tinygrad_llm.quickstart.report import print_checks, print_neuron, write_report
 
     started_at = time.perf_counter()
     _require_torch()

@@ -28,7 +28,7 @@ from tinygrad_llm.common.system import git_commit, hardware
 from tinygrad_llm.common.toml import dump_toml
 
 if TYPE_CHECKING:
-    from tinygrad_llm.quickstart import Results
+    from tinygrad_llm.quickstart.command import Results
 
 NEURON_HEADERS = ["value", "computed as", "forward", "∂L (NumPy)", "∂L (torch)", "difference"]
 CHECK_HEADERS = ["compared", "found", "bound", ""]
