@@ -164,39 +164,38 @@ def locals_of(start: FrameType | None, stop: FrameType | None) -> Iterator[tuple
     frame = start
     while frame is not None:
         if Code.of(frame.f_code).is_users:
-            found = [one for name, value in frame.f_locals.items() for one in _items(name, value)]
-            yield from ((name, one) for name, one in found if isinstance(one, Tensor))
+            yield from _tensors(frame.f_locals)
         if frame is stop:
             break
         frame = frame.f_back
 
 
 def _in(scope: Mapping[str, Any], tensor: Tensor) -> str | None:
-    """一层名字里的哪个是它：变量自己，或列表、字典、对象的一项。"""
-    for name, value in scope.items():
-        if value is tensor and not name.startswith("_"):
+    """一层名字里的哪个是它：变量自己，列表、字典的一项，或某一个的 ``.grad``。"""
+    owner: str | None = None
+    for name, one in _tensors(scope):
+        if one is tensor:
             return name
+        if one.kept_grad is tensor:
+            owner = f"{name}.grad"
+    return owner
+
+
+def _tensors(scope: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """一层名字里的张量，先是变量自己，再是列表与字典的各项；下划线开头的不算。"""
+    inside: list[tuple[str, Any]] = []
     for name, value in scope.items():
-        for inner, item in _items(name, value):
-            if item is tensor:
-                return inner
-            if isinstance(item, Tensor) and item.kept_grad is tensor:
-                return f"{inner}.grad"
-    return None
+        if not isinstance(value, _HOLDERS) or name.startswith("_"):
+            continue
+        if isinstance(value, Tensor):
+            yield name, value
+        elif len(value) <= _MANY:
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            inside += [(f"{name}[{key!r}]", item) for key, item in pairs if isinstance(item, Tensor)]
+    yield from inside
 
 
-def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """``value`` 自己与它的各项。"""
-    if name.startswith("_"):
-        return
-    if isinstance(value, Tensor):
-        yield name, value
-    elif type(value) in (list, tuple) and len(value) <= _MANY:
-        yield from ((f"{name}[{i}]", item) for i, item in enumerate(value))
-    elif type(value) is dict and len(value) <= _MANY:
-        yield from ((f"{name}[{key!r}]", item) for key, item in value.items())
-
-
+_HOLDERS = (Tensor, list, tuple, dict)
 _MANY = 256
 
 

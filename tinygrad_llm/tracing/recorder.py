@@ -134,8 +134,8 @@ class Recorder:
         inputs = [None if a is None else self._known(a, call).id for a in args]
         new = [self._output(one) for one in outputs]
         saved = () if node is None or node.saved is None else node.saved
-        n_bytes = sum(one.nbytes for one in {id(a): a for a in map(_array_of, saved) if a is not None}.values())
-        is_small = all(a is None or a.size <= trace.limit for a in map(_array_of, (*saved, *args)))
+        n_bytes, largest = _weighed(saved)
+        is_small = max(largest, _weighed(args)[1]) <= trace.limit
         if is_small and isinstance(declared, Op):
             saved = self._copied(saved, (*args, *outputs), (*inputs, *[one.id for one in new]))
         record = NodeRecord(
@@ -385,6 +385,19 @@ def _array_of(value: Any) -> Array | None:
     if isinstance(value, Tensor):
         value = value.array
     return value if isinstance(value, np.ndarray) else None
+
+
+def _weighed(values: Sequence[Any]) -> tuple[int, int]:
+    """（其中的数组共几个字节，最大的几个元素）；同一个数组只算一次。"""
+    n_bytes = largest = 0
+    seen: list[Any] = []
+    for value in values:
+        array = value if type(value) is np.ndarray else _array_of(value)
+        if array is not None and not any(array is one for one in seen):
+            seen.append(array)
+            n_bytes += array.nbytes
+            largest = max(largest, array.size)
+    return n_bytes, largest
 
 
 def _received(work: Any, edge: Any) -> Any:

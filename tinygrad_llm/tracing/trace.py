@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -263,8 +263,7 @@ class Backward:
     accumulated: list[Accumulation] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """发生的一件事：一次前向、一趟反传的开始，或反传的一步。"""
 
     kind: str
