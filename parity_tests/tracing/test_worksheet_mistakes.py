@@ -92,11 +92,15 @@ def is_right(sheet: Sheet, cell: Cell, text: str) -> bool:
 
 
 def identified(name: str, every: int = 1) -> dict[str, Counter[str]]:
-    """一个玩具里，每种错误注入了几次（``all``），叫对了几次（``named``），只叫了它一个名字的几次（``alone``）。"""
+    """一个玩具里，每种错误注入了几次（``all``），叫对了几次（``named``），只叫了它一个名字的几次（``alone``）。
+
+    每次只错一格，别的格都填着六位有效数字的答案。
+    """
     sheet = Sheet(recorded(name))
+    right = {one.id: numbers(one.asked, one.noise) for one in sheet.cells.values()}
     found: dict[str, Counter[str]] = {}
     for mistake, cell, text in injections(sheet, every):
-        one = Grader(sheet, {cell.id: text}).grade(cell)
+        one = Grader(sheet, {**right, cell.id: text}).grade(cell)
         assert one.status == "wrong", f"{name} {cell.id} with {text} ({mistake}) was graded {one.status}"
         counts = found.setdefault(mistake, Counter())
         counts["all"] += 1

@@ -236,20 +236,22 @@ class Grader:
         """像是哪几种错误：先看整格都对得上的，再看只错了几个数的，最后才是抄写与舍入。"""
         whole: dict[str, float] = {}
         partly: dict[str, float] = {}
-        uses_own = any(held.used for held in self._alternatives(cell))
-        for hand in (self.engine, self.own) if uses_own else (self.engine,):
+        used = frozenset[str]().union(*[held.used for held in self._alternatives(cell)])
+        for hand in (self.engine, self.own) if used else (self.engine,):
             case = self.case(cell, hand, answer)
+            loose = LOOSE if hand is self.own and self._wrong(used) else 0.0
             if case is None:
                 continue
             for row in ROWS:
                 for candidate in row.candidates(case):
-                    loose = LOOSE if hand is self.own else 0.0
-                    self._compare(row.id, cell, answer, right, np.asarray(candidate), loose, whole, partly)
-        for found in (whole, partly):
-            named = {name: gap for name, gap in found.items() if TITLES[name].tier < FALLBACK}
+                    found = np.asarray(candidate)
+                    if not _same(found, case.correct):
+                        self._compare(row.id, cell, answer, right, found, loose, whole, partly)
+        for matched in (whole, partly):
+            named = {name: gap for name, gap in matched.items() if TITLES[name].tier < FALLBACK}
             if named:
-                if "reordered" in found and all(TITLES[name].tier == GENERAL for name in named):
-                    named["reordered"] = found["reordered"]  # [1, -1] 写成 [-1, 1]：反了号，还是换了位置，看不出来
+                if "reordered" in matched and all(TITLES[name].tier == GENERAL for name in named):
+                    named["reordered"] = matched["reordered"]  # [1, -1] 写成 [-1, 1]：反了号，还是换了位置，看不出来
                 return _certain(_closest(named))
         return _closest(whole or partly)
 
@@ -312,6 +314,11 @@ def _gap(answer: Answer, part: Array) -> Array:
     unit = np.where(answer.unit > 0, answer.unit, 1e-6 * np.maximum(np.abs(answer.values), 1e-300))
     same = answer.values == part
     return np.asarray(np.where(same, 0.0, np.abs(answer.values - np.where(same, 0.0, part)) / unit))
+
+
+def _same(candidate: Array, correct: Array) -> bool:
+    """这种错误在这里恰好不改变结果：加的那一项是 0，乘的那个数是 1。"""
+    return candidate.shape == correct.shape and bool(np.allclose(candidate, correct, 1e-9, 0, equal_nan=True))
 
 
 def _shape_text(array: Array) -> str:
