@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import tinygrad_llm as tg
 from parity_tests.engine.op_table import TABLE
 from parity_tests.tolerances import assert_close
 from tinygrad_llm.ops import attention as attention_ops
@@ -76,3 +77,17 @@ def test_recomputation_needs_no_square_array() -> None:
         tracemalloc.stop()
     assert peaks[2] - peaks[1] < 2.2 * (peaks[1] - peaks[0])
     assert peaks[2] < 2048 * 2048 * 4 / 4
+
+
+@pytest.mark.fused  # 拆开之后总是留着权重
+def test_sdpa_kernel_does_not_choose_what_is_kept() -> None:
+    """``sdpa_kernel`` 选了省内存的实现，图上却还留着权重；或选了 ``MATH`` 却没有留；或结果、梯度因此不同。"""
+    backend, seen = tg.nn.attention.SDPBackend, {}
+    for one in (backend.MATH, backend.FLASH_ATTENTION):
+        q, k, v = (tg.from_numpy(a).requires_grad_() for a in _inputs(SHAPES["several blocks"]))
+        with tg.nn.attention.sdpa_kernel(one):
+            y = tg.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        seen[one] = y.grad_fn.attrs["recompute"], y.detach().numpy(), tg.autograd.grad(y.sum(), [q, k, v])
+    assert (seen[backend.MATH][0], seen[backend.FLASH_ATTENTION][0]) == (False, True)
+    for ours, other in zip(*((s[1], *(g.numpy() for g in s[2])) for s in seen.values()), strict=True):
+        assert_close(ours, other, "float64", "recomputed")

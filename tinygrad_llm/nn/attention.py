@@ -13,7 +13,7 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.layouts import like_operands
-from tinygrad_llm.nn.attention_backends import SDPBackend, sdpa_kernel
+from tinygrad_llm.nn.attention_backends import SDPBackend, saves_memory, sdpa_kernel
 from tinygrad_llm.nn.dropouts import dropout
 from tinygrad_llm.ops import attention
 from tinygrad_llm.ops.rotary import rotary as _rotary
@@ -56,6 +56,9 @@ def scaled_dot_product_attention(
 ) -> Tensor:
     """缩放点积注意力；没有掩码与 dropout 时走融合算子。
 
+    反向要用的权重平时留着，快一到两成；很长（4096 起），或在 ``sdpa_kernel(SDPBackend.FLASH_ATTENTION)`` 之内，
+    则不留、反向重算，内存随长度线性增长。
+
     Args:
         query: ``(..., H, T, D)``。
         key: ``(..., Hkv, S, D)``。
@@ -94,7 +97,8 @@ def _attended(
     factor = 1 / math.sqrt(max(query.array.shape[-1], 1)) if scale is None else scale
     shapes = (query.array.shape, key.array.shape, value.array.shape)
     if attn_mask is None and dropout_p <= 0 and _fits_fused(*shapes, enable_gqa):
-        return apply(attention.attention, (query, key, value), {"is_causal": is_causal, "scale": factor})  # type: ignore[no-any-return]
+        attrs = {"is_causal": is_causal, "scale": factor, "recompute": saves_memory(query.array.shape[-2])}
+        return apply(attention.attention, (query, key, value), attrs)  # type: ignore[no-any-return]
     if enable_gqa:
         key, value = (_repeated(x, query.array.shape) for x in (key, value))
     scores = (query @ key.transpose(-2, -1)) * factor

@@ -1,6 +1,7 @@
 """注意力用哪种实现的开关，与 ``torch.nn.attention``、``torch.backends.cuda`` 同名。
 
-流入：``sdpa_kernel(...)``；流出：照着记下、可以查到的开关。这里只有一种实现，开关对结果没有影响。
+流入：``sdpa_kernel(...)``；流出：照着记下、可以查到的开关。这里的几种实现结果相同，
+差别只在反向要用的权重：``MATH`` 留着它们，另几种不留、反向重算（见 ``saves_memory``）。
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[None]:
 
     Args:
         backends: 一个 ``SDPBackend``，或它们的列表。
-        set_priority: 按列表的次序优先；只有一种实现，取什么值都一样。
+        set_priority: 按列表的次序优先；这里总是先看要不要省内存，取什么值都一样。
 
     Raises:
         AssertionError: 不是 ``SDPBackend``，也不是它们的列表。
@@ -46,6 +47,19 @@ def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[None]:
         yield
     finally:
         _enable(before)
+
+
+_LONG = 4096
+"""这么长起，权重（每个头 ``T²/2`` 个）比 Q、K、V 大几十倍，两种都打开时也宁可重算。"""
+
+
+def saves_memory(length: int) -> bool:
+    """反向要不要重算权重，而不是留着它们。
+
+    Args:
+        length: 查询的个数 T。
+    """
+    return SDPBackend.MATH not in ENABLED or (length >= _LONG and {SDPBackend.MATH} != ENABLED)
 
 
 def _enable(chosen: set[SDPBackend]) -> None:
