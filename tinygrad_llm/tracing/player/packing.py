@@ -4,7 +4,7 @@
 一条边的 raw、contribution、after 常常逐位相同，去重之后只剩真正新算出来的数。池中的一项是下面三种之一：
 
 - ``{"shape", "flat"}``：小数组，照原样；
-- ``{"shape", "base64", "type"}``：大数组，``type`` 是 ``"<f4"`` 或 ``"<f8"``，与原来的数逐位相同；
+- ``{"shape", "base64", "type"}``：大数组，``type`` 是 ``"<f4"``（原来的数都是某个 float32 的最短写法）或 ``"<f8"``；
 - ``{"shape", "summary"}``：录制时已是摘要，或页面装不下而换成的摘要。
 """
 
@@ -38,12 +38,7 @@ def packed(document: Json, budget: int) -> Json:
     """
     pool = _Pool()
     body: Json = {key: pool.walk(value) for key, value in document.items()}
-    entries = [_encoded(array) for array in pool.arrays]
-    limit = _fitting_limit(pool.arrays, entries, budget)
-    body["arrays"] = [
-        _summarised(array) if _is_over(array, limit) else entry
-        for array, entry in zip(pool.arrays, entries, strict=True)
-    ]
+    body["arrays"] = _within(budget, pool.arrays)
     return body
 
 
@@ -84,11 +79,17 @@ def _encoded(array: Json) -> Json:
     numbers = _reals(flat) if len(flat) > _TEXT_SIZE else None
     if numbers is None:
         return {"shape": array["shape"], "flat": flat}
+    kept = numbers.astype("<f4") if _are_single(numbers) else numbers
+    text = base64.b64encode(kept.tobytes()).decode("ascii")
+    return {"shape": array["shape"], "type": kept.dtype.str, "base64": text}
+
+
+def _are_single(numbers: Array) -> bool:
+    """这些数是不是都写得进 float32 再照最短的写法读回来，一位不差。"""
     with np.errstate(over="ignore"):
         single = numbers.astype("<f4")
-    narrow = single if np.array_equal(single.astype(np.float64), numbers, equal_nan=True) else numbers
-    text = base64.b64encode(narrow.tobytes()).decode("ascii")
-    return {"shape": array["shape"], "type": narrow.dtype.str, "base64": text}
+    pairs = zip(single, numbers.tolist(), strict=True)
+    return all(float(str(short)) == number or number != number for short, number in pairs)
 
 
 def _reals(flat: list[Any]) -> Array | None:
@@ -98,24 +99,27 @@ def _reals(flat: list[Any]) -> Array | None:
     return np.array([float(number) for number in flat], dtype="<f8")
 
 
-def _fitting_limit(arrays: list[Json], entries: list[Json], budget: int) -> int:
-    """元素多于几个的数组要换成摘要，才装得进 ``budget``。"""
+def _within(budget: int, arrays: list[Json]) -> list[Json]:
+    """各数组的一项，合起来不超过 ``budget``：从最大的起换成摘要，直到装得下或没有可换的。"""
+    entries = [_encoded(array) for array in arrays]
     sizes = [len(json.dumps(entry)) for entry in entries]
-    limit = max((math.prod(array["shape"]) for array in arrays), default=0)
-    while sum(sizes) > budget and limit > _SMALLEST:
-        limit //= 2
-        sizes = [
-            len(json.dumps(_summarised(array))) if _is_over(array, limit) else size
-            for array, size in zip(arrays, sizes, strict=True)
-        ]
-    return limit
+    total = sum(sizes)
+    for i in sorted(range(len(arrays)), key=lambda i: -sizes[i]):
+        if total <= budget:
+            break
+        if not _can_shrink(arrays[i]):
+            continue
+        short = _summarised(arrays[i])
+        saved = sizes[i] - len(json.dumps(short))
+        if saved > 0:
+            entries[i], total = short, total - saved
+    return entries
 
 
-def _is_over(array: Json, limit: int) -> bool:
-    """要换成摘要的：多于 ``limit`` 个元素的实数数组，以及格子太细的摘要。"""
-    if math.prod(array["shape"]) <= max(limit, _SMALLEST):
-        return False
-    return array["flat"] is None or not any(isinstance(number, list) for number in array["flat"])
+def _can_shrink(array: Json) -> bool:
+    """不太小的实数数组，以及格子太细的摘要。"""
+    flat = array["flat"]
+    return math.prod(array["shape"]) > _SMALLEST and not (flat and any(isinstance(x, list) for x in flat))
 
 
 def _summarised(array: Json) -> Json:

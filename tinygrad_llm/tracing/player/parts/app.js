@@ -48,12 +48,10 @@ function buildScene() {
   byId("fold").hidden = !several;
 }
 
-/** 两个方向里字更大的一个；都看不全时，选垂直方向更不费地方的。 */
+/** 两个方向里字更大的一个；都看不全时向下，一屏里看得见的步数多。 */
 function better(down, right) {
-  const scale = (scene) => Math.min(1, (camera.width - 56) / scene.width, (camera.height - 68) / scene.height);
-  const [a, b] = [scale(down), scale(right)];
-  if (Math.max(a, b) >= ZOOM.readable) return b > a * 1.02 ? right : down;
-  return camera.height / right.height > (camera.width / down.width) * 1.5 ? right : down;
+  const scale = (scene) => fitted(scene).k;
+  return Math.max(scale(down), scale(right)) >= ZOOM.readable && scale(right) > scale(down) * 1.02 ? right : down;
 }
 
 function rebuild() {

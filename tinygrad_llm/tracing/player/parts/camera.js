@@ -1,7 +1,7 @@
 // 视野：平移、缩放、看全图、跟随当前节点；右下角的小地图。
 
 const camera = { x: 0, y: 0, k: 1, width: 1, height: 1, glide: 0 };
-const ZOOM = { least: 0.12, most: 2.5, readable: 0.62, comfortable: 0.9 };
+const ZOOM = { least: 0.03, most: 2.5, readable: 0.62, comfortable: 0.9 };
 
 /**
  * 平移只挪整张 SVG，缩放才动里面的坐标：后者会让浏览器把每一段文字重新排一遍。
@@ -42,12 +42,14 @@ function measureCamera() {
   camera.height = Math.max(box.height, 50);
 }
 
-/** 看全图时的视野。 */
-function fitted() {
-  const { width, height } = app.scene;
-  const [side, top] = [28, camera.height > 420 ? 34 : 22];
-  const k = clamp(Math.min((camera.width - 2 * side) / width, (camera.height - 2 * top) / height), ZOOM.least, 1.25);
-  return { k, x: (camera.width - width * k) / 2, y: (camera.height - height * k) / 2 };
+/** 看全图时的视野；宽屏上右边让出工具条。 */
+function fitted(scene = app.scene) {
+  const { width, height } = scene;
+  const wide = camera.width > 500;
+  const [left, right, top] = [wide ? 28 : 16, wide ? 62 : 16, camera.height > 420 ? 34 : 20];
+  const room = camera.width - left - right;
+  const k = clamp(Math.min(room / width, (camera.height - 2 * top) / height), ZOOM.least, 1.25);
+  return { k, x: left + (room - width * k) / 2, y: (camera.height - height * k) / 2 };
 }
 
 /** 当前节点（或收着它的模块）在图上的框；没有则为 null。 */
@@ -65,8 +67,8 @@ function settleCamera() {
   const all = fitted();
   if (all.k >= ZOOM.readable) return moveCamera(all, false);
   const k = ZOOM.comfortable;
-  const box = activeBox() ?? startBox();
-  return moveCamera(centred(box, k), false);
+  camera.k = k;
+  return moveCamera(centred(stageBox() ?? startBox(), k), false);
 }
 
 function startBox() {
@@ -89,18 +91,30 @@ function kept({ x, y, k }) {
   return { x: one(x, app.scene.width * k, camera.width), y: one(y, app.scene.height * k, camera.height), k };
 }
 
-/** 跟随：当前节点离边缘太近时才动，免得画面一直晃。 */
+/** 这一步牵涉到的各张卡片合起来的框；一屏放不下时只取当前的一张。 */
+function stageBox() {
+  const box = activeBox();
+  const frame = app.run.frames[app.frame];
+  if (!box || app.chosen !== null || frame.node === undefined) return box;
+  const ids = frame.kind === "backward" ? frame.step.edges.map((edge) => edge.value) : app.doc.nodes[frame.node].inputs;
+  const boxes = [box, ...ids.map((id) => graph.cards.get(id)?.look).filter(Boolean)];
+  const x = Math.min(...boxes.map((one) => one.x));
+  const y = Math.min(...boxes.map((one) => one.y));
+  const all = { x, y, w: Math.max(...boxes.map((one) => one.x + one.w)) - x, h: Math.max(...boxes.map((one) => one.y + one.h)) - y };
+  return all.w * camera.k > camera.width - 40 || all.h * camera.k > camera.height - 40 ? box : all;
+}
+
+/** 跟随：这一步离边缘太近时才动，免得画面一直晃。 */
 function followActive(smooth) {
   if (!app.following) return;
-  const box = activeBox();
+  const box = stageBox();
   if (!box) return;
   const { x, y, k } = camera;
   const all = fitted();
   if (all.k >= ZOOM.readable && Math.abs(all.k - k) < 1e-3) return;
   const left = box.x * k + x;
   const top = box.y * k + y;
-  const edgeX = Math.min(90, camera.width * 0.18);
-  const edgeY = Math.min(90, camera.height * 0.2);
+  const [edgeX, edgeY] = [14, 14];
   const inside = left > edgeX && left + box.w * k < camera.width - edgeX && top > edgeY && top + box.h * k < camera.height - edgeY;
   if (!inside) moveCamera(centred(box, k), smooth);
 }

@@ -202,7 +202,7 @@ function legendOf() {
     make("li", {}, make("span", { class: "swatch val" }), say("legendValue")),
     make("li", {}, make("span", { class: "swatch grad" }), say("legendGrad")),
     make("li", {}, make("span", { class: "swatch sum", text: "Σ" }), say("legendShared")),
-    make("li", {}, scale, say("legendHeat")),
+    make("li", {}, scale, make("span", { class: "words", text: say("legendHeat") })),
   );
 }
 

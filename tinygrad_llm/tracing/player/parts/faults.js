@@ -72,7 +72,7 @@ function moveInSwitches(event) {
 }
 
 /** 错的与对的并排；不同的在前。 */
-function comparison() {
+function comparison(id = "comparison") {
   const { fault } = app.run;
   const note = either(fault, "note");
   const values = valuesWithGradients();
@@ -83,7 +83,7 @@ function comparison() {
   return [
     note ? make("p", { class: "note small", text: note }) : null,
     bad.length === 0 && fault.steps.length ? make("p", { class: "faint", text: say("sameResult") }) : null,
-    fault.steps.length ? gradientTable("comparison", "compare", titles, rows) : null,
+    fault.steps.length ? gradientTable(id, "compare", titles, rows) : null,
   ];
 }
 

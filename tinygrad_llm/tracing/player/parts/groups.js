@@ -26,8 +26,10 @@ function groupTree(doc, links) {
       all.push(group);
     }
     const group = stack[stack.length - 1];
-    group.cards.push(node.output);
-    home.set(node.output, group);
+    for (const id of outputsOf(node)) {
+      group.cards.push(id);
+      home.set(id, group);
+    }
   }
   for (const value of doc.values) {
     const users = links.users.get(value.id);

@@ -126,7 +126,7 @@ function pixelImage(array, cells, scale) {
   dress(image, { class: "pixels", role: "img", "aria-label": shapeText(array.shape) }, []);
   const side = clamp(300 / width, 1, 22);
   image.style.width = `${width * side}px`;
-  image.style.height = `${clamp(height * side, 8, 260)}px`;
+  image.style.height = `${clamp(height * side, 8, 200)}px`;
   image.addEventListener("mousemove", (event) => {
     const box = image.getBoundingClientRect();
     const x = clamp(Math.floor(((event.clientX - box.left) / box.width) * width), 0, width - 1);

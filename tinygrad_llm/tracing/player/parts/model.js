@@ -50,6 +50,7 @@ function makeRun(doc, fault = null) {
   return { doc, fault, frames, ledgers, phases: phasesOf(frames), born: birthsOf(doc, frames), fired: firingsOf(frames) };
 }
 
+const outputsOf = (node) => node.outputs ?? [node.output]; // 自定义算子可以有几个输出
 const rootsOf = (backward) => backward.roots ?? [{ value: backward.root, seed: backward.seed }];
 
 /** 走完一趟，叶子的 .grad 里先前留着的也加进来。 */
@@ -85,7 +86,7 @@ function phasesOf(frames) {
 function birthsOf(doc, frames) {
   const born = new Array(doc.values.length).fill(0);
   frames.forEach((frame, i) => {
-    if (frame.kind === "forward") born[doc.nodes[frame.node].output] = i;
+    if (frame.kind === "forward") for (const id of outputsOf(doc.nodes[frame.node])) born[id] = i;
   });
   return born;
 }
@@ -163,7 +164,7 @@ function linksOf(doc) {
   const maker = new Map();
   const users = new Map();
   for (const node of doc.nodes) {
-    maker.set(node.output, node);
+    for (const id of outputsOf(node)) maker.set(id, node);
     node.inputs.forEach((value, position) => {
       if (value === null) return;
       if (!users.has(value)) users.set(value, []);

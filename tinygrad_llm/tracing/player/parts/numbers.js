@@ -8,11 +8,18 @@ function decodeBase64(text, type) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const view = new DataView(bytes.buffer);
   const width = type === "<f4" ? 4 : 8;
-  const flat = new Array(bytes.length / width);
-  for (let i = 0; i < flat.length; i++) {
-    flat[i] = width === 4 ? view.getFloat32(4 * i, true) : view.getFloat64(8 * i, true);
+  return Array.from({ length: bytes.length / width }, (_, i) =>
+    width === 4 ? shortest(view.getFloat32(4 * i, true)) : view.getFloat64(8 * i, true),
+  );
+}
+
+/** 一个 float32 的最短写法：0.1 就是 0.1，不是 0.10000000149。 */
+function shortest(single) {
+  for (let digits = 6; digits < 9; digits++) {
+    const short = Number(single.toPrecision(digits));
+    if (Math.fround(short) === single) return short;
   }
-  return flat;
+  return Number.isFinite(single) ? Number(single.toPrecision(9)) : single;
 }
 
 /** 池中的一项 → 数组；大数组到第一次用到时才解码。 */
@@ -150,7 +157,7 @@ function combine(a, b, operation) {
 /** 两个数组相加；有一个只有摘要，或大小不同时为 null。float32 的和也舍入到 float32，与引擎一致。 */
 function addArrays(a, b, dtype) {
   if (a.flat === null || b.flat === null || a.size !== b.size) return null;
-  return combine(a, b, dtype === "float32" ? (x, y) => Math.fround(x + y) : (x, y) => x + y);
+  return combine(a, b, dtype === "float32" ? (x, y) => shortest(Math.fround(Math.fround(x) + Math.fround(y))) : (x, y) => x + y);
 }
 
 /** 两个数组各元素之差的最大绝对值；比不了（只有摘要，或形状不同）时为 null。 */

@@ -5,10 +5,9 @@ const PADDING = { head: 34, foot: 16, side: 18 };
 const FOLDED = { w: 158, h: 62 };
 
 const SYMBOLS = {
-  add: "+", sub: "−", mul: "×", div: "÷", matmul: "@", neg: "−x", exp: "exp", log: "ln", sum: "Σ", mean: "mean", pow: "xⁿ",
-  scalar_pow: "xⁿ", sqrt: "√x", rsqrt: "1/√x", sigmoid: "σ", reciprocal: "1/x", transpose: "ᵀ", permute: "⇄", reshape: "▭",
-  expand: "⇉", square: "x²", abs: "|x|", maximum: "max", minimum: "min", index: "[ ]", mm: "@", bmm: "@",
-  binary_cross_entropy: "BCE", cross_entropy: "CE", layer_norm: "LN", log_softmax: "ln softmax",
+  add: "+", sub: "−", mul: "×", div: "÷", neg: "−x", abs: "|x|", reciprocal: "1/x", pow: "aᵇ", pow_scalar: "xⁿ", square: "x²",
+  sqrt: "√x", rsqrt: "1/√x", log: "ln", sum: "Σ", sum_all: "Σ", prod: "Π", mm: "@", matmul: "@", bmm: "@", permute: "⇄", reshape: "▭",
+  expand: "⇉", index: "[ ]", sigmoid: "σ", binary_cross_entropy: "BCE", cross_entropy: "CE", layer_norm: "LN",
 };
 
 const symbolOf = (op) => SYMBOLS[op] ?? op;

@@ -66,7 +66,7 @@ function aboutEnd() {
   return [
     heading("end", say("end"), say("endTitle")),
     make("p", { text: say(app.run.fault ? "endFault" : "endText") }),
-    app.run.fault ? comparison() : make("div", { class: "pairs" }, rows),
+    app.run.fault ? comparison("comparison-end") : make("div", { class: "pairs" }, rows),
     program(),
   ];
 }
@@ -115,7 +115,7 @@ function aboutForward(frame) {
   const inputs = node.inputs.map((id, i) => inputRow(node, id, i));
   const attributes = Object.entries(node.attrs ?? {}).map(([key, value]) => code(`${key} = ${value}`, "chip"));
   return [
-    heading("forward", say("forwardOf", { i: frame.index, n: frame.total }), titleOf(node, "→"), symbolOf(node.op)),
+    heading("forward", placed(say("forwardOf", { i: frame.index, n: frame.total }), node), titleOf(node, "→"), symbolOf(node.op)),
     sourceOf(node),
     section(say("formula"), code(node.formula, "formula")),
     section(isSingle(output.data) ? say("numbers") : say("shapes"), code(node.text, "text")),
@@ -125,6 +125,9 @@ function aboutForward(frame) {
     make("p", { class: "faint small", text: say("cost", { time: timeText(node.time_ns), bytes: byteText(node.saved_bytes), flops: countText(node.flops) }) }),
   ];
 }
+
+/** 阶段之后写上模块的路径。 */
+const placed = (phase, { module }) => (module ? `${phase} · ${module}` : phase);
 
 /** 标题：运算名（标记里已有的不再写）与它的输出。 */
 function titleOf(node, arrow) {
@@ -144,7 +147,7 @@ function aboutBackward(frame) {
     ? say("backwardMany", { b: backward.id + 1, i: frame.index, n: frame.total })
     : say("backwardOf", { i: frame.index, n: frame.total });
   return [
-    heading("backward", phase, titleOf(node, "←"), symbolOf(node.op)),
+    heading("backward", placed(phase, node), titleOf(node, "←"), symbolOf(node.op)),
     sourceOf(node),
     section(say("formula"), code(node.formula, "formula")),
     section(
