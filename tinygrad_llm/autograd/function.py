@@ -13,7 +13,7 @@ from typing import Any
 
 from tinygrad_llm.autograd import graph, observer
 from tinygrad_llm.autograd.function_node import FunctionNode, Saved
-from tinygrad_llm.autograd.mode import no_grad, switch, unrecorded
+from tinygrad_llm.autograd.mode import no_grad, switch
 from tinygrad_llm.autograd.writes import clock
 
 
@@ -135,18 +135,22 @@ class Function:
         ctx.needs_input_grad = tuple(isinstance(a, graph.tensor_type) and a.requires_grad for a in args)
         edges = tuple((a.node or a) if need else None for a, need in zip(args, ctx.needs_input_grad, strict=True))
         observer.before(cls)
-        if switch.recorder is not None:
-            switch.recorder.before()
-        with no_grad(), unrecorded():
-            result = cls.forward(*args) if is_split else cls.forward(ctx, *args)
-            if is_split:
-                cls.setup_context(ctx, args, result)
+        recorder, switch.recorder = switch.recorder, None  # 里面的运算合起来是一步，不另报
+        if recorder is not None:
+            recorder.before()
+        try:
+            with no_grad():
+                result = cls.forward(*args) if is_split else cls.forward(ctx, *args)
+                if is_split:
+                    cls.setup_context(ctx, args, result)
+        finally:
+            switch.recorder = recorder
         raw = result if isinstance(result, tuple) else (result,)
         _check_dirty(ctx, raw)
         wanted = switch.grad_enabled and any(ctx.needs_input_grad)
         outputs = _recorded(cls, ctx, edges, args, raw) if wanted else _plain(ctx, args, raw)
-        if switch.recorder is not None:
-            switch.recorder.function(cls, args, outputs)
+        if recorder is not None:
+            recorder.function(cls, args, outputs)
         observer.after(cls, args, outputs)
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
 

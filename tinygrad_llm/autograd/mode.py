@@ -115,16 +115,6 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 
 @contextmanager
-def unrecorded() -> Iterator[None]:
-    """``with`` 之内的算子不报给记录者：它们合起来是一步，另有人报。"""
-    previous, switch.recorder = switch.recorder, None
-    try:
-        yield
-    finally:
-        switch.recorder = previous
-
-
-@contextmanager
 def first_order() -> Iterator[None]:
     """``with`` 之内建的图只求一阶导：融合算子不为二阶导留下输入，训练省一成多内存。
 

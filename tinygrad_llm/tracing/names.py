@@ -36,37 +36,40 @@ Target = tuple[str, ...] | bool
 
 
 class Code:
-    """一段代码：是不是用户的，以及每条指令的结果去了哪里；每个代码对象只分析一次。"""
+    """一段代码：是不是用户的，以及每条指令在哪一行、结果去了哪里；每个代码对象只分析一次。"""
+
+    __slots__ = ("_places", "_targets", "code", "is_users")
 
     def __init__(self, code: CodeType) -> None:
         self.code, self.is_users = code, _is_users(code.co_filename)
-        self._targets: dict[int, Target] | None = None
-        self._lines: dict[int, int] = {}
+        self._targets: dict[int, Target] = {}
+        self._places: dict[int, tuple[tuple[str, int], Target]] = {}
 
-    @classmethod
-    def of(cls, code: CodeType) -> Code:
+    @staticmethod
+    def of(code: CodeType) -> Code:
         """``code`` 的分析结果。"""
         found = _codes.get(id(code))
         if found is None:
-            found = _codes[id(code)] = cls(code)
+            found = _codes[id(code)] = Code(code)
         return found
 
-    def target(self, offset: int) -> Target:
-        """在 ``offset`` 处的调用，结果去哪里。"""
-        if self._targets is None:
-            steps = [one for one in dis.get_instructions(self.code) if one.opname not in _SKIPPED]
-            self._targets, ends = {}, [one.offset for one in steps[1:]]
-            for i, end in enumerate(ends):  # 停在一次调用里时，偏移可能指着它后面的缓存
-                found = _target(steps, i + 1)
-                self._targets.update((offset, found) for offset in range(steps[i].offset, end, 2))
-        return self._targets.get(offset, False)
+    def place(self, offset: int) -> tuple[tuple[str, int], Target]:
+        """在 ``offset`` 处的调用：（文件，行号），结果去哪里。"""
+        found = self._places.get(offset)
+        if found is None:
+            lines = (line for start, end, line in self.code.co_lines() if start <= offset < end and line is not None)
+            location = self.code.co_filename, next(lines, self.code.co_firstlineno)
+            found = self._places[offset] = location, self._target(offset)
+        return found
 
-    def line(self, offset: int) -> int:
-        """``offset`` 处是第几行。"""
-        if offset not in self._lines:
-            found = (line for start, end, line in self.code.co_lines() if start <= offset < end and line is not None)
-            self._lines[offset] = next(found, self.code.co_firstlineno)
-        return self._lines[offset]
+    def _target(self, offset: int) -> Target:
+        if not self._targets:
+            steps = [one for one in dis.get_instructions(self.code) if one.opname not in _SKIPPED]
+            ends = [one.offset for one in steps[1:]]
+            for i, end in enumerate(ends):  # 停在一次调用里时，偏移可能指着它后面的缓存
+                target = _target(steps, i + 1)
+                self._targets.update((offset, target) for offset in range(steps[i].offset, end, 2))
+        return self._targets.get(offset, False)
 
 
 _codes: dict[int, Code] = {}
@@ -106,42 +109,48 @@ def _stored(one: dis.Instruction) -> list[str]:
 
 
 class Call:
-    """一次算子调用出自哪里。
+    """一次算子调用出自哪里；不留它过夜：栈帧会留住用户的局部变量。
 
     Attributes:
         frame: 最里面的用户的栈帧；没有则为 ``None``。
-        callee: 它直接调用的（库里的）栈帧：几个算子同出于一次调用，它们的 ``callee`` 是同一个。
         location: （文件，行号）。
         target: 结果去哪里。
+        receiver: 结果存在哪个栈帧的变量里；不存进变量则为 ``None``。
+        key: 从 ``frame`` 到 ``receiver`` 的停处：库里的一次调用做几步，它们的停处相同。
     """
 
-    __slots__ = ("callee", "frame", "location", "target")
+    __slots__ = ("frame", "key", "location", "receiver", "target")
+
+    key: tuple[int, ...]
+    target: Target
 
     def __init__(self, start: FrameType) -> None:
-        frame: FrameType | None = start
-        callee: FrameType | None = None
-        while frame is not None and not Code.of(frame.f_code).is_users:
-            callee, frame = frame, frame.f_back
-        self.frame, self.callee = frame, callee
-        self.target: Target = False
+        found = self.frame = _users(start)
         self.location: tuple[str, int] | None = None
-        if frame is not None:
-            code = Code.of(frame.f_code)
-            self.location = (frame.f_code.co_filename, code.line(frame.f_lasti))
-            self.target = _final_target(frame, code)
+        self.receiver: FrameType | None = None
+        self.target, self.key = False, ()
+        if found is None:
+            return
+        self.location, self.target = _codes[id(found.f_code)].place(found.f_lasti)
+        self.key = (id(found), found.f_lasti)
+        while self.target is True:  # 返回给调用者：再看调用者拿它做什么
+            found = _users(found.f_back)
+            if found is None:
+                self.target = False
+                return
+            self.target = _codes[id(found.f_code)].place(found.f_lasti)[1]
+            self.key += (id(found), found.f_lasti)
+        self.receiver = found
 
 
-def _final_target(frame: FrameType, code: Code) -> Target:
-    """顺着「返回」往外找，直到存进变量。"""
-    found = code.target(frame.f_lasti)
-    while found is True:
-        outer = frame.f_back
-        while outer is not None and not Code.of(outer.f_code).is_users:
-            outer = outer.f_back
-        if outer is None:
-            return False
-        frame, found = outer, Code.of(outer.f_code).target(outer.f_lasti)
-    return found
+def _users(frame: FrameType | None) -> FrameType | None:
+    """从 ``frame`` 往外第一个用户的栈帧。"""
+    while frame is not None:
+        code = _codes.get(id(frame.f_code)) or Code.of(frame.f_code)
+        if code.is_users:
+            return frame
+        frame = frame.f_back
+    return None
 
 
 def variable(tensor: Tensor, start: FrameType | None, stop: FrameType | None) -> str | None:

@@ -87,7 +87,7 @@ class Recorder:
         self._by_node: dict[Node, NodeRecord] = {}
         self._outputs: dict[Node, Value] = {}
         self._passes: list[_Pass] = []
-        self._last: tuple[Call, list[Value]] | None = None
+        self._last: tuple[tuple[int, ...], list[Value]] | None = None
         self._finished: tuple[Any, list[tuple[Any, Backward, Accumulation]]] = (None, [])
         self._mark = 0
 
@@ -131,30 +131,46 @@ class Recorder:
         elapsed_ns: int,
     ) -> None:
         trace, call = self.trace, Call(sys._getframe(2))
-        inputs = [None if a is None else self._known(a, call).id for a in args]
+        inputs: list[int | None] = []
+        known: list[tuple[Any, Value]] = []
+        for a in args:
+            value = None if a is None else self._known(a, call)
+            inputs.append(None if value is None else value.id)
+            if value is not None:
+                known.append((a.array if isinstance(a, Tensor) else a, value))
         new = [self._output(one) for one in outputs]
-        saved = () if node is None or node.saved is None else node.saved
-        n_bytes, largest = _weighed(saved)
-        is_small = max(largest, _weighed(args)[1]) <= trace.limit
-        if is_small and isinstance(declared, Op):
-            saved = self._copied(saved, (*args, *outputs), (*inputs, *[one.id for one in new]))
+        known += [(one.array, value) for one, value in zip(outputs, new, strict=True)]
+        n_bytes, saved = self._saved(declared, node, known)
         record = NodeRecord(
             len(trace.nodes), name, inputs, new[0].id, needs, self.modules.path, elapsed_ns, n_bytes, attrs,
-            call.location, declared, [one.id for one in new], node, saved if is_small else None, trace,
+            call.location, declared, [one.id for one in new], node, saved, trace,
         )  # fmt: skip
         for value in new:
             value.producer = record.id
         trace.nodes.append(record)
-        trace.events.append(Event("forward", node=record.id))
+        trace.events.append(Event("forward", record.id))
         if node is not None:
             self._by_node[node] = record
         self._name(call, new)
 
-    def _copied(self, saved: Sequence[Any], tensors: Sequence[Any], values: Sequence[int | None]) -> tuple[Any, ...]:
-        """留下的值里，输入与输出换成记录里的拷贝：优化器此后会就地改写参数，重算反向还要用原来的数。"""
-        pairs = zip(tensors, values, strict=True)
-        copies = {id(_array_of(one)): self.trace.values[i].data for one, i in pairs if i is not None}
-        return tuple(copies.get(id(one), one) if isinstance(one, np.ndarray) else one for one in saved)
+    def _saved(self, declared: Any, node: Any, known: list[tuple[Any, Value]]) -> tuple[int, list[Any] | None]:
+        """节点为反向留下的数组共几个字节；数组都不大，就连同留下的值。
+
+        留下的值里，输入与输出换成记录里的拷贝：优化器此后会就地改写参数，重算反向还要用原来的数。
+        """
+        limit, n_bytes = self.trace.limit, 0
+        is_small = all(type(value.data) is np.ndarray for _, value in known)
+        counted: list[Any] = []
+        kept: list[Any] = []
+        for one in () if node is None or node.saved is None else node.saved:
+            array = one if type(one) is np.ndarray else _array_of(one)
+            if array is not None and not any(array is other for other in counted):
+                counted.append(array)
+                n_bytes += array.nbytes
+                is_small = is_small and array.size <= limit
+            copies = [value.data for other, value in known if other is array] if array is one else []
+            kept.append(copies[0] if copies and isinstance(declared, Op) else one)
+        return n_bytes, kept if is_small else None
 
     def _known(self, a: Any, call: Call) -> Value:
         """一个参数是哪个值；没见过的新立一个。"""
@@ -208,21 +224,37 @@ class Recorder:
         return value
 
     def _name(self, call: Call, new: list[Value]) -> None:
-        """给结果记上变量名；同出一次调用的几个算子，只有最后的（解包时是最后几个）才是。"""
-        values = new
-        if self._last is not None and self._last[0].callee is call.callee and call.callee is not None:
-            values = [*self._last[1], *new]
-            for value in self._last[1]:
+        """给结果记上变量名；库里的一次调用做了几步，只有最后的（解包时是最后几步）才是。"""
+        names, values, last = call.target, new, self._last
+        if not isinstance(names, tuple):
+            self._last = None
+            return
+        if last is not None and last[0] == call.key and not self._is_stored(last[1], names, call.receiver):
+            values = [*last[1], *new]
+            for value in last[1]:
                 value.name = None
-        self._last = (call, values)
-        if isinstance(call.target, tuple):
-            for name, value in zip(reversed(call.target), reversed(values), strict=False):
-                value.name = None if name.startswith("_") else name
+        self._last = (call.key, values)
+        for name, value in zip(reversed(names), reversed(values), strict=False):
+            value.name = None if name.startswith("_") else name
+
+    def _is_stored(self, values: list[Value], names: tuple[str, ...], receiver: Any) -> bool:
+        """上一次的结果是否已经存进变量：循环里的同一行又执行了一次，而不是同一次调用的下一步。"""
+        scope = receiver.f_locals
+        return all(
+            self._value_of(scope.get(name)) is value
+            for name, value in zip(reversed(names), reversed(values), strict=False)
+        )
+
+    def _value_of(self, tensor: Any) -> Value | None:
+        """一个张量此刻是哪个值；不是张量、没见过，则为 ``None``。"""
+        if not isinstance(tensor, Tensor):
+            return None
+        return self._living(tensor) if tensor.node is None else self._outputs.get(tensor.node)
 
     def _name_rest(self, frame: FrameType | None) -> None:
         """字节码看不出名字的（``up = x.chunk(2)[0]``），看此刻谁在变量里。"""
         for name, tensor in locals_of(frame, self.opener):
-            value = self._living(tensor) if tensor.node is None else self._outputs.get(tensor.node)
+            value = self._value_of(tensor)
             if value is not None and value.name is None:
                 value.name = name
 
@@ -299,7 +331,7 @@ class Recorder:
         """交出一份梯度，返回引擎用的时间。"""
         one, limit = self._passes[-1], self.trace.limit
         before, like = one.sums.get(id(edge)), edge if edge.is_node else edge.array
-        array = _array(raw)
+        array = raw if type(raw) is np.ndarray else _array(raw)
         kept = snapshot(array, limit)
         is_whole = array.shape == like.shape and same_dtype(array.dtype, like.dtype)
         contribution = kept if is_whole else None
@@ -314,7 +346,7 @@ class Recorder:
             after = snapshot(_array(_received(work, edge)), limit)
         one.sums[id(edge)] = after
         if step is not None and (value := step.record.inputs[position]) is not None:
-            axes = _summed(array.shape, like.shape)
+            axes = () if array.shape == like.shape else _summed(array.shape, like.shape)
             given = contribution if contribution is not None else after
             step.edges.append(EdgeRecord(position, value, kept, given, before, after, array.shape, axes, step))
         return elapsed_ns
@@ -385,19 +417,6 @@ def _array_of(value: Any) -> Array | None:
     if isinstance(value, Tensor):
         value = value.array
     return value if isinstance(value, np.ndarray) else None
-
-
-def _weighed(values: Sequence[Any]) -> tuple[int, int]:
-    """（其中的数组共几个字节，最大的几个元素）；同一个数组只算一次。"""
-    n_bytes = largest = 0
-    seen: list[Any] = []
-    for value in values:
-        array = value if type(value) is np.ndarray else _array_of(value)
-        if array is not None and not any(array is one for one in seen):
-            seen.append(array)
-            n_bytes += array.nbytes
-            largest = max(largest, array.size)
-    return n_bytes, largest
 
 
 def _received(work: Any, edge: Any) -> Any:
