@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.ops.activation import softmax
-from tinygrad_llm.ops.cores import split
+from tinygrad_llm.ops.cores import split, threads
 from tinygrad_llm.ops.elementwise import where
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.shape import reshape
@@ -45,15 +45,17 @@ class _Job:
         batch, kv_heads, group, length = q.shape[:4]
         keys = k.shape[2]
         self.is_causal, self.window = is_causal, window
-        per = max(1, _TILE // (group * min(length, _ROWS) * keys))
-        heads, rows = min(per, kv_heads), max(1, min(batch, per // kv_heads))
-        self.tiles = [(b, h) for b in _steps(batch, rows) for h in _steps(kv_heads, heads)]
-        self.blocks = list(self._blocks(length, keys))
+        more = 2 if threads() > 1 else 1  # 几个线程轮流拿全局锁：每次调用做得久一点，等得就少
+        rows = more * _ROWS if length >= 8 * _ROWS else _ROWS
+        per = max(1, more * _TILE // (group * min(length, rows) * keys))
+        heads, batches = min(per, kv_heads), max(1, min(batch, per // kv_heads))
+        self.tiles = [(b, h) for b in _steps(batch, batches) for h in _steps(kv_heads, heads)]
+        self.blocks = list(self._blocks(length, keys, rows))
         self.cost = batch * kv_heads * group * sum((j - i) * (last - first) for i, j, first, last in self.blocks)
 
-    def _blocks(self, length: int, keys: int) -> Iterator[tuple[int, int, int, int]]:
-        for i in range(0, length, _ROWS):
-            j = min(i + _ROWS, length)
+    def _blocks(self, length: int, keys: int, rows: int) -> Iterator[tuple[int, int, int, int]]:
+        for i in range(0, length, rows):
+            j = min(i + rows, length)
             first = 0 if self.window is None else max(0, i - self.window + 1)
             yield i, j, first, min(j, keys) if self.is_causal else keys
 
