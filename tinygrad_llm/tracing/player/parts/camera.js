@@ -1,7 +1,7 @@
 // 视野：平移、缩放、看全图、跟随当前节点；右下角的小地图。
 
 const camera = { x: 0, y: 0, k: 1, width: 1, height: 1, glide: 0 };
-const ZOOM = { least: 0.03, most: 2.5, readable: 0.62, comfortable: 0.9 };
+const ZOOM = { least: 0.03, most: 2.5, readable: 0.78, comfortable: 0.9 };
 
 /**
  * 平移只挪整张 SVG，缩放才动里面的坐标：后者会让浏览器把每一段文字重新排一遍。

@@ -2,7 +2,7 @@
 // 四步：定层，长边插虚点，逐层排序以减少交叉，再在「不重叠」的约束下把每层拉向邻居。
 
 const SWEEPS = 10;
-const SIDE = 0.08; // 叶子对用它的那一步的拉力：让主干走直线，叶子待在旁边
+const SIDE = 0.08; // 旁枝对用它的那一步的拉力：让主干走直线，旁枝待在旁边
 const LEAN = 0.25; // 对齐时，输入接口偏离中心的距离只算这么多：长链不会一步一步歪到一边去
 
 /**
@@ -53,8 +53,8 @@ function shelved(plans, nodeCount, edgeCount, gap) {
 }
 
 function layeredOne(nodes, edges, gap) {
-  const ranks = rankNodes(nodes, edges);
-  const { cells, chains } = insertDummies(nodes, edges, ranks);
+  const { ranks, depths } = rankNodes(nodes, edges);
+  const { cells, chains } = insertDummies(nodes, edges, ranks, depths);
   const layers = [];
   for (const cell of cells) (layers[cell.rank] ??= []).push(cell);
   for (let rank = 0; rank < layers.length; rank++) layers[rank] ??= [];
@@ -90,24 +90,26 @@ function rankNodes(nodes, edges) {
       if (--left[j] === 0) ready.push(j);
     }
   }
-  // 叶子挪到用它的那一步跟前，边才短
+  const depths = [...ranks];
+  // 往用它的那一步跟前挪：叶子，以及只为后面某一步准备的一小串，边才短
   for (const i of order.reverse()) {
-    if (incoming[i].length === 0 && outgoing[i].length && nodes[i].pin !== -1) {
-      ranks[i] = Math.max(floor, Math.min(...outgoing[i].map((j) => ranks[j])) - 1);
-    }
+    if (nodes[i].pin === -1 || outgoing[i].length === 0) continue;
+    const anchored = new Set(incoming[i].filter((j) => outgoing[j].some((k) => k !== i)));
+    const latest = Math.min(...outgoing[i].map((j) => ranks[j])) - 1;
+    if (latest > ranks[i] && new Set(outgoing[i]).size >= anchored.size) ranks[i] = latest;
   }
   const lowest = Math.min(...ranks.filter((_, i) => nodes[i].pin === undefined), Infinity);
   if (floor === 0 && Number.isFinite(lowest)) for (let i = 0; i < ranks.length; i++) ranks[i] -= lowest;
   const last = Math.max(0, ...ranks.filter((_, i) => nodes[i].pin !== 1));
-  return ranks.map((rank, i) => (nodes[i].pin === 1 ? Math.max(rank, last + 1) : rank));
+  return { ranks: ranks.map((rank, i) => (nodes[i].pin === 1 ? Math.max(rank, last + 1) : rank)), depths };
 }
 
 /** 跨几层的边，每层放一个不占地方的虚点。一段是 {a, b, out, in, weight}。 */
-function insertDummies(nodes, edges, ranks) {
+function insertDummies(nodes, edges, ranks, depths) {
   const cells = nodes.map((node, i) => ({ rank: ranks[i], c: node.c, u: node.u, dummy: false, at: 0, place: 0 }));
   const links = [];
-  const fed = new Set(edges.map((edge) => edge.to));
-  const sources = new Set(nodes.map((_, i) => i).filter((i) => !fed.has(i) && nodes[i].pin === undefined));
+  const deepest = new Map(); // 节点 → 它的输入里离开头最远的：主干从那里来
+  for (const { from, to } of edges) deepest.set(to, Math.max(deepest.get(to) ?? -1, depths[from]));
   const chains = edges.map(({ from, to, out, in: into }) => {
     const chain = [];
     let previous = cells[from];
@@ -120,7 +122,7 @@ function insertDummies(nodes, edges, ranks) {
       previous = dummy;
       offset = 0;
     }
-    const weight = sources.has(from) ? SIDE : previous.dummy ? 2 : 1;
+    const weight = depths[from] < deepest.get(to) ? SIDE : previous.dummy ? 2 : 1;
     links.push({ a: previous, b: cells[to], out: offset, in: into, weight });
     return chain;
   });

@@ -255,7 +255,7 @@ function arrivalList(id) {
   if (got.length < 2) return null;
   const scale = Math.max(...got.map((entry) => Math.max(largest(entry.contribution), largest(entry.after))));
   const rows = got.map((entry, i) => {
-    const from = entry.edge ? valueLink(app.doc.nodes[entry.step.node].output) : make("span", { class: "faint", text: say(entry.origin === "seed" ? "fromSeed" : "soFar") });
+    const from = entry.edge ? valueLink(app.doc.nodes[entry.step.node].output) : make("span", { class: "faint", text: say(entry.origin === "seed" ? "fromSeed" : "fromEarlier") });
     return make("div", { class: "pair" }, make("span", { class: "names" }, i > 0 ? "+ " : "", from), show(entry.contribution, { scale, kind: "grad" }));
   });
   const total = make("div", { class: "pair total" }, make("span", { text: "=" }), show(got[got.length - 1].after, { scale, kind: "grad" }));
