@@ -84,7 +84,8 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
 
     Args:
         config_type: dataclass 类型；字段下方的字符串就是帮助文字。它可以有静态方法 ``implied_config(argv)``，
-            在没有 ``--config`` 时指出一个配置文件（例如续训沿用那次运行的配置）。
+            在没有 ``--config`` 时指出一个配置文件（例如续训沿用那次运行的配置）；也可以有 ``cli_markers``，
+            ``tyro.conf`` 里的几个名字，例如 ``("PositionalRequiredArgs",)``。
         argv: 动词之后的参数。
         prog: 到动词为止的命令，用于帮助与错误消息。
 
@@ -104,7 +105,8 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
     default: Any = ABSENT
     if config_file is not None:
         default = _prefilled(config_type, read_toml(config_file, config_type), ABSENT, tyro.MISSING)
-    options = {} if default is ABSENT else {"default": default}
+    options: dict[str, Any] = {} if default is ABSENT else {"default": default}
+    options["config"] = [getattr(tyro.conf, name) for name in getattr(config_type, "cli_markers", ())]
     out, err = _utf8_buffer(), _utf8_buffer()
     try:
         with _wide_terminal(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -199,7 +201,8 @@ def _utf8_buffer() -> io.TextIOWrapper:
 
 def _written(buffer: io.TextIOWrapper) -> str:
     buffer.seek(0)
-    return buffer.read().replace("{None}|", "")  # 可以不给的 flag，不必教用户写 None
+    text = buffer.read().replace("{None}|", "")  # 可以不给的 flag，不必教用户写 None
+    return text.replace("[[STR [STR ...]]]", "[WORD ...]").replace(" (default: )", "")
 
 
 @contextlib.contextmanager
