@@ -10,8 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import tyro
+from typing import ClassVar
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.tracing.terminal import gradients, sections, text
@@ -20,61 +19,65 @@ from tinygrad_llm.tracing.trace import Trace
 
 @dataclass(frozen=True)
 class TraceConfig:
-    """See every step of backprop: run a toy model or your own function, forward and backward, with the numbers.
+    """逐步看反向传播：玩具模型或你自己的函数，前向与反向，数都代进去；与 torch 的梯度对照，写成网页、图与练习。"""
 
-    The program is a toy model (``--list`` shows them) or FILE.py:FUNCTION, a function that needs no arguments.
-    """
+    cli_markers: ClassVar[tuple[str, ...]] = ("PositionalRequiredArgs", "FlagCreatePairsOff")
 
-    program: tyro.conf.Positional[str] = ""
-    """toy model, or FILE.py:FUNCTION"""
-    list: tyro.conf.FlagCreatePairsOff[bool] = False
-    """list the toy models"""
+    program: tuple[str, ...]
+    """玩具模型的名字（见 ``--list``），或 FILE.py:FUNCTION：一个不必给参数的函数。"""
+    list: bool = False
+    """列出玩具模型。"""
     save_as: Path | None = None
-    """save the toy model as a file of your own, to change it"""
-    step: tyro.conf.FlagCreatePairsOff[bool] = False
-    """wait for Enter before each step"""
-    arrays: tyro.conf.FlagCreatePairsOff[bool] = False
-    """write out the numbers of small matrices"""
+    """把玩具模型存成自己的文件，随便改。"""
+    step: bool = False
+    """每一步等一下回车。"""
+    arrays: bool = False
+    """写出小矩阵里的各个数。"""
     explain: str = ""
-    """explain the gradient of one scalar: the sum over all paths"""
-    no_torch: tyro.conf.FlagCreatePairsOff[bool] = False
-    """do not run the same file on torch to compare"""
-    composed: tyro.conf.FlagCreatePairsOff[bool] = False
-    """unfold fused ops into plain ones"""
+    """解释一个标量的梯度：从损失到它的全部路，各条路上局部导数之积的和。"""
+    no_torch: bool = False
+    """不用 torch 再运行一遍来对照。"""
+    composed: bool = False
+    """把融合算子拆成普通算子。"""
     limit: int = 4096
-    """keep arrays of at most so many numbers, and a summary of larger ones"""
+    """至多几个元素的数组留下各个数，更大的只留概要。"""
     html: Path | None = None
-    """write the player: one page that replays every step"""
+    """写出播放器：一个自足的网页，逐步重放。"""
     json: Path | None = None
-    """write the recording"""
+    """写出记录，格式见 tinygrad_llm/tracing/SCHEMA.md。"""
     svg: Path | None = None
-    """write the graph as SVG"""
+    """写出计算图，SVG。"""
     dot: Path | None = None
-    """write the graph for Graphviz"""
+    """写出计算图，供 Graphviz。"""
     mermaid: Path | None = None
-    """write the graph for Mermaid"""
+    """写出计算图，供 Mermaid。"""
     chrome: Path | None = None
-    """write the times of all steps, for chrome://tracing"""
+    """写出各步的时间，供 chrome://tracing 与 ui.perfetto.dev。"""
     fold: int | None = None
-    """fold modules nested deeper than this in the graph"""
+    """计算图里，路径多于几段的模块折成一个方框。"""
     worksheet: Path | None = None
-    """write the computation as a worksheet with blanks"""
+    """写成练习：一个留着空格的 Markdown 文件。"""
     check: Path | None = None
-    """grade a filled worksheet"""
+    """给填过的练习判分。"""
     answers: Path | None = None
-    """write the answers of a worksheet beside it, as NAME.answers.md"""
+    """写出一张练习的答案，放在它旁边，名为 NAME.answers.md。"""
     exercise: int | None = None
-    """write a new exercise of this level, 1 to 5, as --worksheet FILE.md"""
+    """出一道这个难度（1 到 5）的新题，写到 ``--worksheet``。"""
     seed: int = 0
-    """seed of the exercise"""
+    """新题的种子。"""
     run: str = ""
-    """trace a step of a trained run instead of a program"""
+    """不运行程序，而是追踪一个训练好的运行的下一步。"""
     prompt: str | None = None
-    """with --run: the text that the trained model reads"""
+    """与 ``--run`` 同用：让训练好的模型读的文字。"""
     flow_steps: int | None = None
-    """with --run: steps trained with and without residuals, to compare their gradients; 0 leaves them out"""
+    """与 ``--run`` 同用：有残差、没有残差的模型各训练几步，比较各层的梯度；0 则不比。"""
     runs_dir: str = "runs"
-    """folder of the runs"""
+    """放各次运行的文件夹。"""
+
+    @property
+    def target(self) -> str:
+        """要运行的程序；没有给则为空。"""
+        return self.program[0] if self.program else ""
 
     def __post_init__(self) -> None:
         """一次查完。"""
@@ -82,6 +85,8 @@ class TraceConfig:
         wants_program = not (self.list or self.check or self.answers or self.exercise is not None or self.run)
         if wants_program and not self.program:
             problems.append("no program given")
+        if len(self.program) > 1:
+            problems.append(f"one program at a time, got {', '.join(self.program)}")
         if self.exercise is not None and self.worksheet is None:
             problems.append("--exercise needs --worksheet FILE.md, where to write it")
         if self.prompt is not None and not self.run:
@@ -110,7 +115,7 @@ def main(config: TraceConfig) -> None:
     if config.save_as is not None:
         from tinygrad_llm.tracing.programs import copy_toy
 
-        path = copy_toy(config.program, config.save_as)
+        path = copy_toy(config.target, config.save_as)
         print(f"wrote {path}: change it, then run  python -m tinygrad_llm trace {path}")
         return
     if config.check is not None or config.answers is not None or config.exercise is not None:
@@ -154,7 +159,7 @@ def _recorded(config: TraceConfig) -> Trace:
         )
     from tinygrad_llm.tracing.programs import run_program
 
-    return run_program(config.program, composed=config.composed, limit=config.limit, with_torch=not config.no_torch)
+    return run_program(config.target, composed=config.composed, limit=config.limit, with_torch=not config.no_torch)
 
 
 def _explained(found: Trace, name: str) -> str:
