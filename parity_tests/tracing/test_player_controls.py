@@ -329,14 +329,13 @@ def test_the_link_opens_another_frame(open_page: Pages) -> None:
 _STEPS_PER_SECOND = """async () => {
   player.foldAll();
   const times = [];
-  let last = performance.now();
   for (let i = 1; i <= 120; i++) {
+    const started = performance.now();
     player.go(i, true);
-    await new Promise((r) => requestAnimationFrame(r));
-    times.push(performance.now() - last);
-    last = performance.now();
+    await new Promise((done) => requestAnimationFrame(done));
+    times.push(performance.now() - started);
   }
-  return 1000 / (times.reduce((a, b) => a + b, 0) / times.length);
+  return 1000 / times.sort((a, b) => a - b)[60];
 }"""
 
 

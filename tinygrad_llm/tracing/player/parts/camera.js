@@ -52,14 +52,21 @@ function fitted(scene = app.scene) {
   return { k, x: left + (room - width * k) / 2, y: (camera.height - height * k) / 2 };
 }
 
-/** 当前节点（或收着它的模块）在图上的框；没有则为 null。 */
+/** 视野该对着哪个值：读者点开的，当前一步的；弄坏的一趟走完时，错了的。 */
+function watchedValue() {
+  if (typeof app.chosen === "number") return app.chosen;
+  const { fault } = app.run;
+  if (fault && app.frame === lastFrame()) return fault.differs.find((id) => !app.links.maker.has(id)) ?? fault.differs[0] ?? null;
+  return activeValue(app.run, app.frame);
+}
+
+/** 那个值（或收着它的模块）在图上的框；没有则为 null。 */
 function activeBox() {
-  const id = app.chosen !== null && typeof app.chosen === "number" ? app.chosen : activeValue(app.run, app.frame);
+  const id = watchedValue();
   if (id === null) return null;
   const card = graph.cards.get(id);
   if (card) return { x: card.look.x, y: card.look.y, w: card.look.w, h: card.look.h };
-  const hidden = app.scene.groups.find(({ group }) => group.folded && everyCard(group).includes(id));
-  return hidden ?? null;
+  return app.scene.groups.find(({ group }) => group.folded && everyCard(group).includes(id)) ?? null;
 }
 
 /** 全图够清楚就看全图；否则凑近，停在当前节点上。 */

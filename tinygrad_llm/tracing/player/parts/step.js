@@ -157,7 +157,7 @@ function aboutBackward(frame) {
     ),
     jointRule(node),
     step.edges.length ? step.edges.map((edge) => edgePart(node, edge)) : make("p", { class: "faint", text: say("noEdges") }),
-    make("p", { class: "faint small", text: say("costBackward", { time: timeText(step.time_ns) }) }),
+    step.time_ns ? make("p", { class: "faint small", text: say("costBackward", { time: timeText(step.time_ns) }) }) : null,
   ];
 }
 
