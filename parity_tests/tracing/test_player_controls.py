@@ -276,8 +276,13 @@ def test_a_panel_is_missing_or_runs_a_script(open_page: Pages) -> None:
     assert page.locator("#stage-panel h2").inner_text() == "One"
     for gone in ("script", "[onload]", "[href]"):
         assert page.locator(f"#stage-panel {gone}").count() == 0
+    assert not page.locator("#side-step").is_visible()
     page.keyboard.press("4")
     assert page.locator("#graph").is_visible()
+    page.keyboard.press("6")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#graph").is_visible()
+    assert page.locator("#side-step").is_visible()
 
 
 def test_motion_goes_on_although_the_reader_asked_for_none(open_page: Pages) -> None:

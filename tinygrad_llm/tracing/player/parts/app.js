@@ -3,6 +3,7 @@
 /** 换到一帧；``animate`` 时演一遍这一步。 */
 function goTo(frame, animate = false) {
   const to = clamp(Math.round(frame), 0, lastFrame());
+  if (panels.current !== "graph") showStage("graph"); // 走步要看着计算图
   if (to === app.frame && app.ready) return;
   app.frame = to;
   app.chosen = null;
@@ -15,7 +16,9 @@ function refresh(animate) {
   motion.ticket++;
   byId("packets")?.replaceChildren();
   updateGraph();
-  if (animate || app.run.frames[app.frame].kind === "backward") animate ? animateFrame() : restPackets(app.run.frames[app.frame]);
+  const frame = app.run.frames[app.frame];
+  if (animate) animateFrame();
+  else if (frame.kind === "backward") restPackets(frame);
   followActive(animate);
   markOverview();
   showWhere();
@@ -31,21 +34,18 @@ function chooseCard(key) {
   refreshSide();
   if (key !== null) followActive(true);
   markOverview();
-  if (typeof key === "number") announce(nameOf(key));
+  const chosen = graph.cards.get(key) ?? graph.folded.get(key);
+  if (chosen) announce(chosen.parts.g.getAttribute("aria-label"));
 }
 
 function buildScene() {
   measureCamera();
-  const make1 = (direction) => makeScene(app.doc, app.links, app.root, app.right, direction);
-  if (app.direction) app.scene = make1(app.direction);
-  else {
-    app.scene = make1("down");
-    if (fitted().k < 1) app.scene = better(app.scene, make1("right"));
-  }
+  const arranged = (direction) => makeScene(app.doc, app.links, app.root, app.right, direction);
+  app.scene = arranged(app.direction ?? "down");
+  if (!app.direction && fitted().k < 1) app.scene = better(app.scene, arranged("right"));
   drawGraph();
   drawOverview();
-  const several = app.scene.groups.length > 0;
-  byId("fold").hidden = !several;
+  byId("fold").hidden = app.scene.groups.length === 0;
 }
 
 /** 两个方向里字更大的一个；都看不全时向下，一屏里看得见的步数多。 */
@@ -92,12 +92,12 @@ function setLanguage(lang) {
   translatePage();
   showFacts();
   buildLegend();
+  const stage = panels.current;
   buildTabs();
   buildSpeeds();
   buildMarks();
   showPlaying();
-  if (panels.current !== "graph") showStage(panels.current);
-  else showStage("graph");
+  showStage(stage);
   drawGraph();
   applyCamera();
   refresh(false);

@@ -23,6 +23,7 @@ function showStage(id) {
   const isGraph = id === "graph";
   byId("stage-graph").hidden = !isGraph;
   byId("stage-panel").hidden = isGraph;
+  document.querySelector(".side").hidden = !isGraph; // 附加的图要地方，讲解栏讲的又不是它
   for (const tab of byId("stage-tabs").children) markTab(tab, tab.dataset.tab === id);
   byId("stage-panel").setAttribute("aria-labelledby", `stage-tab-${id}`);
   if (isGraph) {
@@ -78,6 +79,7 @@ function buildTabs() {
 /** 讲解栏换一页；梯度表与「弄坏它」打开时才建。 */
 function showSide(id) {
   app.side = id;
+  if (panels.current !== "graph") showStage("graph");
   for (const tab of byId("side-tabs").children) {
     markTab(tab, tab.dataset.tab === id);
     byId(`side-${tab.dataset.tab}`).hidden = tab.dataset.tab !== id;
