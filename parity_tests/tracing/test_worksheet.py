@@ -101,6 +101,14 @@ def test_the_sheet_shows_no_answer(tmp_path: Path) -> None:
                 assert shown not in text, f"{one.id} is printed: {shown}"
 
 
+@pytest.mark.parametrize("name", sorted(TOYS))
+def test_the_story_of_a_toy_gives_its_numbers_away(name: str, tmp_path: Path) -> None:
+    """玩具的文档里写着该得到的数，连同程序一起抄进了练习。"""
+    text = write_worksheet(run_program(name), tmp_path / "sheet.md").read_text(encoding="utf-8")
+    assert "    right " not in text
+    assert f"def {name}(" in text
+
+
 def test_a_row_is_asked_of_a_large_array(tmp_path: Path) -> None:
     """大数组只问一行，整行就是答案。"""
     sheet = sheet_of("gpt")

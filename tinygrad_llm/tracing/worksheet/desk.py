@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def write_worksheet(trace: Trace, path: str | Path) -> Path:
     if trace.origin is not None:
         program, composed = trace.origin
         found = find_program(program)
-        source = found.source.path.read_text(encoding="utf-8")
+        source = _code(found.source.path.read_text(encoding="utf-8"))
         about = {"program": _portable(program, target), "composed": composed}
     return _write(trace, target, about, source)
 
@@ -110,6 +111,14 @@ def make_exercise(level: int, seed: int, path: str | Path) -> Path:
     trace.title = f"第 {level} 级第 {seed} 题"
     about = {"program": f"{program.name}:exercise", "composed": False, "level": level, "seed": seed}
     return _write(trace, target, about, source)
+
+
+def _code(source: str) -> str:
+    """去掉模块文档的程序：玩具的文档里写着该得到的数，抄进练习就成了答案。"""
+    body = ast.parse(source).body
+    is_documented = body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+    lines = source.splitlines()
+    return "\n".join(lines[body[0].end_lineno :] if is_documented else lines).strip() + "\n"
 
 
 def _write(trace: Trace, target: Path, about: dict[str, Any], source: str) -> Path:
