@@ -230,7 +230,7 @@ function aboutValue(id) {
   const fired = node ? app.run.fired.get(node.id) : null;
   if (fired) jumps.push(make("button", { type: "button", class: "soft", text: say("goBackward"), onclick: () => leaveFor(fired[0]) }));
   return [
-    heading("value", `${say(value.kind)} · ${value.dtype} · ${shapeText(value.shape)}`, value.name ?? value.label, node ? symbolOf(node.op) : null),
+    heading("value", [say(value.kind), value.dtype, ...(value.shape.length ? [shapeText(value.shape)] : [])].join(" · "), value.name ?? value.label, node ? symbolOf(node.op) : null),
     make("p", { class: "jumps" }, jumps, make("button", { type: "button", class: "soft", text: say("closeValue"), onclick: () => chooseCard(null) })),
     value.module ? make("p", { class: "faint small", text: `${say("moduleCard")} ${value.module}` }) : null,
     node ? section(say("formula"), code(node.formula, "formula"), code(node.text, "text")) : null,

@@ -33,7 +33,7 @@ const WORDS = {
     tabStep: "Step",
     tabTable: "Gradients",
     tabFaults: "Break it",
-    facts: "{nodes} operations · {values} values · {backwards} backward · {dtype}",
+    facts: "{nodes} ops · {values} values · {backwards}× backward · {dtype}",
     legendValue: "value",
     legendGrad: "gradient",
     legendShared: "used more than once: contributions add up",
