@@ -6,7 +6,7 @@ import sys
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # 数组都很小，多线程只添乱；要赶在 numpy 与 torch 加载之前定下来
 
-from tinygrad_llm.common.cli import Verb, main
+from tinygrad_llm.common.cli import Verb, main  # noqa: E402  上一行要赶在它之前
 
 VERBS = {
     "ledger": Verb(
