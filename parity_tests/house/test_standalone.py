@@ -43,6 +43,7 @@ _VERBS = (
     "tinygrad_llm quickstart",
     "tinygrad_llm train",
     "tinygrad_llm generate",
+    "tinygrad_llm trace",
     "torch_llm",
     "torch_llm pretrain",
     "torch_llm generate",

@@ -164,7 +164,7 @@ def test_own_functions_are_traced(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["neuron", "--explain", "v", "--no-torch"], 'error: there is no value named "v"'),
         (["neuron", "--limit", "0"], "--limit must be at least 1, got 0"),
         (["--exercise", "1"], "--exercise needs --worksheet FILE.md"),
-        (["neuron", "--no-torch", "--svg", "/nowhere/at/all.svg"], "error: cannot write /nowhere/at/all.svg"),
+        (["neuron", "--no-torch", "--svg", "/dev/null/at/all.svg"], "error: cannot write /dev/null/at/all.svg"),
     ],
 )
 def test_mistakes_are_answered_in_three_lines(

@@ -200,6 +200,7 @@ def _write_files(config: TraceConfig, found: Trace) -> bool:
     wanted = {name: getattr(config, name) for name in writers if getattr(config, name) is not None}
     for name, path in wanted.items():
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             writers[name](path)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}", fix="give a place that can be written") from error

@@ -176,6 +176,7 @@ def _portable(program: str, target: Path) -> str:
 
 def _save(path: Path, text: str) -> Path:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}", fix="give another place") from error
