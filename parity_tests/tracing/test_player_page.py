@@ -237,10 +237,13 @@ _DEFICIENCIES = {
 
 def _ramps(theme: str) -> dict[str, list[tuple[float, ...]]]:
     block = _SOURCES["heat.js"].split(f"  {theme}: {{")[1].partition("\n  },")[0]
-    rows = dict(re.findall(r"(\w+): (\[.*\]),", block))
-    return {
-        name: [tuple(c / 255 for c in stop) for stop in json.loads(rows[name])] for name in ("negative", "positive")
-    }
+    found = {}
+    for name in ("negative", "positive"):
+        rows = block.split(f"{name}: [")[1].partition("\n    ],")[0]
+        stops = re.findall(r"\[(\d+), (\d+), (\d+)\]", rows)
+        found[name] = [tuple(int(c) / 255 for c in stop) for stop in stops]
+        assert len(found[name]) == 4
+    return found
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

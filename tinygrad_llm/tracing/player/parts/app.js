@@ -132,7 +132,12 @@ function recall(key) {
 function showFacts() {
   const { nodes, values, backwards, dtype, title } = app.doc;
   byId("title").textContent = title || "trace";
-  byId("facts").textContent = say("facts", { nodes: nodes.length, values: values.length, backwards: backwards.length, dtype });
+  byId("facts").textContent = say("facts", {
+    nodes: nodes.length,
+    values: values.length,
+    backwards: backwards.length,
+    dtype,
+  });
 }
 
 function buildLegend() {
@@ -180,31 +185,61 @@ function open() {
   if (["table", "faults"].includes(wish.tab)) showSide(wish.tab);
   app.ready = true;
   new ResizeObserver(onResize).observe(byId("stage-graph"));
-  requestAnimationFrame(() => requestAnimationFrame(() => {
-    document.body.dataset.openMs = Math.round(performance.now());
-    document.body.dataset.ready = "true";
-  }));
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() => {
+      document.body.dataset.openMs = Math.round(performance.now());
+      document.body.dataset.ready = "true";
+    }),
+  );
 }
 
 function onResize() {
   const { width, height } = camera;
   measureCamera();
   if (camera.width < 60 || (Math.abs(width - camera.width) < 2 && Math.abs(height - camera.height) < 2)) return;
-  if (!app.direction && (width > height) !== (camera.width > camera.height)) rebuild();
+  if (!app.direction && width > height !== camera.width > camera.height) rebuild();
   else settleCamera();
 }
 
-const plain = (array) => (array === null ? null : { shape: array.shape, flat: array.flat === null ? null : [...array.flat], summary: array.summary });
+const plain = (array) =>
+  array === null
+    ? null
+    : { shape: array.shape, flat: array.flat === null ? null : [...array.flat], summary: array.summary };
 
 /** 测试与别的程序用的接口：读得到的状态与页面上看见的一致。 */
 window.player = {
-  get frame() { return app.frame; },
-  get frames() { return app.run.frames.length; },
-  get speed() { return app.speed; },
-  get playing() { return app.playing; },
-  get scene() { return { direction: app.scene.direction, cards: graph.cards.size, folded: graph.folded.size, edges: graph.edges.length }; },
+  get frame() {
+    return app.frame;
+  },
+  get frames() {
+    return app.run.frames.length;
+  },
+  get speed() {
+    return app.speed;
+  },
+  get playing() {
+    return app.playing;
+  },
+  get scene() {
+    return {
+      direction: app.scene.direction,
+      cards: graph.cards.size,
+      folded: graph.folded.size,
+      edges: graph.edges.length,
+    };
+  },
   go: (frame, animate = false) => goTo(frame, animate),
-  step, back, play, pause, setSpeed, setFault, setLanguage, setTheme, chooseCard, foldAll, turnGraph,
+  step,
+  back,
+  play,
+  pause,
+  setSpeed,
+  setFault,
+  setLanguage,
+  setTheme,
+  chooseCard,
+  foldAll,
+  turnGraph,
   fit: () => moveCamera(fitted(), false),
   frameSvg,
   framePng,
@@ -220,7 +255,13 @@ window.player = {
         final: plain(finalGradient(app.run, id)),
       };
     }
-    return { frame: app.frame, phase: frame.kind, node: frame.node ?? null, fault: app.run.fault?.name ?? null, values };
+    return {
+      frame: app.frame,
+      phase: frame.kind,
+      node: frame.node ?? null,
+      fault: app.run.fault?.name ?? null,
+      values,
+    };
   },
 };
 

@@ -56,7 +56,8 @@ function fitted(scene = app.scene) {
 function watchedValue() {
   if (typeof app.chosen === "number") return app.chosen;
   const { fault } = app.run;
-  if (fault && app.frame === lastFrame()) return fault.differs.find((id) => !app.links.maker.has(id)) ?? fault.differs[0] ?? null;
+  if (fault && app.frame === lastFrame())
+    return fault.differs.find((id) => !app.links.maker.has(id)) ?? fault.differs[0] ?? null;
   return activeValue(app.run, app.frame);
 }
 
@@ -107,7 +108,12 @@ function stageBox() {
   const boxes = [box, ...ids.map((id) => graph.cards.get(id)?.look).filter(Boolean)];
   const x = Math.min(...boxes.map((one) => one.x));
   const y = Math.min(...boxes.map((one) => one.y));
-  const all = { x, y, w: Math.max(...boxes.map((one) => one.x + one.w)) - x, h: Math.max(...boxes.map((one) => one.y + one.h)) - y };
+  const all = {
+    x,
+    y,
+    w: Math.max(...boxes.map((one) => one.x + one.w)) - x,
+    h: Math.max(...boxes.map((one) => one.y + one.h)) - y,
+  };
   return all.w * camera.k > camera.width - 40 || all.h * camera.k > camera.height - 40 ? box : all;
 }
 
@@ -122,7 +128,8 @@ function followActive(smooth) {
   const left = box.x * k + x;
   const top = box.y * k + y;
   const [edgeX, edgeY] = [14, 14];
-  const inside = left > edgeX && left + box.w * k < camera.width - edgeX && top > edgeY && top + box.h * k < camera.height - edgeY;
+  const inside =
+    left > edgeX && left + box.w * k < camera.width - edgeX && top > edgeY && top + box.h * k < camera.height - edgeY;
   if (!inside) moveCamera(centred(box, k), smooth);
 }
 
@@ -165,7 +172,9 @@ function drawOverview() {
   map.style.height = `${Math.max(h * scale, 24)}px`;
   const boxes = [...scene.groups.filter(({ group }) => group.folded), ...scene.cards];
   map.replaceChildren(
-    ...scene.groups.filter(({ group }) => !group.folded).map(({ x, y, w: bw, h: bh }) => draw("rect", { class: "mini-frame", x, y, width: bw, height: bh })),
+    ...scene.groups
+      .filter(({ group }) => !group.folded)
+      .map(({ x, y, w: bw, h: bh }) => draw("rect", { class: "mini-frame", x, y, width: bw, height: bh })),
     ...boxes.map(({ x, y, w: bw, h: bh }) => draw("rect", { class: "mini", x, y, width: bw, height: bh })),
     draw("rect", { class: "mini-active", id: "mini-active", width: 0, height: 0 }),
     draw("rect", { class: "mini-window", id: "mini-window" }),
@@ -198,12 +207,17 @@ function listenToPointers() {
   const view = byId("view");
   const touches = new Map();
   let moved = 0;
-  view.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const box = view.getBoundingClientRect();
-    if (event.ctrlKey || event.metaKey || !event.shiftKey) zoomBy(Math.exp(-event.deltaY * 0.0016), event.clientX - box.left, event.clientY - box.top);
-    else panBy(-event.deltaX, -event.deltaY);
-  }, { passive: false });
+  view.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault();
+      const box = view.getBoundingClientRect();
+      if (event.ctrlKey || event.metaKey || !event.shiftKey)
+        zoomBy(Math.exp(-event.deltaY * 0.0016), event.clientX - box.left, event.clientY - box.top);
+      else panBy(-event.deltaX, -event.deltaY);
+    },
+    { passive: false },
+  );
   view.addEventListener("pointerdown", (event) => {
     touches.set(event.pointerId, { x: event.clientX, y: event.clientY });
     moved = 0;
@@ -219,11 +233,17 @@ function listenToPointers() {
     else pinch(touches, event, view);
     touches.set(event.pointerId, { x: event.clientX, y: event.clientY });
   });
-  for (const name of ["pointerup", "pointercancel"]) view.addEventListener(name, (event) => touches.delete(event.pointerId));
-  view.addEventListener("click", (event) => {
-    if (moved >= 4) event.stopPropagation(); // 拖动之后的点击不算选中
-    else if (!event.target.closest(".card, .fold-button")) chooseCard(null);
-  }, true);
+  for (const name of ["pointerup", "pointercancel"])
+    view.addEventListener(name, (event) => touches.delete(event.pointerId));
+  view.addEventListener(
+    "click",
+    (event) => {
+      if (moved >= 4)
+        event.stopPropagation(); // 拖动之后的点击不算选中
+      else if (!event.target.closest(".card, .fold-button")) chooseCard(null);
+    },
+    true,
+  );
 }
 
 function pinch(touches, event, view) {

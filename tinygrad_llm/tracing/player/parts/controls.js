@@ -75,7 +75,11 @@ function buildMarks() {
       const left = Math.max(0, (from - 0.5) / last);
       const right = Math.min(1, (to + 0.5) / last);
       const wide = right - left > 0.14 && (kind === "forward" || kind === "backward");
-      return make("span", { class: `span ${kind}`, style: `left:${100 * left}%;width:${100 * (right - left)}%`, text: wide ? say(kind) : "" });
+      return make("span", {
+        class: `span ${kind}`,
+        style: `left:${100 * left}%;width:${100 * (right - left)}%`,
+        text: wide ? say(kind) : "",
+      });
     }),
   );
 }
@@ -107,7 +111,10 @@ function announce(text) {
 
 /** 上一个、下一个看得见的卡片，按执行的次序。 */
 function moveChoice(by) {
-  const cards = [...graph.cards.values()].map(({ look }) => ({ key: look.id, at: look.node ? look.node.output : look.id }));
+  const cards = [...graph.cards.values()].map(({ look }) => ({
+    key: look.id,
+    at: look.node ? look.node.output : look.id,
+  }));
   const modules = [...graph.folded.keys()].map((group) => ({ key: group, at: Math.min(...everyCard(group)) }));
   const all = [...cards, ...modules].sort((a, b) => a.at - b.at).map((one) => one.key);
   const at = all.indexOf(app.chosen ?? activeValue(app.run, app.frame));
@@ -161,7 +168,8 @@ function isTaken(event) {
   const target = event.target;
   const { key } = event;
   if (byId("help").open) return true;
-  if (target.matches("input[type=range]")) return key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(key);
+  if (target.matches("input[type=range]"))
+    return key.startsWith("Arrow") || ["Home", "End", "PageUp", "PageDown"].includes(key);
   if (target.matches("select")) return key !== "Escape";
   if (target.matches("button, input, a, [role=button]") && (key === " " || key === "Enter")) return true;
   return target.matches(".pane") && ["ArrowUp", "ArrowDown"].includes(key);
@@ -180,15 +188,34 @@ function onKey(event) {
 
 function openHelp() {
   const rows = [
-    ["→ ←", "keysStep"], ["Home End", "keysEnds"], ["PgDn PgUp", "keysPhase"], ["Space", "keysPlay"], ["↑ ↓", "keysSpeed"], ["[ ] Enter Esc", "keysSelect"],
-    ["1 … 9", "keysTabs"], ["B", "keysBreak"], ["+ − 0", "keysZoom"], ["Shift + ← ↑ → ↓", "keysPan"], ["F T M", "keysView"],
-    ["L D", "keysLook"], ["S P", "keysSave"], ["?", "keysHelp"],
+    ["→ ←", "keysStep"],
+    ["Home End", "keysEnds"],
+    ["PgDn PgUp", "keysPhase"],
+    ["Space", "keysPlay"],
+    ["↑ ↓", "keysSpeed"],
+    ["[ ] Enter Esc", "keysSelect"],
+    ["1 … 9", "keysTabs"],
+    ["B", "keysBreak"],
+    ["+ − 0", "keysZoom"],
+    ["Shift + ← ↑ → ↓", "keysPan"],
+    ["F T M", "keysView"],
+    ["L D", "keysLook"],
+    ["S P", "keysSave"],
+    ["?", "keysHelp"],
   ];
-  const keys = (text) => text.split(" ").map((key) => (/^[…+]$/.test(key) && text.length > 5 && key !== "+" ? ` ${key} ` : make("kbd", { text: key })));
+  const keys = (text) =>
+    text
+      .split(" ")
+      .map((key) => (/^[…+]$/.test(key) && text.length > 5 && key !== "+" ? ` ${key} ` : make("kbd", { text: key })));
   const list = rows.map(([key, word]) => [make("dt", {}, keys(key)), make("dd", { text: say(word) })]);
   const dialog = byId("help");
   const close = make("button", { type: "button", class: "soft", text: say("close"), onclick: () => dialog.close() });
-  dialog.replaceChildren(make("h2", { id: "help-title", text: say("helpTitle") }), make("dl", {}, list), legendOf(), close);
+  dialog.replaceChildren(
+    make("h2", { id: "help-title", text: say("helpTitle") }),
+    make("dl", {}, list),
+    legendOf(),
+    close,
+  );
   dialog.showModal();
 }
 
@@ -208,8 +235,22 @@ function legendOf() {
 
 function listenToControls() {
   const clicks = {
-    first: KEYS.Home, back, play: togglePlay, step, last: KEYS.End, language: KEYS.l, theme: KEYS.d, "save-svg": KEYS.s, "save-png": KEYS.p,
-    "help-open": openHelp, "zoom-in": KEYS["+"], "zoom-out": KEYS["-"], "zoom-fit": KEYS[0], follow: KEYS.f, turn: KEYS.t, fold: KEYS.m,
+    first: KEYS.Home,
+    back,
+    play: togglePlay,
+    step,
+    last: KEYS.End,
+    language: KEYS.l,
+    theme: KEYS.d,
+    "save-svg": KEYS.s,
+    "save-png": KEYS.p,
+    "help-open": openHelp,
+    "zoom-in": KEYS["+"],
+    "zoom-out": KEYS["-"],
+    "zoom-fit": KEYS[0],
+    follow: KEYS.f,
+    turn: KEYS.t,
+    fold: KEYS.m,
   };
   for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", () => act());
   byId("scrub").addEventListener("input", (event) => {

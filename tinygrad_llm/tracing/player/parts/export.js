@@ -3,7 +3,9 @@
 /** 样式里的 var(--名字) 换成此刻的颜色。 */
 function resolvedStyle() {
   const computed = getComputedStyle(document.documentElement);
-  return byId("style-graph").textContent.replace(/var\((--[\w-]+)\)/g, (_, name) => computed.getPropertyValue(name).trim());
+  return byId("style-graph").textContent.replace(/var\((--[\w-]+)\)/g, (_, name) =>
+    computed.getPropertyValue(name).trim(),
+  );
 }
 
 /** 图下的几行字：标题与阶段，公式与代入，代码。 */
@@ -14,7 +16,8 @@ function captionLines() {
   const node = frame.node === undefined ? null : app.doc.nodes[frame.node];
   if (frame.kind === "forward") lines.push(`${node.op}: ${node.formula}    ${node.text}`);
   if (frame.kind === "backward") {
-    for (const edge of frame.step.edges) lines.push(`→ ${nameOf(edge.value)}:  ${edge.text || edge.vjp.split("\n")[0]}${additionText(edge)}`);
+    for (const edge of frame.step.edges)
+      lines.push(`→ ${nameOf(edge.value)}:  ${edge.text || edge.vjp.split("\n")[0]}${additionText(edge)}`);
   }
   if (node?.source) lines.push(`${node.source.file}:${node.source.line}    ${node.source.text}`);
   return lines;
@@ -51,7 +54,9 @@ function frameSvg() {
     draw("rect", { width, height, fill: background }),
     graph.svg.querySelector("defs").cloneNode(true),
     world,
-    lines.map((text, i) => draw("text", { class: i === 0 ? "caption first" : "caption", x: margin, y: top + 14 + 20 * i, text })),
+    lines.map((text, i) =>
+      draw("text", { class: i === 0 ? "caption first" : "caption", x: margin, y: top + 14 + 20 * i, text }),
+    ),
   );
   return new XMLSerializer().serializeToString(svg);
 }

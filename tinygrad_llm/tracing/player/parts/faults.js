@@ -5,7 +5,14 @@ const faults = { runs: new Map() };
 /** 弄坏的一趟；第一次用到时才排。 */
 function runOf(name) {
   if (name === null) return app.right;
-  if (!faults.runs.has(name)) faults.runs.set(name, makeRun(app.doc, app.doc.faults.find((fault) => fault.name === name)));
+  if (!faults.runs.has(name))
+    faults.runs.set(
+      name,
+      makeRun(
+        app.doc,
+        app.doc.faults.find((fault) => fault.name === name),
+      ),
+    );
   return faults.runs.get(name);
 }
 
@@ -16,7 +23,8 @@ function setFault(name) {
   app.run = runOf(name);
   const atEnd = place === before.frames.length - 1;
   const isForward = before.frames[place].kind === "forward" || before.frames[place].kind === "start";
-  app.frame = atEnd || (!isForward && name !== null) ? app.run.frames.length - 1 : Math.min(place, app.run.frames.length - 1);
+  app.frame =
+    atEnd || (!isForward && name !== null) ? app.run.frames.length - 1 : Math.min(place, app.run.frames.length - 1);
   document.body.dataset.fault = name ?? "";
   buildMarks();
   showSide(app.side);
@@ -32,10 +40,17 @@ function buildFaults() {
   }
   const current = app.run.fault?.name ?? null;
   const off = faultSwitch(null, say("faultOff"), "", current === null);
-  const switches = list.map((fault) => faultSwitch(fault.name, either(fault, "title"), either(fault, "why"), current === fault.name));
+  const switches = list.map((fault) =>
+    faultSwitch(fault.name, either(fault, "title"), either(fault, "why"), current === fault.name),
+  );
   pane.replaceChildren(
     make("p", { text: say("faultsIntro") }),
-    make("div", { class: "switches", role: "radiogroup", "aria-label": say("tabFaults"), onkeydown: moveInSwitches }, off, switches),
+    make(
+      "div",
+      { class: "switches", role: "radiogroup", "aria-label": say("tabFaults"), onkeydown: moveInSwitches },
+      off,
+      switches,
+    ),
     ...(app.run.fault ? [section(say("beside"), comparison())] : []),
   );
 }
@@ -52,7 +67,9 @@ function faultSwitch(name, title, why, on) {
       "data-fault": name ?? "",
       onclick: () => {
         setFault(name);
-        byId("side-faults").querySelector(`[data-fault="${name ?? ""}"]`)?.focus({ preventScroll: true });
+        byId("side-faults")
+          .querySelector(`[data-fault="${name ?? ""}"]`)
+          ?.focus({ preventScroll: true });
       },
     },
     make("span", { class: "knob", "aria-hidden": "true" }),
@@ -79,7 +96,10 @@ function comparison(id = "comparison") {
   const bad = values.filter(({ id }) => fault.differs.includes(id));
   const good = values.filter(({ id }) => !fault.differs.includes(id) && !app.links.maker.has(id));
   const titles = [say("name"), say("wrong"), say("right"), ""];
-  const rows = [...bad.flatMap((value) => comparedRows(value, true)), ...good.flatMap((value) => comparedRows(value, false))];
+  const rows = [
+    ...bad.flatMap((value) => comparedRows(value, true)),
+    ...good.flatMap((value) => comparedRows(value, false)),
+  ];
   return [
     note ? make("p", { class: "note small", text: note }) : null,
     bad.length === 0 && fault.steps.length ? make("p", { class: "faint", text: say("sameResult") }) : null,
@@ -95,10 +115,23 @@ function comparedRows(value, isBad) {
       fillCell(cell, array, at, "grad");
       return cell;
     });
-    const differs = isBad && (at === null || !wrong || elementGap(wrong.flat[at], right.flat[at]) > 1e-12 * Math.max(1, largest(right)));
+    const differs =
+      isBad &&
+      (at === null || !wrong || elementGap(wrong.flat[at], right.flat[at]) > 1e-12 * Math.max(1, largest(right)));
     const word = say(differs ? "isWrong" : "isRight");
-    const mark = make("td", { class: "mark", title: word }, make("span", { "aria-hidden": "true", text: differs ? "✗" : "✓" }), make("span", { class: "unseen", text: word }));
+    const mark = make(
+      "td",
+      { class: "mark", title: word },
+      make("span", { "aria-hidden": "true", text: differs ? "✗" : "✓" }),
+      make("span", { class: "unseen", text: word }),
+    );
     const kind = `${differs ? "bad" : "good"}${at ? " more" : ""}`;
-    return make("tr", { "data-value": value.id, "data-element": at, class: kind }, rowHead(value, at, right), cells, mark);
+    return make(
+      "tr",
+      { "data-value": value.id, "data-element": at, class: kind },
+      rowHead(value, at, right),
+      cells,
+      mark,
+    );
   });
 }

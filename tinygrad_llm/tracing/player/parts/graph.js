@@ -56,7 +56,16 @@ function arrowHeads() {
   const head = (id, d, at) =>
     draw(
       "marker",
-      { id, viewBox: "0 0 8 8", refX: at, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: "userSpaceOnUse", orient: "auto" },
+      {
+        id,
+        viewBox: "0 0 8 8",
+        refX: at,
+        refY: 4,
+        markerWidth: 8,
+        markerHeight: 8,
+        markerUnits: "userSpaceOnUse",
+        orient: "auto",
+      },
       draw("path", { d, class: id }),
     );
   const ahead = "M0.5 0.8L7.5 4L0.5 7.2z";
@@ -68,7 +77,13 @@ function groupFrame({ group, x, y, w, h }) {
   const fold = () => setFolded(group, true);
   const button = draw(
     "g",
-    { class: "fold-button", transform: `translate(${w - 26},9)`, role: "button", "aria-label": `${say("foldOne")} ${group.label}`, onclick: fold },
+    {
+      class: "fold-button",
+      transform: `translate(${w - 26},9)`,
+      role: "button",
+      "aria-label": `${say("foldOne")} ${group.label}`,
+      onclick: fold,
+    },
     draw("rect", { width: 18, height: 18, rx: 5 }),
     draw("path", { d: "M5 9h8" }),
     draw("title", { text: `${say("foldOne")} ${group.label}` }),
@@ -130,7 +145,12 @@ function valueCard(look) {
   const kind = node ? "result" : value.kind === "leaf" ? "leaf" : value.kind;
   const flows = app.right.ledgers.has(id);
   parts.numbers = single ? scalarSlots(parts, w, flows) : tensorSlots(parts, w, flows);
-  if (shared) parts.strip = draw("g", { class: "strip", transform: `translate(0,${h - 22})` }, draw("path", { d: `M10 0H${w - 10}` }));
+  if (shared)
+    parts.strip = draw(
+      "g",
+      { class: "strip", transform: `translate(0,${h - 22})` },
+      draw("path", { d: `M10 0H${w - 10}` }),
+    );
   parts.g = draw(
     "g",
     {
@@ -230,15 +250,31 @@ function updateCard(card, active) {
   const seen = `${born} ${arrivalCount(run, id, frame)} ${graph.held.get(id)} ${isActive} ${isBack} ${app.chosen === id} ${fired} ${verdict} ${app.theme} ${app.lang} ${run.fault?.name}`;
   if (seen === card.seen) return;
   card.seen = seen;
-  const states = { pending: !born, active: isActive, backward: isBack, chosen: app.chosen === id, fired, wrong: verdict };
+  const states = {
+    pending: !born,
+    active: isActive,
+    backward: isBack,
+    chosen: app.chosen === id,
+    fired,
+    wrong: verdict,
+  };
   for (const [name, on] of Object.entries(states)) parts.g.classList.toggle(name, on);
   const value = born ? look.value.data : null;
   const { got, gradient } = shownArrivals(id);
-  parts.g.setAttribute("aria-label", say("card", { label: nameOf(id), kind: say(look.value.kind), value: value ? arrayText(value) : "?", grad: arrayText(gradient) }));
+  parts.g.setAttribute(
+    "aria-label",
+    say("card", {
+      label: nameOf(id),
+      kind: say(look.value.kind),
+      value: value ? arrayText(value) : "?",
+      grad: arrayText(gradient),
+    }),
+  );
   parts.hole?.toggleAttribute("hidden", gradient !== null);
   if (look.single) {
     parts.value.textContent = value ? numberText(value.flat[0]) : "?";
-    parts.grad.textContent = gradient === null ? "" : isSingle(gradient) ? numberText(gradient.flat[0]) : shapeText(gradient.shape);
+    parts.grad.textContent =
+      gradient === null ? "" : isSingle(gradient) ? numberText(gradient.flat[0]) : shapeText(gradient.shape);
   } else {
     placeThumb(parts.value, parts.valueLine, value, parts.boxes.value);
     placeThumb(parts.grad, parts.gradLine, gradient, parts.boxes.grad);
@@ -253,7 +289,8 @@ function verdictText(id) {
   if ((wrong === null || isSingle(wrong)) && isSingle(right)) {
     return `✗ ${wrong ? numberText(wrong.flat[0]) : "–"}   ✓ ${numberText(right.flat[0])}`;
   }
-  if (wrong && right && String(wrong.shape) !== String(right.shape)) return `✗ ${shapeText(wrong.shape)} ≠ ${shapeText(right.shape)}`;
+  if (wrong && right && String(wrong.shape) !== String(right.shape))
+    return `✗ ${shapeText(wrong.shape)} ≠ ${shapeText(right.shape)}`;
   const gap = largestGap(wrong, right);
   return gap === null ? "✗" : `✗ Δ ${numberText(gap, 3)}`;
 }
@@ -272,8 +309,26 @@ function fillStrip(strip, look, got) {
   for (let i = 0; i < slots; i++) {
     const x = 24 + i * room + room / 2;
     if (i > 0) parts.push(draw("text", { class: "sigma middle", x: 24 + i * room, y: 15, text: "+" }));
-    if (i >= terms.length) parts.push(draw("rect", { class: "hole", x: x - Math.min(15, room / 2 - 6), y: 5, width: Math.min(30, room - 12), height: 12, rx: 4 }));
-    else if (scalar && isSingle(terms[i])) parts.push(draw("text", { class: "term", x, y: 15.5, text: numberText(terms[i].flat[0], room > 62 ? 4 : room > 48 ? 3 : 2) }));
+    if (i >= terms.length)
+      parts.push(
+        draw("rect", {
+          class: "hole",
+          x: x - Math.min(15, room / 2 - 6),
+          y: 5,
+          width: Math.min(30, room - 12),
+          height: 12,
+          rx: 4,
+        }),
+      );
+    else if (scalar && isSingle(terms[i]))
+      parts.push(
+        draw("text", {
+          class: "term",
+          x,
+          y: 15.5,
+          text: numberText(terms[i].flat[0], room > 62 ? 4 : room > 48 ? 3 : 2),
+        }),
+      );
     else parts.push(stripThumb(terms[i], x, room));
   }
   strip.replaceChildren(strip.firstChild, ...parts);

@@ -42,7 +42,16 @@ function groupTree(doc, links) {
   return root;
 }
 
-const newGroup = (path, part, parent) => ({ id: "", path, part, label: path, parent, groups: [], cards: [], folded: false });
+const newGroup = (path, part, parent) => ({
+  id: "",
+  path,
+  part,
+  label: path,
+  parent,
+  groups: [],
+  cards: [],
+  folded: false,
+});
 
 function depthOf(group) {
   let depth = 0;

@@ -4,13 +4,33 @@
 const RAMPS = {
   light: {
     zero: [247, 247, 247],
-    negative: [[231, 212, 232], [194, 165, 207], [153, 112, 171], [118, 42, 131]],
-    positive: [[217, 240, 211], [166, 219, 160], [90, 174, 97], [27, 120, 55]],
+    negative: [
+      [231, 212, 232],
+      [194, 165, 207],
+      [153, 112, 171],
+      [118, 42, 131],
+    ],
+    positive: [
+      [217, 240, 211],
+      [166, 219, 160],
+      [90, 174, 97],
+      [27, 120, 55],
+    ],
   },
   dark: {
     zero: [38, 43, 54],
-    negative: [[66, 48, 84], [104, 70, 132], [152, 106, 184], [212, 178, 238]],
-    positive: [[36, 72, 56], [44, 116, 76], [74, 176, 112], [164, 234, 178]],
+    negative: [
+      [66, 48, 84],
+      [104, 70, 132],
+      [152, 106, 184],
+      [212, 178, 238],
+    ],
+    positive: [
+      [36, 72, 56],
+      [44, 116, 76],
+      [74, 176, 112],
+      [164, 234, 178],
+    ],
   },
 };
 const NOT_A_NUMBER = [230, 0, 122];
@@ -31,7 +51,9 @@ const LEVELS = 255;
 const tables = {}; // 主题 → 从 −1 到 1 的颜色，每个是画布上的一个 32 位像素
 
 function pixelTable() {
-  return (tables[app.theme] ??= Uint32Array.from({ length: 2 * LEVELS + 1 }, (_, i) => packPixel(heatColour((i - LEVELS) / LEVELS))));
+  return (tables[app.theme] ??= Uint32Array.from({ length: 2 * LEVELS + 1 }, (_, i) =>
+    packPixel(heatColour((i - LEVELS) / LEVELS)),
+  ));
 }
 
 const packPixel = ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
@@ -133,7 +155,12 @@ function pixelImage(array, cells, scale) {
     const y = clamp(Math.floor(((event.clientY - box.top) / box.height) * height), 0, height - 1);
     const at = elementAt(cells, x, y);
     const value = at < 0 ? "" : numberText(cells.flat[at], 5);
-    image.title = at < 0 ? "" : array.flat === null ? say("blockMean", { value }) : say("element", { index: indexText(array, at), value });
+    image.title =
+      at < 0
+        ? ""
+        : array.flat === null
+          ? say("blockMean", { value })
+          : say("element", { index: indexText(array, at), value });
   });
   return image;
 }

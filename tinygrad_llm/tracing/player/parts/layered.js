@@ -20,7 +20,15 @@ function layered(nodes, edges, gap) {
     const index = new Map(members.map((i, k) => [i, k]));
     const own = edges.map((_, i) => i).filter((i) => index.has(edges[i].from));
     const inner = own.map((i) => ({ ...edges[i], from: index.get(edges[i].from), to: index.get(edges[i].to) }));
-    return { members, own, plan: layeredOne(members.map((i) => nodes[i]), inner, gap) };
+    return {
+      members,
+      own,
+      plan: layeredOne(
+        members.map((i) => nodes[i]),
+        inner,
+        gap,
+      ),
+    };
   });
   return shelved(plans, nodes.length, edges.length, gap);
 }
@@ -236,7 +244,10 @@ function settle(layer, wishes, spaces) {
   layer.forEach((cell, i) => {
     if (i > 0) shift += spaces[i - 1];
     let block = { sum: wishes[i].weight * (wishes[i].at - shift), weight: wishes[i].weight, count: 1 };
-    while (blocks.length && blocks[blocks.length - 1].sum / blocks[blocks.length - 1].weight >= block.sum / block.weight) {
+    while (
+      blocks.length &&
+      blocks[blocks.length - 1].sum / blocks[blocks.length - 1].weight >= block.sum / block.weight
+    ) {
       const other = blocks.pop();
       block = { sum: block.sum + other.sum, weight: block.weight + other.weight, count: block.count + other.count };
     }

@@ -24,7 +24,14 @@ function makeRun(doc, fault = null) {
   };
   const fire = (backward, step, index, total) => {
     for (const edge of step.edges) {
-      enter(edge.value, { contribution: edge.contribution, before: edge.before, after: edge.after, step, edge, origin: "edge" });
+      enter(edge.value, {
+        contribution: edge.contribution,
+        before: edge.before,
+        after: edge.after,
+        step,
+        edge,
+        origin: "edge",
+      });
     }
     if (index === total && !fault) keepEarlier(backward, enter, ledgers);
     frames.push({ kind: "backward", backward, step, node: step.node, index, total });
@@ -47,7 +54,15 @@ function makeRun(doc, fault = null) {
     }
   }
   frames.push({ kind: "end" });
-  return { doc, fault, frames, ledgers, phases: phasesOf(frames), born: birthsOf(doc, frames), fired: firingsOf(frames) };
+  return {
+    doc,
+    fault,
+    frames,
+    ledgers,
+    phases: phasesOf(frames),
+    born: birthsOf(doc, frames),
+    fired: firingsOf(frames),
+  };
 }
 
 const outputsOf = (node) => node.outputs ?? [node.output]; // 自定义算子可以有几个输出
@@ -66,7 +81,16 @@ function keepEarlier(backward, enter, ledgers) {
 function enterLeftOvers(ledgers, frame) {
   for (const ledger of ledgers.values()) {
     const { before } = ledger[0];
-    if (before !== null) ledger.unshift({ frame, contribution: before, before: null, after: before, step: null, edge: null, origin: "earlier" });
+    if (before !== null)
+      ledger.unshift({
+        frame,
+        contribution: before,
+        before: null,
+        after: before,
+        step: null,
+        edge: null,
+        origin: "earlier",
+      });
   }
 }
 

@@ -66,7 +66,12 @@ function numberText(x, digits = 4) {
   let text;
   if (Number.isInteger(x) && size < 1e6) text = String(size);
   else if (size >= 1e-4 && size < 1e6) text = trimZeros(size.toPrecision(digits));
-  else text = size.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e").replace("e-", "e−");
+  else
+    text = size
+      .toExponential(digits - 1)
+      .replace(/\.?0+e/, "e")
+      .replace("e+", "e")
+      .replace("e-", "e−");
   return (x < 0 ? "−" : "") + text;
 }
 
@@ -157,7 +162,11 @@ function combine(a, b, operation) {
 /** 两个数组相加；有一个只有摘要，或大小不同时为 null。float32 的和也舍入到 float32，与引擎一致。 */
 function addArrays(a, b, dtype) {
   if (a.flat === null || b.flat === null || a.size !== b.size) return null;
-  return combine(a, b, dtype === "float32" ? (x, y) => shortest(Math.fround(Math.fround(x) + Math.fround(y))) : (x, y) => x + y);
+  return combine(
+    a,
+    b,
+    dtype === "float32" ? (x, y) => shortest(Math.fround(Math.fround(x) + Math.fround(y))) : (x, y) => x + y,
+  );
 }
 
 /** 两个数组各元素之差的最大绝对值；比不了（只有摘要，或形状不同）时为 null。 */

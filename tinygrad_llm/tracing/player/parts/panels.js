@@ -11,7 +11,8 @@ function cleanSvg(text) {
   for (const element of [root, ...root.querySelectorAll("*")]) {
     for (const { name, value } of [...element.attributes]) {
       const isAddress = name === "href" || name === "xlink:href";
-      if (name.startsWith("on") || (isAddress && !/^(#|data:image\/)/.test(value.trim()))) element.removeAttribute(name);
+      if (name.startsWith("on") || (isAddress && !/^(#|data:image\/)/.test(value.trim())))
+        element.removeAttribute(name);
     }
   }
   return document.importNode(root, true);
@@ -49,7 +50,13 @@ function markTab(tab, on) {
 function tabButton(strip, id, text, onclick) {
   const controls = strip === "stage" ? (id === "graph" ? "stage-graph" : "stage-panel") : `side-${id}`;
   return make("button", {
-    type: "button", role: "tab", id: `${strip}-tab-${id}`, "data-tab": id, "aria-controls": controls, text, onclick,
+    type: "button",
+    role: "tab",
+    id: `${strip}-tab-${id}`,
+    "data-tab": id,
+    "aria-controls": controls,
+    text,
+    onclick,
     onkeydown: (event) => moveInTabs(event),
   });
 }
@@ -71,7 +78,11 @@ function buildTabs() {
   const stage = [["graph", say("tabGraph")], ...list.map((panel) => [panel.id, either(panel, "title")])];
   byId("stage-tabs").replaceChildren(...stage.map(([id, text]) => tabButton("stage", id, text, () => showStage(id))));
   byId("stage-tabs").hidden = list.length === 0;
-  const side = [["step", say("tabStep")], ["table", say("tabTable")], ["faults", say("tabFaults")]];
+  const side = [
+    ["step", say("tabStep")],
+    ["table", say("tabTable")],
+    ["faults", say("tabFaults")],
+  ];
   byId("side-tabs").replaceChildren(...side.map(([id, text]) => tabButton("side", id, text, () => showSide(id))));
   showSide(app.side ?? "step");
 }

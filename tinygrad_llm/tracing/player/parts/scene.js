@@ -5,9 +5,33 @@ const PADDING = { head: 34, foot: 16, side: 18 };
 const FOLDED = { w: 158, h: 62 };
 
 const SYMBOLS = {
-  add: "+", sub: "−", mul: "×", div: "÷", neg: "−x", abs: "|x|", reciprocal: "1/x", pow: "aᵇ", pow_scalar: "xⁿ", square: "x²",
-  sqrt: "√x", rsqrt: "1/√x", log: "ln", sum: "Σ", sum_all: "Σ", prod: "Π", mm: "@", matmul: "@", bmm: "@", permute: "⇄", reshape: "▭",
-  expand: "⇉", index: "[ ]", sigmoid: "σ", binary_cross_entropy: "BCE", cross_entropy: "CE", layer_norm: "LN",
+  add: "+",
+  sub: "−",
+  mul: "×",
+  div: "÷",
+  neg: "−x",
+  abs: "|x|",
+  reciprocal: "1/x",
+  pow: "aᵇ",
+  pow_scalar: "xⁿ",
+  square: "x²",
+  sqrt: "√x",
+  rsqrt: "1/√x",
+  log: "ln",
+  sum: "Σ",
+  sum_all: "Σ",
+  prod: "Π",
+  mm: "@",
+  matmul: "@",
+  bmm: "@",
+  permute: "⇄",
+  reshape: "▭",
+  expand: "⇉",
+  index: "[ ]",
+  sigmoid: "σ",
+  binary_cross_entropy: "BCE",
+  cross_entropy: "CE",
+  layer_norm: "LN",
 };
 
 const symbolOf = (op) => SYMBOLS[op] ?? op;
@@ -31,7 +55,8 @@ function cardLook(doc, links, run, id) {
   const node = links.maker.get(id) ?? null;
   const single = isSingle(value.data);
   const ledger = run.ledgers.get(id) ?? [];
-  const shared = new Set(ledger.filter((entry) => entry.edge).map((entry) => `${entry.step.node}:${entry.edge.input}`)).size > 1;
+  const shared =
+    new Set(ledger.filter((entry) => entry.edge).map((entry) => `${entry.step.node}:${entry.edge.input}`)).size > 1;
   const badge = node ? symbolOf(node.op) : null;
   const badgeWidth = badge ? Math.max(24, textWidth(badge, BADGE_FONT) + 14) : 0;
   // 运算名已经写在标记里，自动起的标签（softmax_1）就不必再写一遍
@@ -150,7 +175,9 @@ function localNodes(scene, doc, group) {
   const size = ({ w, h }) => (flat ? { u: h, c: w } : { u: w, c: h });
   const turn = (id) => {
     const { node } = scene.looks.get(id);
-    return node ? node.id : Math.min(...scene.relations.filter((one) => one.value === id).map((one) => one.node.id)) - 0.5;
+    return node
+      ? node.id
+      : Math.min(...scene.relations.filter((one) => one.value === id).map((one) => one.node.id)) - 0.5;
   };
   const cards = group.cards.map((id) => ({ key: id, turn: turn(id), ...size(scene.looks.get(id)) }));
   const groups = group.groups.map((child) => ({
@@ -159,7 +186,13 @@ function localNodes(scene, doc, group) {
     ...(child.folded ? size(FOLDED) : child.box),
   }));
   const ports = ["in", "out"].flatMap((port) =>
-    [...group.ports[port].keys()].map((value) => ({ key: { port, value }, turn: value, u: 0, c: 2, pin: port === "in" ? -1 : 1 })),
+    [...group.ports[port].keys()].map((value) => ({
+      key: { port, value },
+      turn: value,
+      u: 0,
+      c: 2,
+      pin: port === "in" ? -1 : 1,
+    })),
   );
   return [...ports, ...[...cards, ...groups].sort((a, b) => a.turn - b.turn)];
 }
@@ -235,10 +268,16 @@ function pathOf(points, direction) {
 function controls(p, q, direction) {
   if (direction === "down") {
     const middle = (p.y + q.y) / 2;
-    return [{ x: p.x, y: middle }, { x: q.x, y: middle }];
+    return [
+      { x: p.x, y: middle },
+      { x: q.x, y: middle },
+    ];
   }
   const middle = (p.x + q.x) / 2;
-  return [{ x: middle, y: p.y }, { x: middle, y: q.y }];
+  return [
+    { x: middle, y: p.y },
+    { x: middle, y: q.y },
+  ];
 }
 
 /** 路径上的一点；t 从 0（值）到 1（用它的节点），按折线各段的长度走。 */
@@ -250,6 +289,7 @@ function pointAlong(points, t, direction) {
   const s = lengths[i] ? clamp(left / lengths[i], 0, 1) : 0;
   const [p, q] = [points[i], points[i + 1]];
   const [a, b] = controls(p, q, direction);
-  const mix = (k0, k1, k2, k3) => (1 - s) ** 3 * k0 + 3 * (1 - s) ** 2 * s * k1 + 3 * (1 - s) * s * s * k2 + s ** 3 * k3;
+  const mix = (k0, k1, k2, k3) =>
+    (1 - s) ** 3 * k0 + 3 * (1 - s) ** 2 * s * k1 + 3 * (1 - s) * s * s * k2 + s ** 3 * k3;
   return { x: mix(p.x, a.x, b.x, q.x), y: mix(p.y, a.y, b.y, q.y) };
 }

@@ -11,7 +11,13 @@ const code = (text, kind = "") => make("code", { class: `code ${kind}`, text });
 /** 一个值的名字：点一下就看它。 */
 function valueLink(id) {
   const { label, name } = app.doc.values[id];
-  return make("button", { type: "button", class: "link", "data-value": id, text: name ?? label, onclick: () => chooseCard(id) });
+  return make("button", {
+    type: "button",
+    class: "link",
+    "data-value": id,
+    text: name ?? label,
+    onclick: () => chooseCard(id),
+  });
 }
 
 const nameOf = (id) => app.doc.values[id].name ?? app.doc.values[id].label;
@@ -31,7 +37,12 @@ function showStep() {
 function aboutFrame() {
   const frame = app.run.frames[app.frame];
   const banner = app.run.fault
-    ? make("p", { class: "broken", role: "note" }, warningSign(), say("broken", { title: either(app.run.fault, "title") }))
+    ? make(
+        "p",
+        { class: "broken", role: "note" },
+        warningSign(),
+        say("broken", { title: either(app.run.fault, "title") }),
+      )
     : null;
   const about = { start: aboutStart, end: aboutEnd, seed: aboutSeed, forward: aboutForward, backward: aboutBackward };
   return [banner, ...about[frame.kind](frame)];
@@ -60,9 +71,14 @@ function aboutStart() {
 }
 
 function aboutEnd() {
-  const leaves = app.doc.values.filter((value) => finalGradient(app.right, value.id) !== null && !app.links.maker.has(value.id));
-  const rows = leaves.map(({ id }) => make("div", { class: "pair" }, valueLink(id), show(finalGradient(app.run, id), { kind: "grad" })));
-  if (!app.doc.backwards.length) return [heading("end", say("end"), say("end")), make("p", { text: say("noBackward") }), program()];
+  const leaves = app.doc.values.filter(
+    (value) => finalGradient(app.right, value.id) !== null && !app.links.maker.has(value.id),
+  );
+  const rows = leaves.map(({ id }) =>
+    make("div", { class: "pair" }, valueLink(id), show(finalGradient(app.run, id), { kind: "grad" })),
+  );
+  if (!app.doc.backwards.length)
+    return [heading("end", say("end"), say("end")), make("p", { text: say("noBackward") }), program()];
   return [
     heading("end", say("end"), say("endTitle")),
     make("p", { text: say(app.run.fault ? "endFault" : "endText") }),
@@ -94,11 +110,22 @@ function program() {
 }
 
 const codeLine = ({ file, line, text }, kind) =>
-  make("li", { class: kind, title: `${file}:${line}` }, make("span", { class: "line", text: line }), make("code", { text }));
+  make(
+    "li",
+    { class: kind, title: `${file}:${line}` },
+    make("span", { class: "line", text: line }),
+    make("code", { text }),
+  );
 
 /** 这一步来自用户的哪一行。 */
 function sourceOf({ source }) {
-  return source ? make("ol", { class: "program", "aria-label": `${say("code")} ${source.file}:${source.line}` }, codeLine(source, "current")) : null;
+  return source
+    ? make(
+        "ol",
+        { class: "program", "aria-label": `${say("code")} ${source.file}:${source.line}` },
+        codeLine(source, "current"),
+      )
+    : null;
 }
 
 /** 录制里出现过的源码行，按文件与行号。 */
@@ -115,14 +142,26 @@ function aboutForward(frame) {
   const inputs = node.inputs.map((id, i) => inputRow(node, id, i));
   const attributes = Object.entries(node.attrs ?? {}).map(([key, value]) => code(`${key} = ${value}`, "chip"));
   return [
-    heading("forward", placed(say("forwardOf", { i: frame.index, n: frame.total }), node), titleOf(node, "→"), symbolOf(node.op)),
+    heading(
+      "forward",
+      placed(say("forwardOf", { i: frame.index, n: frame.total }), node),
+      titleOf(node, "→"),
+      symbolOf(node.op),
+    ),
     sourceOf(node),
     section(say("formula"), code(node.formula, "formula")),
     section(isSingle(output.data) ? say("numbers") : say("shapes"), code(node.text, "text")),
     section(say("inputs"), make("div", { class: "pairs" }, inputs)),
     section(say("attributes"), attributes),
     section(say("output"), make("div", { class: "pair" }, valueLink(node.output), show(output.data))),
-    make("p", { class: "faint small", text: say("cost", { time: timeText(node.time_ns), bytes: byteText(node.saved_bytes), flops: countText(node.flops) }) }),
+    make("p", {
+      class: "faint small",
+      text: say("cost", {
+        time: timeText(node.time_ns),
+        bytes: byteText(node.saved_bytes),
+        flops: countText(node.flops),
+      }),
+    }),
   ];
 }
 
@@ -137,15 +176,21 @@ function titleOf(node, arrow) {
 function inputRow(node, id, position) {
   if (id === null) return null;
   const name = node.input_names[position] ?? "";
-  return make("div", { class: "pair" }, make("span", { class: "names" }, code(name, "plain"), " = ", valueLink(id)), show(app.doc.values[id].data));
+  return make(
+    "div",
+    { class: "pair" },
+    make("span", { class: "names" }, code(name, "plain"), " = ", valueLink(id)),
+    show(app.doc.values[id].data),
+  );
 }
 
 function aboutBackward(frame) {
   const { step, backward } = frame;
   const node = app.doc.nodes[frame.node];
-  const phase = app.doc.backwards.length > 1 && !app.run.fault
-    ? say("backwardMany", { b: backward.id + 1, i: frame.index, n: frame.total })
-    : say("backwardOf", { i: frame.index, n: frame.total });
+  const phase =
+    app.doc.backwards.length > 1 && !app.run.fault
+      ? say("backwardMany", { b: backward.id + 1, i: frame.index, n: frame.total })
+      : say("backwardOf", { i: frame.index, n: frame.total });
   return [
     heading("backward", placed(phase, node), titleOf(node, "←"), symbolOf(node.op)),
     sourceOf(node),
@@ -156,8 +201,12 @@ function aboutBackward(frame) {
       make("p", { class: "faint small", text: say("incomingNote", { name: nameOf(node.output) }) }),
     ),
     jointRule(node),
-    step.edges.length ? step.edges.map((edge) => edgePart(node, edge)) : make("p", { class: "faint", text: say("noEdges") }),
-    step.time_ns ? make("p", { class: "faint small", text: say("costBackward", { time: timeText(step.time_ns) }) }) : null,
+    step.edges.length
+      ? step.edges.map((edge) => edgePart(node, edge))
+      : make("p", { class: "faint", text: say("noEdges") }),
+    step.time_ns
+      ? make("p", { class: "faint small", text: say("costBackward", { time: timeText(step.time_ns) }) })
+      : null,
   ];
 }
 
@@ -172,7 +221,14 @@ function edgePart(node, edge) {
   const name = node.input_names[edge.input] ?? "";
   const dtype = app.doc.values[edge.value].dtype;
   const joint = Boolean(node.vjps?.["*"]);
-  const rule = joint ? null : make("div", { class: "rule" }, make("span", { class: "wrt" }, "∂/∂", code(name, "plain")), code(edge.vjp, "formula"));
+  const rule = joint
+    ? null
+    : make(
+        "div",
+        { class: "rule" },
+        make("span", { class: "wrt" }, "∂/∂", code(name, "plain")),
+        code(edge.vjp, "formula"),
+      );
   return make(
     "section",
     { class: "part edge-part", "data-edge": edge.input, "data-value": edge.value },
@@ -189,7 +245,10 @@ function summedPart(edge) {
   return make(
     "div",
     { class: "summed" },
-    make("p", { class: "small", text: say("summedAxes", { axes: edge.summed_axes.join(", "), name: nameOf(edge.value) }) }),
+    make("p", {
+      class: "small",
+      text: say("summedAxes", { axes: edge.summed_axes.join(", "), name: nameOf(edge.value) }),
+    }),
     make(
       "div",
       { class: "sum-row" },
@@ -204,7 +263,12 @@ function summedPart(edge) {
 function additionPart(edge, dtype) {
   const scale = Math.max(largest(edge.before), largest(edge.contribution), largest(edge.after));
   const part = (array, label, kind) =>
-    make("div", { class: `term ${kind}` }, make("span", { class: "tag", text: label }), show(array, { scale, kind: "grad", digits: 5 }));
+    make(
+      "div",
+      { class: `term ${kind}` },
+      make("span", { class: "tag", text: label }),
+      show(array, { scale, kind: "grad", digits: 5 }),
+    );
   if (edge.before === null) {
     return make("div", { class: "addition first" }, part(edge.contribution, say("firstArrival"), "fresh"));
   }
@@ -226,18 +290,41 @@ function aboutValue(id) {
   const born = app.frame >= app.run.born[id];
   const flows = app.run.ledgers.has(id);
   const jumps = [];
-  if (node) jumps.push(make("button", { type: "button", class: "soft", text: say("goForward"), onclick: () => leaveFor(app.run.born[id]) }));
+  if (node)
+    jumps.push(
+      make("button", {
+        type: "button",
+        class: "soft",
+        text: say("goForward"),
+        onclick: () => leaveFor(app.run.born[id]),
+      }),
+    );
   const fired = node ? app.run.fired.get(node.id) : null;
-  if (fired) jumps.push(make("button", { type: "button", class: "soft", text: say("goBackward"), onclick: () => leaveFor(fired[0]) }));
+  if (fired)
+    jumps.push(
+      make("button", { type: "button", class: "soft", text: say("goBackward"), onclick: () => leaveFor(fired[0]) }),
+    );
   return [
-    heading("value", [say(value.kind), value.dtype, ...(value.shape.length ? [shapeText(value.shape)] : [])].join(" · "), value.name ?? value.label, node ? symbolOf(node.op) : null),
-    make("p", { class: "jumps" }, jumps, make("button", { type: "button", class: "soft", text: say("closeValue"), onclick: () => chooseCard(null) })),
+    heading(
+      "value",
+      [say(value.kind), value.dtype, ...(value.shape.length ? [shapeText(value.shape)] : [])].join(" · "),
+      value.name ?? value.label,
+      node ? symbolOf(node.op) : null,
+    ),
+    make(
+      "p",
+      { class: "jumps" },
+      jumps,
+      make("button", { type: "button", class: "soft", text: say("closeValue"), onclick: () => chooseCard(null) }),
+    ),
     value.module ? make("p", { class: "faint small", text: `${say("moduleCard")} ${value.module}` }) : null,
     node ? section(say("formula"), code(node.formula, "formula"), code(node.text, "text")) : null,
     section(say("valueOf"), born ? show(value.data) : make("span", { class: "faint", text: "?" })),
     section(
       say("gradientSoFar"),
-      gradient ? show(gradient, { kind: "grad" }) : make("span", { class: "faint", text: say(flows ? "gradientNone" : "gradientNever") }),
+      gradient
+        ? show(gradient, { kind: "grad" })
+        : make("span", { class: "faint", text: say(flows ? "gradientNone" : "gradientNever") }),
     ),
     arrivalList(id),
     node ? sourceOf(node) : null,
@@ -255,10 +342,22 @@ function arrivalList(id) {
   if (got.length < 2) return null;
   const scale = Math.max(...got.map((entry) => Math.max(largest(entry.contribution), largest(entry.after))));
   const rows = got.map((entry, i) => {
-    const from = entry.edge ? valueLink(app.doc.nodes[entry.step.node].output) : make("span", { class: "faint", text: say(entry.origin === "seed" ? "fromSeed" : "fromEarlier") });
-    return make("div", { class: "pair" }, make("span", { class: "names" }, i > 0 ? "+ " : "", from), show(entry.contribution, { scale, kind: "grad" }));
+    const from = entry.edge
+      ? valueLink(app.doc.nodes[entry.step.node].output)
+      : make("span", { class: "faint", text: say(entry.origin === "seed" ? "fromSeed" : "fromEarlier") });
+    return make(
+      "div",
+      { class: "pair" },
+      make("span", { class: "names" }, i > 0 ? "+ " : "", from),
+      show(entry.contribution, { scale, kind: "grad" }),
+    );
   });
-  const total = make("div", { class: "pair total" }, make("span", { text: "=" }), show(got[got.length - 1].after, { scale, kind: "grad" }));
+  const total = make(
+    "div",
+    { class: "pair total" },
+    make("span", { text: "=" }),
+    show(got[got.length - 1].after, { scale, kind: "grad" }),
+  );
   return section(say("contributions"), make("div", { class: "pairs" }, rows, total));
 }
 

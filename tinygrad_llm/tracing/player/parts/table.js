@@ -19,13 +19,27 @@ function buildTable() {
     return;
   }
   const hasTorch = values.some((value) => value.torch_grad);
-  const titles = [say("name"), say("valueOf"), say("gradientSoFar"), ...(hasTorch ? [say("torch"), say("difference")] : [])];
+  const titles = [
+    say("name"),
+    say("valueOf"),
+    say("gradientSoFar"),
+    ...(hasTorch ? [say("torch"), say("difference")] : []),
+  ];
   table.rows = values.flatMap((value) => rowsOf(value, hasTorch));
-  const box = make("input", { type: "checkbox", id: "leaves-only", onchange: (event) => chooseLeaves(event.target.checked) });
+  const box = make("input", {
+    type: "checkbox",
+    id: "leaves-only",
+    onchange: (event) => chooseLeaves(event.target.checked),
+  });
   box.checked = table.leavesOnly;
   pane.replaceChildren(
     make("label", { class: "check" }, box, say("leavesOnly")),
-    gradientTable("gradients", "", titles, table.rows.map((row) => row.tr)),
+    gradientTable(
+      "gradients",
+      "",
+      titles,
+      table.rows.map((row) => row.tr),
+    ),
     make("p", { class: "faint small", text: hasTorch ? say("tableNote") : torchNote() }),
   );
   chooseLeaves(table.leavesOnly);
@@ -33,8 +47,16 @@ function buildTable() {
 }
 
 function gradientTable(id, kind, titles, rows) {
-  const head = make("tr", {}, titles.map((text) => make("th", { scope: "col", text })));
-  return make("div", { class: "scroll" }, make("table", { class: `gradients ${kind}`, id }, make("thead", {}, head), make("tbody", {}, rows)));
+  const head = make(
+    "tr",
+    {},
+    titles.map((text) => make("th", { scope: "col", text })),
+  );
+  return make(
+    "div",
+    { class: "scroll" },
+    make("table", { class: `gradients ${kind}`, id }, make("thead", {}, head), make("tbody", {}, rows)),
+  );
 }
 
 const torchNote = () => (app.doc.torch_note ? say("torchWhy", { why: app.doc.torch_note }) : say("noTorch"));
@@ -56,13 +78,19 @@ function listing(arrays) {
 /** 行首：名字，列出元素时带下标。 */
 function rowHead(value, at, array) {
   const index = at === null || array.shape.length === 0 ? "" : `[${indexText(array, at)}]`;
-  return make("th", { scope: "row" }, at ? make("span", { class: "again", text: nameOf(value.id) }) : valueLink(value.id), index ? make("span", { class: "index", text: index }) : null);
+  return make(
+    "th",
+    { scope: "row" },
+    at ? make("span", { class: "again", text: nameOf(value.id) }) : valueLink(value.id),
+    index ? make("span", { class: "index", text: index }) : null,
+  );
 }
 
 /** 一格：一个数，或整个数组。 */
 function fillCell(cell, array, at, kind) {
   if (array === null) cell.replaceChildren(make("span", { class: "faint", text: "–" }));
-  else if (at !== null || isSingle(array)) cell.replaceChildren(make("span", { class: `number ${kind}`, text: numberText(array.flat[at ?? 0], DIGITS) }));
+  else if (at !== null || isSingle(array))
+    cell.replaceChildren(make("span", { class: `number ${kind}`, text: numberText(array.flat[at ?? 0], DIGITS) }));
   else cell.replaceChildren(tableThumb(array), make("span", { class: "faint small", text: shapeText(array.shape) }));
 }
 
@@ -81,7 +109,12 @@ function rowsOf(value, hasTorch) {
   return listing([value.data, right, value.torch_grad]).map((at) => {
     const kinds = ["value", "so-far", ...(hasTorch ? ["torch", "difference"] : [])];
     const cells = Object.fromEntries(kinds.map((kind) => [kind, make("td", { "data-kind": kind })]));
-    const tr = make("tr", { "data-value": value.id, "data-element": at, class: at ? "more" : null }, rowHead(value, at, value.data), Object.values(cells));
+    const tr = make(
+      "tr",
+      { "data-value": value.id, "data-element": at, class: at ? "more" : null },
+      rowHead(value, at, value.data),
+      Object.values(cells),
+    );
     fillCell(cells.value, value.data, at, "value");
     if (hasTorch) fillCell(cells.torch, value.torch_grad, at, "grad");
     return { value, at, tr, cells, seen: undefined };
@@ -104,7 +137,10 @@ function updateTable() {
 }
 
 function fillDifference(cell, gradient, torch, at) {
-  const gap = at !== null && gradient && torch && gradient.size === torch.size ? elementGap(gradient.flat[at], torch.flat[at]) : largestGap(gradient, torch);
+  const gap =
+    at !== null && gradient && torch && gradient.size === torch.size
+      ? elementGap(gradient.flat[at], torch.flat[at])
+      : largestGap(gradient, torch);
   cell.textContent = gap === null ? "–" : gap === 0 ? "0" : numberText(gap, 2);
   cell.dataset.gap = gap === null ? "" : gap;
   cell.classList.toggle("bad", gap !== null && !(gap <= 1e-6 * Math.max(1, largest(torch))));

@@ -104,7 +104,8 @@ const WORDS = {
     tableNote: "The difference is taken once all contributions have arrived; of a large tensor, the largest one.",
     faultsIntro: "Each switch replays the same backward pass with one mistake in it.",
     faultOff: "As it should be",
-    noFaults: "This recording comes without broken variants. Shipped examples have them: python -m tinygrad_llm trace diamond --html out.html",
+    noFaults:
+      "This recording comes without broken variants. Shipped examples have them: python -m tinygrad_llm trace diamond --html out.html",
     right: "Right",
     wrong: "Wrong",
     beside: "The wrong result beside the right one",
@@ -184,7 +185,8 @@ const WORDS = {
     backwardOf: "反向 第 {i} 步，共 {n} 步",
     backwardMany: "第 {b} 趟反传 第 {i} 步，共 {n} 步",
     startTitle: "准备好了",
-    startText: "先是前向：照程序执行的次序，一次运算一次运算地算出各个值。再是反向：倒着走过同样的运算，每一步把收到的梯度分给自己的各个输入。",
+    startText:
+      "先是前向：照程序执行的次序，一次运算一次运算地算出各个值。再是反向：倒着走过同样的运算，每一步把收到的梯度分给自己的各个输入。",
     startHint: "按 → 走一步，按空格播放，按 ? 看全部按键。点一个节点可以看它的详情。",
     endTitle: "梯度都算好了",
     endText: "每一次运算都反传过了。下面是各个叶子的梯度，优化器用的就是它们。",
@@ -287,7 +289,8 @@ function sayAround(key, element) {
 }
 
 /** 录制里带两种语言的字段，如 title_zh 与 title_en。 */
-const either = (record, field) => record[`${field}_${app.lang}`] || record[`${field}_en`] || record[`${field}_zh`] || "";
+const either = (record, field) =>
+  record[`${field}_${app.lang}`] || record[`${field}_en`] || record[`${field}_zh`] || "";
 
 /** 把骨架里标着 data-say 的文字、提示与 aria 标签换成当前语言。 */
 function translatePage() {
