@@ -143,7 +143,7 @@ class Recorder:
         n_bytes, saved = self._saved(declared, node, known)
         record = NodeRecord(
             len(trace.nodes), name, inputs, new[0].id, needs, self.modules.path, elapsed_ns, n_bytes, attrs,
-            call.location, declared, [one.id for one in new], node, saved, trace,
+            call.location, declared, [one.id for one in new], None if saved is None else node, saved, trace,
         )  # fmt: skip
         for value in new:
             value.producer = record.id

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tinygrad_llm.autograd.function import Function
 from tinygrad_llm.ops.op import Op
 
 _LINES_SHOWN = 8
@@ -101,7 +102,8 @@ def vjp_sources(declared: Any, needs: Sequence[bool]) -> dict[str, str]:
     if not any(needs):
         return {}
     if not isinstance(declared, Op):
-        return {"*": f"{declared.__name__}.backward(ctx, g)\n{_first_lines(declared.derivative())}"}
+        derivative = declared.vjp if declared.backward is Function.backward else declared.backward
+        return {"*": f"{declared.__name__}.{derivative.__name__}(ctx, g)\n{_first_lines(derivative)}"}
     if declared.joint is not None:
         return {"*": _called(declared.joint)}
     pairs = zip(declared.inputs, needs, strict=True)

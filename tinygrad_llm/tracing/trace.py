@@ -73,7 +73,7 @@ class NodeRecord:
         location: （文件，行号）：用户自己的那一行；找不到则为 ``None``。
         declared: 算子；自定义算子则是 ``Function`` 的子类。
         outputs: 自定义算子的全部输出的编号；别的只有一个。
-        graph_node: 引擎里的节点；不在图上的为 ``None``。
+        graph_node: 引擎里的节点；不在图上的，以及数组太大、没有留下的，为 ``None``。
         saved: 节点为反向留下的值；数组太大、没有留下的为 ``None``。
         trace: 所属的记录。
     """
@@ -143,8 +143,10 @@ class NodeRecord:
         """
         node = self.graph_node
         if node is None or self.saved is None:
-            reason = "it is not on the graph" if node is None else "its saved arrays were too large to keep"
-            raise ValueError(f"cannot re-run the derivative of {self.op} (node {self.id}): {reason}; raise limit")
+            reason = (
+                "its saved arrays were too large to keep; raise limit" if any(self.needs) else "it needs no gradient"
+            )
+            raise ValueError(f"cannot re-run the derivative of {self.op} (node {self.id}): {reason}")
         g = np.asarray(g)
         before, node.saved = node.saved, self.saved
         try:
