@@ -51,7 +51,8 @@ class _Pool:
 
     def __init__(self) -> None:
         self.arrays: list[Json] = []
-        self._places: dict[str, int] = {}
+        self._places: dict[Any, int] = {}
+        self._known: dict[int, int] = {}
 
     def walk(self, part: Any) -> Any:
         """文档的一部分；里面的数组换成序号。"""
@@ -64,11 +65,21 @@ class _Pool:
         return {key: self.walk(value) for key, value in part.items()}
 
     def _place(self, array: Json) -> int:
-        key = json.dumps([array["shape"], array["flat"], array.get("summary")])
-        if key not in self._places:
-            self._places[key] = len(self.arrays)
-            self.arrays.append(array)
-        return self._places[key]
+        if id(array) not in self._known:  # 录制里的同一个数组常常就是同一个对象
+            place = self._places.setdefault(_content(array), len(self.arrays))
+            if place == len(self.arrays):
+                self.arrays.append(array)
+            self._known[id(array)] = place
+        return self._known[id(array)]
+
+
+def _content(array: Json) -> Any:
+    """两个数组相同，当且仅当这个相同；−0 与 0 不同。"""
+    flat = array["flat"]
+    numbers = np.array(flat) if flat else None
+    if numbers is None or numbers.ndim > 1 or numbers.dtype.kind not in "biuf":
+        return json.dumps([array["shape"], flat, array.get("summary")])
+    return tuple(array["shape"]), numbers.dtype.str, numbers.tobytes()
 
 
 def _encoded(array: Json) -> Json:
@@ -88,21 +99,20 @@ def _are_single(numbers: Array) -> bool:
     """这些数是不是都写得进 float32 再照最短的写法读回来，一位不差。"""
     with np.errstate(over="ignore"):
         single = numbers.astype("<f4")
-    pairs = zip(single, numbers.tolist(), strict=True)
-    return all(float(str(short)) == number or number != number for short, number in pairs)
+    # 先看头几个：float64 的数组一眼就认得出，不必逐个写成文字
+    heads = (slice(8), slice(None))
+    return all(np.array_equal(single[one].astype(str).astype("<f8"), numbers[one], equal_nan=True) for one in heads)
 
 
 def _reals(flat: list[Any]) -> Array | None:
     """一列数，NaN 与无穷写作字符串；有复数（``[实部, 虚部]``）时为 ``None``。"""
-    if any(isinstance(number, list) for number in flat):
-        return None
-    return np.array([float(number) for number in flat], dtype="<f8")
+    return None if isinstance(flat[0], list) else np.array([float(number) for number in flat], dtype="<f8")
 
 
 def _within(budget: int, arrays: list[Json]) -> list[Json]:
     """各数组的一项，合起来不超过 ``budget``：从最大的起换成摘要，直到装得下或没有可换的。"""
     entries = [_encoded(array) for array in arrays]
-    sizes = [len(json.dumps(entry)) for entry in entries]
+    sizes = [_size(entry) for entry in entries]
     total = sum(sizes)
     for i in sorted(range(len(arrays)), key=lambda i: -sizes[i]):
         if total <= budget:
@@ -110,16 +120,22 @@ def _within(budget: int, arrays: list[Json]) -> list[Json]:
         if not _can_shrink(arrays[i]):
             continue
         short = _summarised(arrays[i])
-        saved = sizes[i] - len(json.dumps(short))
+        saved = sizes[i] - _size(short)
         if saved > 0:
             entries[i], total = short, total - saved
     return entries
 
 
+def _size(entry: Json) -> int:
+    """写成 JSON 有几个字符。"""
+    text = entry.get("base64", "")
+    return len(text) + len(json.dumps({**entry, "base64": ""} if text else entry))
+
+
 def _can_shrink(array: Json) -> bool:
     """不太小的实数数组，以及格子太细的摘要。"""
     flat = array["flat"]
-    return math.prod(array["shape"]) > _SMALLEST and not (flat and any(isinstance(x, list) for x in flat))
+    return math.prod(array["shape"]) > _SMALLEST and not (flat and isinstance(flat[0], list))
 
 
 def _summarised(array: Json) -> Json:
