@@ -259,6 +259,17 @@ def test_special_functions_are_accurate_over_their_whole_range(values_and_case: 
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=2e-12, atol=1e-300)
 
 
+def test_left_tail_of_log_ndtr_cancels_in_single_precision() -> None:
+    """float32 的 ``ln Φ`` 在左尾的导数由两个几乎相等的大数相减得来，只剩三位。"""
+    x = np.linspace(-90, 5, 400).astype(np.float32)
+    leaf, exact = tg.tensor(x, requires_grad=True), torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    tg.special.log_ndtr(leaf).sum().backward()
+    torch.special.log_ndtr(exact).sum().backward()
+    assert leaf.grad is not None
+    assert exact.grad is not None
+    np.testing.assert_allclose(leaf.grad.numpy(), exact.grad.numpy(), rtol=1e-5)
+
+
 def _tuple(result: Any) -> tuple[Any, ...]:
     return result if isinstance(result, tuple) else (result,)
 

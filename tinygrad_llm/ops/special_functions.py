@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from tinygrad_llm.ops import bessel, gamma, incomplete_gamma, special
-from tinygrad_llm.ops.elementwise import abs, exp, log, sign, where
+from tinygrad_llm.ops.elementwise import abs, exp, log, minimum, sign, where
 from tinygrad_llm.ops.op import Array, op
 
 _SLOPE = 2 / math.sqrt(math.pi)
@@ -41,7 +41,13 @@ def ndtri(x: Array) -> Any:
     return special.ndtri(x)
 
 
-@op("y = ln Φ(x)", x=lambda g, x, y: g * (exp(-(y + x * x / 2)) / _SQRT_2PI))
+def _normal_hazard(x: Any, y: Any) -> Any:
+    """``φ(x)/Φ(x)``；左尾的 ``y`` 与 ``x²/2`` 几乎抵消，float32 只剩三位，改用缩放的余误差函数。"""
+    left = math.sqrt(2 / math.pi) / erfcx(minimum(x, x * 0) * -math.sqrt(0.5))
+    return where(x < 0, left, exp(-(y + x * x / 2)) / _SQRT_2PI)
+
+
+@op("y = ln Φ(x)", x=lambda g, x, y: g * _normal_hazard(x, y))
 def log_ndtr(x: Array) -> Any:
     """标准正态分布函数的对数；导数是密度除以分布。"""
     return special.log_ndtr(x)
