@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml
 	  cp pyproject.toml $@; fi
 
 # 播放页的测试要一个 Chromium；容器里（root、有 apt）缺了就装，别处缺了则跳过那一组，并说明没有运行。
-CHROMIUM = command -v chromium chromium-browser google-chrome >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+CHROMIUM = { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends chromium >/dev/null; } || \
   echo "Chromium could not be installed: the browser tests will be skipped"
 
