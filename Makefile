@@ -23,7 +23,8 @@ $(STAMP): pyproject.toml
 	  cp pyproject.toml $@; fi
 
 # 播放页的测试要一个 Chromium；容器里（root、有 apt）缺了就装，别处缺了则跳过那一组，并说明没有运行。
-CHROMIUM = { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+BROWSER = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+CHROMIUM = test -n "$(BROWSER)" || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends chromium >/dev/null; } || \
   echo "Chromium could not be installed: the browser tests will be skipped"
 
@@ -32,7 +33,7 @@ run: setup ## train the same GPT on both engines and show that they agree
 
 test: setup ## quick lane: every test that is not marked "full"
 	@$(CHROMIUM)
-	$(BIN)/python -m pytest -n $(JOBS)
+	BROWSER_LANE=$(if $(BROWSER),required) $(BIN)/python -m pytest -n $(JOBS)
 
 parity: setup ## full lane: all tests, 500 examples for every property; then the quick lane without fused ops
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n $(JOBS) -m "full or not full" --timeout 3600
