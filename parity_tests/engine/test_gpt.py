@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_llm as tg
+from parity_tests.contract.cases import configs, weights
 from parity_tests.tolerances import assert_close
 from tinygrad_llm import gpt as our_gpt
 from tinygrad_llm.common.config import PRESETS, GPTConfig, parameter_count, parameter_shapes
@@ -27,47 +28,11 @@ FEWER = settings(max_examples=max(5, settings().max_examples // 5))
 CACHES: dict[Any, Any] = {tg: our_gpt.KVCache, torch: torch_gpt.KVCache}
 
 
-@st.composite
-def configs(draw: Any) -> GPTConfig:
-    """小而全的随机配置：每个开关都会打开与关上。"""
-    kv = draw(st.integers(1, 2))
-    heads = kv * draw(st.integers(1, 3))
-    head = draw(st.sampled_from([None, 2, 6]))
-    return GPTConfig(
-        vocab_size=draw(st.integers(2, 17)),
-        context=draw(st.integers(4, 9)),
-        n_layer=draw(st.integers(1, 3)),
-        n_head=heads,
-        n_kv_head=draw(st.sampled_from([kv, heads, None])),
-        n_embd=heads * draw(st.sampled_from([2, 4])) if head is None else draw(st.sampled_from([3, 8])),
-        head_dim=head,
-        hidden=draw(st.sampled_from([None, 5])),
-        norm=draw(st.sampled_from(["layernorm", "rmsnorm"])),
-        norm_eps=draw(st.sampled_from([1e-5, 1e-6])),
-        position=draw(st.sampled_from(["learned", "rope"])),
-        rope_theta=draw(st.sampled_from([10000.0, 500.0])),
-        mlp=draw(st.sampled_from(["gelu_tanh", "gelu", "swiglu"])),
-        bias=draw(st.booleans()),
-        qk_norm=draw(st.booleans()),
-        tie_head=draw(st.booleans()),
-    )
-
-
-def _weights(config: GPTConfig, dtype: str) -> dict[str, Any]:
-    """初值放大五倍、偏置与缩放也打散：GPT-2 的初值太小，看不出注意力的错。"""
-    rng = np.random.default_rng(0)
-    found = initial_weights(config, 3, "float64")
-    return {
-        name: (w * 5 if w.ndim > 1 else w + rng.standard_normal(w.shape) * 0.3).astype(dtype)
-        for name, w in found.items()
-    }
-
-
 def _models(config: GPTConfig, dtype: str = "float64") -> tuple[Any, Any]:
-    weights = _weights(config, dtype)
+    loaded = weights(config, dtype)
     ours, theirs = our_gpt.GPT(config).to(getattr(tg, dtype)), torch_gpt.GPT(config).to(getattr(torch, dtype))
-    ours.load_state_dict({name: tg.from_numpy(w) for name, w in weights.items()})
-    theirs.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
+    ours.load_state_dict({name: tg.from_numpy(w) for name, w in loaded.items()})
+    theirs.load_state_dict({name: torch.from_numpy(w) for name, w in loaded.items()})
     return ours, theirs
 
 
