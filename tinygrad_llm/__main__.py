@@ -5,8 +5,13 @@ import sys
 from tinygrad_llm.common.cli import Verb, main
 
 VERBS = {
-    "quickstart": Verb("tinygrad_llm.quickstart.command:main", "train the same GPT on NumPy and on torch, and compare them"),
+    "quickstart": Verb(
+        "tinygrad_llm.quickstart.command:main", "train the same GPT on NumPy and on torch, and compare them"
+    ),
     "train": Verb("tinygrad_llm.train:main", "train a GPT on NumPy"),
+    "gradcheck": Verb(
+        "tinygrad_llm.gradchecker.command:main", "check the derivatives of your own function, module or Function"
+    ),
     "trace": Verb("tinygrad_llm.tracing.command:main", "see every step of backprop: terminal, player, worksheets"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
 }

@@ -2,6 +2,7 @@
 
 流入：一个由 Tensor 组成的函数与 float64 输入；流出：真，或一条指明「哪个输出对哪个输入的哪个元素」的错误。
 中心差分 ``(f(x + h) - f(x - h)) / 2h`` 的误差是 ``O(h²)``，在 float64 下约 1e-9，足以识别任何写错的导数。
+像哪一种错，由 ``testing/causes.py`` 认；命令行与 pytest 的用法见 ``gradchecker``。
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tinygrad_llm.autograd import enable_grad, grad
 from tinygrad_llm.complexes import as_real, realified
 from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
+from tinygrad_llm.testing.causes import Evidence, likely_cause
 
 
 class GradcheckError(RuntimeError):
@@ -65,7 +67,7 @@ def gradcheck(
 
     Raises:
         AssertionError: 反传与前向模式都不检查。
-        GradcheckError: 某个元素不符；消息里有输出、输入、元素的位置，期望值与实得值。
+        GradcheckError: 某个元素不符；消息里有输出、输入、元素的位置，期望值、实得值与最像的原因。
         NotImplementedError: 要检查这里没有的东西。
         ValueError: 没有需要梯度的输入。
     """
@@ -257,10 +259,15 @@ def _compare(
     at_output = tuple(int(n) for n in np.unravel_index(row, output.array.shape))
     at_input = tuple(int(n) for n in np.unravel_index(column, target.array.shape))
     name = output.node.name() if output.node is not None else "output"
+    values = {"the input": target.array, "the output": output.array}
+    evidence = Evidence(
+        analytic, numeric, output.array.shape, target.array.shape, wrong, values=values, own="the input"
+    )  # fmt: skip
     return (
         f"Jacobian mismatch for output {o} ({name}) with respect to input {i}: {int(wrong.sum())} of {wrong.size} "
         f"entries differ; first at output{list(at_output)}, input{list(at_input)}: "
-        f"numerical {numeric[row, column]:.10g}, analytical {analytic[row, column]:.10g}"
+        f"numerical {numeric[row, column]:.10g}, analytical {analytic[row, column]:.10g}\n"
+        f"likely cause: {likely_cause(evidence)}"
     )
 
 
