@@ -144,6 +144,14 @@ def dtype_name(array: Array) -> str:
     return _NAMES[dtype]
 
 
+def norm_of(value: Snapshot) -> float:
+    """平方和的平方根；溢出就是无穷，不作声。"""
+    if isinstance(value, Summary):
+        return value.norm
+    with np.errstate(all="ignore"):
+        return float(np.linalg.norm(np.asarray(value).reshape(-1)))
+
+
 # ---- JSON
 
 

@@ -12,9 +12,7 @@ import itertools
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from tinygrad_llm.tracing.arrays import Snapshot, Summary
+from tinygrad_llm.tracing.arrays import Snapshot, Summary, norm_of
 from tinygrad_llm.tracing.substitution import number, shape_text, shown
 from tinygrad_llm.tracing.trace import NodeRecord, Trace, Value
 
@@ -153,8 +151,7 @@ def gradient_text(grad: Snapshot | None) -> str:
     text = shown(grad)
     if not text.startswith("[") or "," in text:
         return text
-    norm = grad.norm if isinstance(grad, Summary) else float(np.linalg.norm(np.asarray(grad).reshape(-1)))
-    return f"norm {number(norm)}"
+    return f"norm {number(norm_of(grad))}"
 
 
 def _value_box(value: Value) -> Box:

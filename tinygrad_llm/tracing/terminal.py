@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinygrad_llm.tracing.arrays import Snapshot, Summary
+from tinygrad_llm.tracing.arrays import Snapshot, Summary, norm_of
 from tinygrad_llm.tracing.exports import columns
 from tinygrad_llm.tracing.formulas import edge_rule
 from tinygrad_llm.tracing.picture import gradient_text
@@ -253,7 +253,8 @@ def difference(value: Value) -> float | None:
         return abs(ours.norm - theirs.norm) if both else None  # type: ignore[union-attr]
     if ours.shape != theirs.shape:
         return float("inf")
-    gap = np.abs(np.asarray(ours) - np.asarray(theirs))
+    with np.errstate(all="ignore"):
+        gap = np.abs(np.asarray(ours) - np.asarray(theirs))
     same = (np.asarray(ours) == np.asarray(theirs)) | (np.isnan(ours) & np.isnan(theirs))
     return float(np.where(same, 0, gap).max(initial=0.0))
 
@@ -262,8 +263,7 @@ def _brief(value: Snapshot | None) -> str:
     """表格太宽时：只写范数，标量写数。"""
     if value is None or value.size == 1:
         return gradient_text(value)
-    norm = value.norm if isinstance(value, Summary) else float(np.linalg.norm(np.asarray(value).reshape(-1)))
-    return f"norm {number(norm)}"
+    return f"norm {number(norm_of(value))}"
 
 
 def _widths(rows: list[list[str]]) -> list[int]:
