@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CellType, CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -125,15 +125,21 @@ def _tops(value: Any, seen: set[int]) -> Iterator[str]:
     if isinstance(value, ModuleType):
         yield value.__name__.partition(".")[0]
     yield str(getattr(value, "__module__", "")).partition(".")[0]
-    function = inspect.unwrap(value) if callable(value) else value
+    function = inspect.unwrap(getattr(value, "func", value)) if callable(value) else value
     code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
     if code is None:
         return
-    for default in getattr(function, "__defaults__", None) or ():
-        yield from _tops(default, seen)
+    held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if not _is_blank(cell)]
+    for one in (*held, *(getattr(function, "__defaults__", None) or ())):
+        yield from _tops(one, seen)
     for name in [*_names(code), *map(str, getattr(function, "__annotations__", {}).values())]:
         if name.partition(".")[0] in names:
             yield from _tops(names[name.partition(".")[0]], seen)
+
+
+def _is_blank(cell: CellType) -> bool:
+    """闭包的变量还没有赋值。"""
+    return cell == CellType()
 
 
 def _names(code: CodeType) -> Iterator[str]:
