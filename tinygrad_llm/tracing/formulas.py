@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_llm.ops.op import Op
 from tinygrad_llm.tracing.sources import vjp_sources
-from tinygrad_llm.tracing.substitution import Substitution, key_text, shape_text, shown
+from tinygrad_llm.tracing.substitution import Substitution, key_text, number, shape_text, shown
 
 if TYPE_CHECKING:
     from tinygrad_llm.tracing.trace import EdgeRecord, NodeRecord
@@ -22,12 +22,13 @@ __all__ = ["edge_source", "edge_text", "forward_text", "input_names", "vjp_sourc
 
 _FORWARD = {
     "sigmoid": "σ(x)", "pow_scalar": "x^exponent", "pow": "a^b", "where": "cond ? a : b", "index": "x[key]",
-    "masked_fill": "mask ? value : x", "clamp": "min(max(x, min), max)", "mean": "(1/n) Σ x", "exp2": "2^x",
+    "masked_fill": "mask ? value : x", "clamp": "clamp(x, min, max)", "mean": "(1/n) Σ x", "exp2": "2^x",
     "expm1": "e^x - 1", "softplus": "ln(1 + e^x)", "logaddexp": "ln(e^a + e^b)", "dot": "a · b", "fill": "value",
     "lerp": "a + weight × (b - a)", "linear": "x @ weightᵀ + bias", "matmul": "a @ b", "mm": "a @ b", "mv": "a @ x",
     "vm": "x @ b", "silu": "x · σ(x)", "gelu": "x · Φ(x)", "permute": "transpose(x)", "hypot": "√(a^2 + b^2)",
     "var": "var(x)", "std": "std(x)", "prelu": "x > 0 ? x : w × x", "softmax": "softmax(x)",
     "log_softmax": "log_softmax(x)", "logsumexp": "ln Σ e^x", "gelu_tanh": "gelu(x)", "threshold": "threshold(x)",
+    "elu": "elu(x)", "vector_norm": "‖x‖",
     "binary_cross_entropy": "-(target × ln x + (1 - target) × ln(1 - x))",
 }  # fmt: skip
 """公式里有上标、下标或汉字、不好代入的，另写一个。"""
@@ -115,20 +116,23 @@ def _substituted(record: NodeRecord, names: Mapping[str, Any]) -> str | None:
         if word == "n" and record.op == "mean":
             return str(_averaged(record))
         if name in constants and name not in names:
-            return key_text(constants[name]) if name == "key" else attr_text(constants[name])
+            value = constants[name]
+            return key_text(value) if name == "key" else number(value) if isinstance(value, float) else attr_text(value)
         return word
 
     text = _WORD.sub(put, template)
     if not all(name in used for name, value in names.items() if value is not None):
         return None
     both_arrays = all("[" in part for part in text.split("⊙"))
-    return text.replace(" + None", "").replace("⊙", "⊙" if both_arrays else "×")
+    for nothing in (" + None", " ⊙ None", ", None", "None, "):  # 没给的参数
+        text = text.replace(nothing, "")
+    return text.replace("⊙", "⊙" if both_arrays else "×")
 
 
 def _fitting(text: str, template: str, match: re.Match[str]) -> str:
     """负数夹在运算符之间时加括号。"""
     before, after = template[: match.start()], template[match.end() :]
-    is_alone = before.endswith(("(", ", ")) or not before
+    is_alone = before.endswith(("(", ", ", "|")) or not before
     return text if not text.startswith("-") or (is_alone and not after.startswith("^")) else f"({text})"
 
 
@@ -144,10 +148,18 @@ def _averaged(record: NodeRecord) -> int:
 def edge_source(record: NodeRecord, position: int) -> str:
     """一条边用到的那一行；一次算出全部梯度的，写成一行的公式，没有就是那个调用的第几项。"""
     name = record.input_names[position]
+    if record.op == "cat":
+        return "slice(g)"
     if "*" not in record.vjps:
         return record.vjps.get(name, "").partition("\n")[0]
-    found = JOINT.get(record.op, {}).get(name) or f"{record.vjps['*'].splitlines()[0]}[{position}]"
+    called = f"{record.vjps['*'].partition('(')[0]}({', '.join(['g', *_given(record)])})[{position}]"
+    found = JOINT.get(record.op, {}).get(name) or called
     return found.removesuffix(" / n") if record.raw_attrs.get("reduction", "mean") != "mean" else found
+
+
+def _given(record: NodeRecord) -> list[str]:
+    """给了的各输入的名字。"""
+    return [name for name, i in zip(record.input_names, record.inputs, strict=True) if i is not None]
 
 
 def edge_rule(record: NodeRecord, position: int) -> str:

@@ -138,6 +138,8 @@ class Substitution:
                 return f"{inner}ᵀ", _ATOM
             return (inner if node.attr == "real" else f"{inner}.{node.attr}"), _ATOM
         if isinstance(node, ast.Subscript):
+            if "None" in ast.unparse(node.slice):  # 只添长度为 1 的轴
+                return self._written(node.value)
             return f"{self._tight(node.value, _ATOM)}[{_slice_text(node.slice)}]", _ATOM
         if isinstance(node, ast.Call):
             return self._call(node)
@@ -150,6 +152,10 @@ class Substitution:
 
     def _binary(self, node: ast.BinOp) -> tuple[str, int]:
         sign, level = _BINARY.get(type(node.op), (" ? ", _CHOICE))
+        if isinstance(node.op, ast.Mult) and "None" in (
+            ends := [self._written(one)[0] for one in (node.left, node.right)]
+        ):
+            return self._written(node.left if ends[1] == "None" else node.right)  # 没给的权重
         if isinstance(node.op, ast.Mult) and all("[" in self._written(one)[0] for one in (node.left, node.right)):
             sign = " ⊙ "
         is_one_sided = isinstance(node.op, (ast.Sub, ast.Div, ast.MatMult))
@@ -179,7 +185,7 @@ class Substitution:
         named = {one.arg: one.value for one in node.keywords if one.arg}
         form, level = _SYNTAX.get(name, ("", _ATOM))
         if not form:
-            given = [self._written(one)[0] for one in node.args if not self._is_bookkeeping(one)]
+            given = [self._written(one)[0] for one in node.args if not self._is_constant(one)]
             return f"{name.strip('_')}({', '.join(given)})", _ATOM
         if name == "pow_scalar" and self._folded(named["exponent"]) == (True, 1):
             return self._written(node.args[0])
@@ -190,9 +196,9 @@ class Substitution:
             return self._written(node.args[0])
         return form.format(*args, **{key: self._written(value)[0] for key, value in named.items()}), level
 
-    def _is_bookkeeping(self, node: ast.expr) -> bool:
-        """形状、轴之类的参数：代入数之后没有什么可看。"""
-        return isinstance(node, ast.Name) and node.id in ("shapes", "dim", "keepdim", "needs", "into")
+    def _is_constant(self, node: ast.expr) -> bool:
+        """属性、形状、轴之类：代入数之后没有什么可看。"""
+        return isinstance(node, ast.Name) and node.id not in self.tensors
 
     # ---- 常数折叠
 
