@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tinygrad_llm.tracing.programs import run_program
 from tinygrad_llm.tracing.sources import vjp_sources
 from tinygrad_llm.tracing.substitution import Substitution, number, shown
 from tinygrad_llm.tracing.toys import TOYS
+from tinygrad_llm.tracing.worksheet.expression import read_answer
 
 F = nn.functional
 
@@ -296,3 +298,43 @@ def test_one_line_formulas_of_fused_ops_are_true() -> None:
             assert_close(_MATH[written](names), np.asarray(edge.raw), "float64")
             checked.add((node.op, node.input_names[edge.input]))
     assert checked == {(op, name) for op, rows in JOINT.items() for name in rows}
+
+
+_SCALAR_OPS: list[Callable[[Any, Any], Any]] = [
+    lambda a, b: a + b,
+    lambda a, b: a - b,
+    lambda a, b: a * b,
+    lambda a, b: a / b,
+    lambda a, b: -a,
+    lambda a, b: a**2,
+    lambda a, b: a**3,
+    lambda a, b: a.exp(),
+    lambda a, b: (a * a).log(),
+    lambda a, b: (a * a).log1p(),
+    lambda a, b: (a * a).sqrt(),
+    lambda a, b: a.sin(),
+    lambda a, b: a.cos(),
+    lambda a, b: a.tanh(),
+    lambda a, b: a.sigmoid(),
+    lambda a, b: a.atan(),
+    lambda a, b: tg.hypot(a, b),
+    lambda a, b: F.binary_cross_entropy(a.sigmoid(), b.sigmoid(), reduction="none"),
+]
+
+
+@pytest.mark.parametrize("op", range(len(_SCALAR_OPS)))
+@pytest.mark.parametrize("start", [(0.7, -1.3), (-0.4, 2.1), (-1.9, -0.6)])
+def test_what_is_written_is_what_was_computed(op: int, start: tuple[float, float]) -> None:
+    """标量的每一行 ``算式 = 数``：把印出来的算式再算一遍，要得到印出来的数（四位有效数字之内）。"""
+    a, b = (tg.tensor(x, dtype=tg.float64, requires_grad=True) for x in start)
+    with tg.trace() as t:
+        (_SCALAR_OPS[op](a, b) * 1.5).backward()
+    checked = 0
+    for text in (edge.text for step in t.backwards[0].steps for edge in step.edges):
+        left, equals, right = text.rpartition(" = ")
+        if not equals:
+            continue
+        written = read_answer(re.sub(r"√\(", "sqrt(", left))
+        assert math.isclose(float(written.values), float(right), rel_tol=4e-3, abs_tol=1e-4), text
+        checked += 1
+    assert checked > 0
