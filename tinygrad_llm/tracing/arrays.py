@@ -32,15 +32,16 @@ class Summary:
 
     Args:
         array: 数组，此后可以被就地改写；不能是空的。
+        may_wait: 不大的可以先留一份拷贝，有人看时才算。
 
     Attributes:
         shape: 形状。
         dtype: 元素类型的名字。
     """
 
-    def __init__(self, array: Array) -> None:
+    def __init__(self, array: Array, may_wait: bool = True) -> None:
         self.shape, self.dtype = array.shape, dtype_name(array)
-        self._kept: Array | None = array.copy() if array.size <= _PUT_OFF else None
+        self._kept: Array | None = array.copy() if may_wait and array.size <= _PUT_OFF else None
         if self._kept is None:
             self._stats = _measured(array)
 
@@ -48,6 +49,11 @@ class Summary:
     def _stats(self) -> tuple[float, float, float, float, Array]:
         kept, self._kept = self._kept, None
         return _measured(np.zeros(1) if kept is None else kept)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """还没有算、先留着的拷贝占几个字节。"""
+        return 0 if self._kept is None else self._kept.nbytes
 
     @property
     def min(self) -> float:

@@ -24,7 +24,7 @@ from tinygrad_llm.autograd.writes import clock, written_since
 from tinygrad_llm.ops.bfloat16 import narrowed, same_dtype
 from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.tensor import Tensor
-from tinygrad_llm.tracing.arrays import Snapshot, dtype_name, snapshot
+from tinygrad_llm.tracing.arrays import Snapshot, Summary, dtype_name
 from tinygrad_llm.tracing.names import Call, Modules, locals_of, variable
 from tinygrad_llm.tracing.trace import (
     Accumulation,
@@ -37,6 +37,9 @@ from tinygrad_llm.tracing.trace import (
     Value,
     nothing,
 )
+
+_ROOM = 256 << 20
+"""拖到有人看时才算的概要，先留的拷贝一共至多多少字节；再多就当场算。"""
 
 
 class _Seen:
@@ -90,6 +93,7 @@ class Recorder:
         self._last: tuple[tuple[int, ...], list[Value]] | None = None
         self._finished: tuple[Any, list[tuple[Any, Backward, Accumulation]]] = (None, [])
         self._mark = 0
+        self._room = _ROOM
 
     # ---- 前向
 
@@ -208,7 +212,7 @@ class Recorder:
 
     def _new(self, name: str | None, kind: str, array: Array, needs_grad: bool) -> Value:
         trace = self.trace
-        kept = snapshot(array, trace.limit)
+        kept = self._kept(array)
         value = Value(
             len(trace.values),
             name,
@@ -222,6 +226,14 @@ class Recorder:
         )
         trace.values.append(value)
         return value
+
+    def _kept(self, array: Array) -> Snapshot:
+        """此刻的内容：不大的是拷贝，大的是概要；概要先留拷贝、以后再算的，一共只留这么多。"""
+        if array.size <= self.trace.limit:
+            return array.copy()
+        found = Summary(array, self._room > 0)
+        self._room -= found.waiting_bytes
+        return found
 
     def _name(self, call: Call, new: list[Value]) -> None:
         """给结果记上变量名；库里的一次调用做了几步，只有最后的（解包时是最后几步）才是。"""
@@ -279,7 +291,7 @@ class Recorder:
         roots: list[tuple[int, Snapshot]] = []
         for output in outputs:
             edge = output.node or output
-            seed = one.sums[id(edge)] = snapshot(_array(_received(work, edge)), self.trace.limit)
+            seed = one.sums[id(edge)] = self._kept(_array(_received(work, edge)))
             root = self._outputs.get(edge) if edge.is_node else self._known(output, Call(sys._getframe(1)))
             if root is not None:
                 roots.append((root.id, seed))
@@ -305,9 +317,9 @@ class Recorder:
 
     def _step(self, one: _Pass, node: Any, g: Any) -> Step | None:
         """立起一步；记录之外的节点、多输出算子的转手的小节点没有自己的一步。"""
-        arrived, limit = one.sums.pop(id(node), None), self.trace.limit
+        arrived = one.sums.pop(id(node), None)
         is_hooked = bool(node.hooks and (node.hooks.tensor or node.hooks.before))
-        incoming = snapshot(_array(g), limit) if arrived is None or is_hooked else arrived
+        incoming = self._kept(_array(g)) if arrived is None or is_hooked else arrived
         if node in self._outputs:
             self._outputs[node].grad = incoming
         if isinstance(node, OutputNode):
@@ -329,21 +341,21 @@ class Recorder:
 
     def _deliver(self, work: Any, step: Step | None, position: int, edge: Any, raw: Any, g: Any) -> int:
         """交出一份梯度，返回引擎用的时间。"""
-        one, limit = self._passes[-1], self.trace.limit
+        one = self._passes[-1]
         before, like = one.sums.get(id(edge)), edge if edge.is_node else edge.array
         array = raw if type(raw) is np.ndarray else _array(raw)
-        kept = snapshot(array, limit)
+        kept = self._kept(array)
         is_whole = array.shape == like.shape and same_dtype(array.dtype, like.dtype)
         contribution = kept if is_whole else None
         if contribution is None and before is not None:
-            contribution = snapshot(narrowed(unbroadcast(array, like.shape), like.dtype), limit)
+            contribution = self._kept(narrowed(unbroadcast(array, like.shape), like.dtype))
         start_ns = perf_counter_ns()
         (work.deliver_tensor if work.create_graph else work.deliver)(edge, raw, g)
         elapsed_ns = perf_counter_ns() - start_ns
         if before is None and contribution is not None:
             after = contribution
         else:
-            after = snapshot(_array(_received(work, edge)), limit)
+            after = self._kept(_array(_received(work, edge)))
         one.sums[id(edge)] = after
         if step is not None and (value := step.record.inputs[position]) is not None:
             axes = () if array.shape == like.shape else _summed(array.shape, like.shape)
@@ -361,8 +373,8 @@ class Recorder:
                 continue
             added = one.sums.get(id(leaf))
             if added is None or leaf.hooks:
-                added = snapshot(_array(g), self.trace.limit)
-            before = None if leaf.kept_grad is None else snapshot(leaf.kept_grad.array, self.trace.limit)
+                added = self._kept(_array(g))
+            before = None if leaf.kept_grad is None else self._kept(leaf.kept_grad.array)
             if before is None:
                 value.grad = added
             self._finished[1].append((leaf, one.record, Accumulation(value.id, before, added, before)))
@@ -373,7 +385,7 @@ class Recorder:
         for leaf, record, one in leaves if ended is work else ():
             one.after = one.added
             if one.before is not None or leaf.hooks:
-                one.after = None if leaf.kept_grad is None else snapshot(leaf.kept_grad.array, self.trace.limit)
+                one.after = None if leaf.kept_grad is None else self._kept(leaf.kept_grad.array)
             self.trace.values[one.value].grad = one.after
             record.accumulated.append(one)
 
