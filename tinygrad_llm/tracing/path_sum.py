@@ -204,8 +204,8 @@ def _totals(one: Backward, links: dict[int, list[Link]], target: Value) -> tuple
     """从各起点到目标的路一共几条、积之和是多少；值按产生的先后，所以一遍就够。"""
     counts, sums = {target.id: 1}, {target.id: 1.0}
     for output in sorted(links):
-        counts[output] = counts.get(output, 0) + sum(counts.get(link.input, 0) for link in links[output])
-        sums[output] = sums.get(output, 0.0) + sum(link.factor * sums.get(link.input, 0.0) for link in links[output])
+        counts[output] = sum(counts.get(link.input, 0) for link in links[output])
+        sums[output] = sum(link.factor * sums.get(link.input, 0.0) for link in links[output])
     seeds = [(root, float(np.asarray(seed).sum())) for root, seed in one.roots]
     return sum(counts.get(root, 0) for root, _ in seeds), sum(seed * sums.get(root, 0.0) for root, seed in seeds)
 
