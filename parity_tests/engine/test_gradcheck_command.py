@@ -18,6 +18,7 @@ import tinygrad_llm as tg
 from tinygrad_llm.__main__ import VERBS
 from tinygrad_llm.common.cli import main
 from tinygrad_llm.gradchecker.plugin import checked
+from tinygrad_llm.ops.op import REGISTRY
 
 OURS = """
 from functools import partial
@@ -82,6 +83,20 @@ class Layer(nn.Module):
 layer = Layer(3)
 bound = partial(half, eps=0.0)
 constant = 3
+
+def single(x):
+    return x.float()
+
+def step(x):
+    return (x > 0) * 1.0 + 0 * x
+"""
+
+OP = """
+from tinygrad_llm.ops import op
+
+@op("y = x³", x=lambda g, x: g * 3 * x)
+def a_cube_to_check(x, *, scale=1.0):
+    return x**3 * scale
 """
 
 THEIRS = """
@@ -124,6 +139,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """放着两个文件的当前目录。"""
     (tmp_path / "ours_to_check.py").write_text(OURS)
     (tmp_path / "theirs_to_check.py").write_text(THEIRS)
+    (tmp_path / "op_to_check.py").write_text(OP)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     return tmp_path
@@ -157,6 +173,8 @@ PASSES = {
     "library twin": ("ours_to_check.py:softplus --torch torch.nn.functional:softplus", "softplus in torch"),
     "twin of a module": ("ours_to_check.py:Layer --init 3 --torch theirs_to_check.py:Layer", "Layer in torch"),
     "twin with indices": ("ours_to_check.py:loss --torch theirs_to_check.py:loss", "loss in torch"),
+    "op": ("tinygrad_llm.ops.elementwise:mul --shapes 2,3/3 --second", "PASS the gradient of mul"),
+    "no influence": ("ours_to_check.py:step", "no output depends on x here"),
     "ours as twin": ("theirs_to_check.py:softplus --torch ours_to_check.py:softplus", "softplus in tinygrad_llm"),
 }
 
@@ -195,6 +213,16 @@ def test_wrong_derivatives_pass(line: str, says: tuple[str, ...], capsys: pytest
         assert text in printed
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_wrong_table_of_derivatives_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    """用户自己用 ``@op`` 声明的算子，求导表写错了却通过。"""
+    try:
+        assert _run("op_to_check.py:a_cube_to_check") == 1
+    finally:
+        REGISTRY.pop("a_cube_to_check", None)
+    assert "a factor x is missing (chain rule)" in capsys.readouterr().out
+
+
 MISUSES = {
     "nothing": ("", "name one thing to check"),
     "two": ("a.py:f b.py:g", "name one thing to check"),
@@ -209,6 +237,7 @@ MISUSES = {
     "bad range": ("ours_to_check.py:log --range 2,1", "cannot read the range"),
     "nan": ("ours_to_check.py:log", "gives inf or nan"),
     "random": ("ours_to_check.py:noisy", "different outputs for the same inputs"),
+    "single precision": ("ours_to_check.py:single", "central differences need float64"),
     "a number": ("ours_to_check.py:number", "parameter n of number"),
     "no arguments": ("ours_to_check.py:Layer", "cannot construct Layer()"),
     "bad arguments": ("ours_to_check.py:Layer --init 3,)", "cannot construct"),

@@ -1,7 +1,8 @@
 """检查你自己的导数：``python -m tinygrad_llm gradcheck FILE.py:NAME``，与同样用法的 pytest fixture。
 
-``NAME`` 可以是张量的函数、``nn.Module`` 的类或实例、``autograd.Function`` 的子类，用这里的引擎或用 torch 写的都行；
-按它用到的名字认出是哪一个。解析的导数由反传得到，期望的由 NumPy 算的中心差分得到，逐个元素对照。
+``NAME`` 可以是张量的函数、``nn.Module`` 的类或实例、``autograd.Function`` 的子类，用这里的引擎或用 torch 写的都行，
+按它用到的名字认出是哪一个；也可以是用 ``@op`` 声明的、带着求导表的算子。
+解析的导数由反传得到，期望的由 NumPy 算的中心差分得到，逐个元素对照。
 
 输入怎样来，由先到后，用第一个有的：
 

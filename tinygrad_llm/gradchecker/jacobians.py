@@ -69,7 +69,8 @@ def jacobians(subject: Subject) -> Jacobians:
 def _checked(subject: Subject) -> list[Array]:
     """输出的值；先查函数算得成、算得稳。"""
     try:
-        first, again = _values(subject), _values(subject)
+        results = subject.run()
+        first, again = [as_array(y) for y in results], _values(subject)
     except UserError:
         raise
     except Exception as error:  # 用户的函数可以抛出任何异常
@@ -81,6 +82,12 @@ def _checked(subject: Subject) -> list[Array]:
         ) from None
     if not first:
         raise UserError(f"{subject.name} returns no floating tensor", fix="return what is to be differentiated")
+    for o, y in enumerate(results):
+        if str(y.dtype).rpartition(".")[2] != "float64":
+            raise UserError(
+                f"output {o} of {subject.name} is {y.dtype}; central differences need float64",
+                fix="keep the dtype of the inputs, they are float64",
+            )
     if any(not np.isfinite(y).all() for y in first):
         raise UserError(
             f"{subject.name} gives inf or nan on {subject.chosen.origin}", fix="choose another --range 0.5,2"

@@ -74,8 +74,15 @@ def check_derivatives(subject: Subject, *, twice: bool = False) -> Verdict:
         shapes = ", ".join(f"{name} {values.shape}" for name, values in found.values.items())
         place = f" (output {at[0]} by {at[1]})" if at[1] else ""
         head = f"PASS {checked.name}: {count} derivatives, largest error {largest:.2g}{place}"
-        return Verdict(True, (head, f"  inputs    {shapes}: {subject.chosen.origin}"), largest)
+        lines = (head, f"  inputs    {shapes}: {subject.chosen.origin}", *_idle(found))
+        return Verdict(True, lines, largest)
     return _failed(checked, found, worst[1], worst[2], rtol, atol)
+
+
+def _idle(found: Jacobians) -> list[str]:
+    """哪些变量对输出没有影响：对的，但多半不是用户要检查的。"""
+    idle = [name for name, x in found.values.items() if x.size and not any(j[name].any() for j in found.numeric)]
+    return [f"  note      no output depends on {', '.join(idle)} here"] if idle else []
 
 
 def _failed(subject: Subject, found: Jacobians, o: int, name: str, rtol: float, atol: float) -> Verdict:

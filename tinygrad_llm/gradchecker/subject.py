@@ -21,6 +21,7 @@ import numpy as np
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.gradchecker.inputs import Chosen, Draw, as_array, choose, given
+from tinygrad_llm.ops.op import Op
 from tinygrad_llm.tracing.loading import Source, loaded
 
 ENGINES = ("tinygrad_llm", "torch")
@@ -174,7 +175,7 @@ def subject(
     draw, m = draw or Draw(), engine_behind(target)
     skip, module = 0, None
     call: Any = target.value
-    read: Any = call
+    read: Any = call.forward if isinstance(call, Op) else call
     is_class = isinstance(target.value, type)
     if is_class and issubclass(target.value, m.autograd.Function):
         has_context = call.setup_context is m.autograd.Function.setup_context
