@@ -14,7 +14,6 @@ import torch
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
-import tinygrad_llm as tg
 from parity_tests.tolerances import assert_close
 from parity_tests.transformers.exact import Float64
 from parity_tests.transformers.families import (
@@ -25,52 +24,24 @@ from parity_tests.transformers.families import (
     their_model,
     to_theirs,
 )
+from parity_tests.transformers.sides import MODELS, batch, our_model, pairs
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.safetensors import read_safetensors, write_safetensors
-from tinygrad_llm.gpt import GPT as OurGPT  # noqa: N811
-from torch_llm.gpt import GPT as TorchGPT  # noqa: N811
 
-MODELS: dict[Any, Any] = {tg: OurGPT, torch: TorchGPT}
+SOME = settings(max_examples=min(100, settings().max_examples))
+"""整个模型前后各走三遍：full 档一百个配置也要几十秒。"""
 FEWER = settings(max_examples=max(4, settings().max_examples // 5))
-
-
-def _ours(m: Any, config: GPTConfig, weights: dict[str, Any]) -> Any:
-    model = MODELS[m](config).double().eval()
-    model.load_state_dict({name: m.tensor(value) for name, value in weights.items()})
-    return model
-
-
-def _batch(config: GPTConfig, seed: int) -> tuple[Any, Any]:
-    rng = np.random.default_rng(seed)
-    shape = (2, int(rng.integers(2, config.context + 1)))
-    ids = rng.integers(0, config.vocab_size, shape)
-    targets = np.where(rng.random(shape) < 0.8, rng.integers(0, config.vocab_size, shape), -100)
-    return ids, targets
 
 
 def _compare(config: GPTConfig, family: str, theirs: Any, weights: dict[str, Any], seed: int) -> None:
     """logits、损失与每个参数的梯度。"""
-    ids, targets = _batch(config, seed)
-    with Float64():
-        logits = theirs(input_ids=torch.tensor(ids)).logits
-    flat, wanted = logits.reshape(-1, config.vocab_size), torch.tensor(targets).reshape(-1)
-    loss = torch.nn.functional.cross_entropy(flat, wanted, ignore_index=-100, reduction="sum")
-    theirs.zero_grad()
-    loss.backward()
-    gradients = {name: p.grad.numpy() for name, p in theirs.named_parameters() if p.grad is not None}
-    expected = from_theirs(gradients, config, family)
-    for m in MODELS:
-        ours = _ours(m, config, weights)
-        own = ours.loss(m.tensor(ids), m.tensor(targets))
-        own.backward()
-        assert_close(ours(m.tensor(ids)), logits, "float64", f"{family} logits in {m.__name__}")
-        assert_close(own, loss, "float64", f"{family} loss in {m.__name__}")
-        for name, p in ours.named_parameters():
-            assert_close(p.grad, expected[name], "float64", f"{family} gradient of {name} in {m.__name__}")
+    for what, m, ours, expected in pairs(config, family, theirs, weights, seed):
+        assert_close(ours, expected, "float64", f"{family} {what} in {m.__name__}")
 
 
 @pytest.mark.full
+@SOME
 @pytest.mark.parametrize("family", FAMILIES)
 @given(data=st.data(), seed=st.integers(0, 1000), attention=st.sampled_from(["eager", "sdpa"]))
 def test_their_weights_in_our_model_give_other_numbers(family: str, data: Any, seed: int, attention: str) -> None:
@@ -81,6 +52,7 @@ def test_their_weights_in_our_model_give_other_numbers(family: str, data: Any, s
 
 
 @pytest.mark.full
+@SOME
 @pytest.mark.parametrize("family", FAMILIES)
 @given(data=st.data(), seed=st.integers(0, 1000))
 def test_our_weights_in_their_model_give_other_numbers(family: str, data: Any, seed: int) -> None:
@@ -108,7 +80,7 @@ def test_greedy_tokens_differ(family: str, data: Any, seed: int) -> None:
     with Float64(), torch.no_grad():
         expected = theirs.generate(torch.tensor(ids), do_sample=False, max_length=config.context, use_cache=True)
     for m in MODELS:
-        ours = _ours(m, config, from_theirs(state_of(theirs), config, family))
+        ours = our_model(m, config, from_theirs(state_of(theirs), config, family))
         found = m.tensor(ids)
         with m.no_grad():
             while found.shape[1] < config.context:
@@ -143,7 +115,7 @@ def test_float32_inside_their_model_goes_unnoticed() -> None:
     """``Float64`` 没有挡住那边写死的 float32：两边的差就有 1e-8，而不是 1e-15。"""
     config = find(configs("llama"), lambda c: c.context == 9 and c.n_layer == 1)
     theirs = their_model(config, "llama")
-    ids, _ = _batch(config, 0)
+    ids, _ = batch(config, 0)
     with torch.no_grad():
         rounded = theirs(input_ids=torch.tensor(ids)).logits
         with Float64():
