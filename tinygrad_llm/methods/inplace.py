@@ -82,7 +82,7 @@ class InPlace:
         """就地写入：把 ``result`` 的值搬进自己的内存，并接到它的图上。
 
         Raises:
-            RuntimeError: 自己是需要梯度的叶子、是图上张量的视图、只读，或形状对不上。
+            RuntimeError: 自己是需要梯度的叶子、是图上张量的视图、只读、几个元素同住一处，或形状对不上。
         """
         if is_grad_enabled() and self.one_of_many and (self.needs_grad or result.needs_grad):
             raise RuntimeError(
@@ -99,12 +99,13 @@ class InPlace:
             raise RuntimeError(
                 f"in-place result has shape {result.array.shape}, cannot be written to {self.array.shape}"
             )
-        if not self.array.flags.writeable:
-            raise RuntimeError("in-place write to a tensor whose elements share memory (expanded or read-only)")
+        memory = sh.writeable(self.array)
         if traced and bottom is not self:
             moved = apply(sh.write_region, (bottom, result), {"path": self.view_path})
             bottom.node, bottom.needs_grad = moved.node, moved.needs_grad
-        self.array[...] = result.array
+            if bottom.retains_grad:
+                bottom.retain_grad()  # 留的是改写之后的梯度
+        memory[...] = result.array
         self.touch()
         if traced and bottom is not self:
             return self.refreshed()
@@ -222,8 +223,10 @@ class InPlace:
         if extras.meta and is_meta(self.array):
             return self
         refuse_copy(source.array)
-        spread = source.expand(self.array.shape)
-        return self.write(spread.to(dtypes.of(self.array)))
+        moved = source.expand(self.array.shape).to(dtypes.of(self.array))
+        if moved.needs_grad and self.needs_grad and self.base is None and is_grad_enabled():
+            moved = apply(ew.where, (False, self, moved), {})  # 原来在图上的仍在图上，梯度是 0
+        return self.write(moved)
 
     def fill_(self, value: Any) -> Any:
         """全部写成 ``value``（数或 0 维 Tensor）；自己原来在图上就仍在图上，梯度是 0。

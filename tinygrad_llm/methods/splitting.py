@@ -178,7 +178,7 @@ class Splitting:
         return _unmarked(self.chunk(chunks, dim))
 
     def tensor_split(self, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
-        """切成若干份，尽量等长；给一串位置则在那些位置切开。
+        """切成若干份，尽量等长；给一串位置则在那些位置切开。与 ``split`` 不同，各份可以就地改写。
 
         Raises:
             RuntimeError: 0 维，或份数不是正数。
@@ -189,11 +189,11 @@ class Splitting:
             places = places.array.tolist()
         length = self.array.shape[d]
         if isinstance(places, (tuple, list)):
-            return self._cut(d, [0, *[slice(as_int(p)).indices(length)[1] for p in places], length])
+            return _unmarked(self._cut(d, [0, *[slice(as_int(p)).indices(length)[1] for p in places], length]))
         count = as_int(places)
         if count < 1:
             raise RuntimeError(f"number of sections must be larger than 0, got {count}")
-        return self._cut(d, [i * (length // count) + min(i, length % count) for i in range(count + 1)])
+        return _unmarked(self._cut(d, [i * (length // count) + min(i, length % count) for i in range(count + 1)]))
 
     def hsplit(self, indices_or_sections: Any) -> tuple[Any, ...]:
         """沿第 1 轴（一维则第 0 轴）``tensor_split``；份数必须整除。"""

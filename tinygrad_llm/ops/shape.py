@@ -265,13 +265,32 @@ def replay(x: Any, path: Path) -> Any:
     return x
 
 
+def writeable(x: Array) -> Array:
+    """可以写的 ``x``：扩张出来的数组整个写不得，从中取出的一个元素却写得。
+
+    Raises:
+        RuntimeError: 几个元素同住一处，或底下的内存只读。
+    """
+    if x.flags.writeable:
+        return x
+    shared = any(size > 1 and not step for size, step in zip(x.shape, x.strides, strict=True))
+    view = x[...]
+    try:
+        view.flags.writeable = not shared
+    except ValueError:
+        shared = True
+    if shared:
+        raise RuntimeError("in-place write to a tensor whose elements share memory (expanded or read-only)")
+    return view
+
+
 @op("y = x，y[视图] = v", x=lambda g, path: write_region(g, 0.0, path=path), v=lambda g, path: replay(g, path))
 def write_region(x: Array, v: Array, *, path: Path) -> Any:
     """``x`` 的拷贝，其中一个视图写成 ``v``；写过的区域对 ``x`` 的梯度为 0，对 ``v`` 的梯度就是那一块。"""
     y = np.array(x, order="C")
     region = replay(y, path)
     if np.may_share_memory(region, y):
-        region[...] = v
+        writeable(region)[...] = v
     else:  # 布局不同，换形状时复制了：改用下标
         y.reshape(-1)[replay(np.arange(y.size).reshape(y.shape), path)] = v
     return y

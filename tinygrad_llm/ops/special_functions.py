@@ -29,7 +29,7 @@ def erfcx(x: Array) -> Any:
     return special.erfcx(x)
 
 
-@op("y = erf⁻¹ x", x=lambda g, y: g * (exp(y * y) / _SLOPE))
+@op("y = erf⁻¹ x", x=lambda g, x: g * (exp(erfinv(x) * erfinv(x)) / _SLOPE))
 def erfinv(x: Array) -> Any:
     """``erf`` 的反函数；导数 ``√π/2 · exp(y²)``。"""
     return special.erfinv(x)

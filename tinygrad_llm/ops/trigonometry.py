@@ -44,7 +44,17 @@ def atan(x: Array) -> Any:
     return np.arctan(x)
 
 
-@op("y = arctan(a / b)", a=lambda g, a, b: g * b / (a * a + b * b), b=lambda g, a, b: -g * a / (a * a + b * b))
+def _inverse_square(a: Any, b: Any) -> Any:
+    """``1 / (a² + b²)``；原点的幅角没有导数，与 torch 一样取 0。"""
+    size = a * a + b * b
+    return where(size == 0, 0.0, 1 / size)
+
+
+@op(
+    "y = arctan(a / b)",
+    a=lambda g, a, b: g * b * _inverse_square(a, b),
+    b=lambda g, a, b: -g * a * _inverse_square(a, b),
+)
 def atan2(a: Array, b: Array) -> Any:
     """``y`` 是点 ``(b, a)`` 的幅角，落在 ``[-π, π]``。"""
     return np.arctan2(a, b)
