@@ -82,6 +82,13 @@ def _smaller(case: Case) -> Iterator[Case]:
     for side in sides:
         for kept in range(side):
             yield replace(case, args=tuple(_cut(a, side, kept) for a in case.args))
+    arrays = [i for i, a in enumerate(case.args) if isinstance(a, np.ndarray)]
+    if len(arrays) == 1:  # 没有别的形状要迁就：一根轴一根轴地砍
+        x = case.args[arrays[0]]
+        for axis, side in enumerate(x.shape):
+            for kept in range(side) if side > 1 else ():
+                cut = np.array(x.take([kept], axis), order="C")
+                yield replace(case, args=tuple(cut if i == arrays[0] else a for i, a in enumerate(case.args)))
     for i, a in enumerate(case.args):
         if isinstance(a, np.ndarray) and a.dtype.kind in "fc":
             for digits in (0, 1, 2, 4):
