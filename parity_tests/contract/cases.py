@@ -72,14 +72,21 @@ def cases(*, harmless: bool = False) -> st.SearchStrategy[Case]:
     return st.builds(Case, configs(), st.integers(2, 4), st.integers(0, 2**32 - 1), st.just(harmless))
 
 
-def weights(config: GPTConfig, dtype: str) -> dict[str, NDArray[Any]]:
-    """初值放大五倍、偏置与缩放也打散：GPT-2 的初值太小，看不出注意力的错。"""
+def weights(config: GPTConfig, dtype: str, nudge: float = 0.0) -> dict[str, NDArray[Any]]:
+    """初值放大五倍、偏置与缩放也打散：GPT-2 的初值太小，看不出注意力的错。
+
+    Args:
+        config: 模型配置。
+        dtype: 浮点类型的名字。
+        nudge: 每个权重再随机地改动 ``±nudge``（相对）。
+
+    Returns:
+        参数名到数组。
+    """
     rng = np.random.default_rng(0)
     found = initial_weights(config, 3, "float64")
-    return {
-        name: (w * 5 if w.ndim > 1 else w + rng.standard_normal(w.shape) * 0.3).astype(dtype)
-        for name, w in found.items()
-    }
+    spread = {n: w * 5 if w.ndim > 1 else w + rng.standard_normal(w.shape) * 0.3 for n, w in found.items()}
+    return {n: (w * (1 + nudge * rng.choice([-1.0, 1.0], w.shape))).astype(dtype) for n, w in spread.items()}
 
 
 def ids_of(rng: np.random.Generator, config: GPTConfig, batch: int, length: int) -> Ids:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity_tests.contract.cases import Case, Ids, ids_of
-from parity_tests.contract.gaps import Gap, close, forward_roundings
+from parity_tests.contract.gaps import Gap, close, forward_roundings, size_of
 from parity_tests.contract.implementation import Implementation
 from parity_tests.contract.property import Property
 
@@ -62,10 +62,10 @@ def cached(one: Implementation, case: Case) -> list[Gap]:
     whole, roundings = one.logits(model, ids), forward_roundings(config, config.context)
     decoder = one.decoder(model)
     last = [decoder.feed(ids[0, cut]) for cut in cuts]
-    ends = [cut.stop - 1 for cut in cuts]
+    ends, size = [cut.stop - 1 for cut in cuts], size_of(whole, one.logits(one.model(config, nudged=True), ids))
     return [
-        close("logits from the cache", _fed(one, model, ids, cuts), whole, roundings),
-        close("logits of the decoder", np.array(last), whole[0, ends], roundings, float(np.abs(whole).max())),
+        close("logits from the cache", _fed(one, model, ids, cuts), whole, roundings, size),
+        close("logits of the decoder", np.array(last), whole[0, ends], roundings, size),
     ]
 
 
@@ -78,15 +78,16 @@ def batched(one: Implementation, case: Case) -> list[Gap]:
         ids[:] = ids[:1]  # 各行相同：用了别人的缓存也看不出来
     cuts = _cuts(rng, config.context)
     together, roundings = _fed(one, model, ids, cuts), forward_roundings(config, config.context)
-    scale = float(np.abs(together).max())
+    whole = one.logits(model, ids)
+    size = size_of(whole, one.logits(one.model(config, nudged=True), ids))
     gaps = []
     for row, its in enumerate(ids):
         decoder = one.decoder(model)
         single = np.array([decoder.feed(its[cut]) for cut in cuts])
         ends = [cut.stop - 1 for cut in cuts]
-        gaps.append(close("logits of a row from the cache", together[row, ends], single, roundings, scale))
+        gaps.append(close("logits of a row from the cache", together[row, ends], single, roundings, size))
         alone = one.logits(model, its[None])[0]
-        gaps.append(close("logits of a row", one.logits(model, ids)[row], alone, roundings, scale))
+        gaps.append(close("logits of a row", whole[row], alone, roundings, size))
     return gaps
 
 
@@ -97,7 +98,7 @@ PROPERTIES = (
         cached,
         ForgetsToAdvance,
         "the cache's position falls one behind after each chunk",
-        "logits from the cache",
+        ("logits from the cache",),
     ),
     Property(
         "batched = single",
@@ -105,6 +106,6 @@ PROPERTIES = (
         batched,
         SharesFirstRow,
         "every row's cache is the first row's",
-        "logits of a row from the cache",
+        ("logits of a row from the cache",),
     ),
 )

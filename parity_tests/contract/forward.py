@@ -23,12 +23,16 @@ from parity_tests.contract.gaps import (
     exact,
     exact_all,
     forward_roundings,
+    size_of,
 )
 from parity_tests.contract.implementation import Functions, Implementation
 from parity_tests.contract.property import Property
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.data import IGNORE_INDEX, Batch
 from tinygrad_llm.common.loop import Arrays
+
+Results = tuple[NDArray[Any], NDArray[Any], Arrays]
+"""logits、损失、各参数的梯度。"""
 
 
 class _OtherAttention(Implementation):
@@ -133,26 +137,26 @@ def _one_head(config: GPTConfig) -> GPTConfig:
 def padding_independence(one: Implementation, case: Case) -> list[Gap]:
     """参差的几行补齐成一批：损失与梯度是各行单独算的和，补上的内容无关；评估的窗口也一样。"""
     config, rng = case.config, case.rng()
-    model = one.model(config)
+    model, near = one.model(config), one.model(config, nudged=True)
     lengths = [config.context + 1] * case.batch if case.harmless else rng.integers(2, config.context + 2, case.batch)
     rows = [rng.integers(0, config.vocab_size, n) for n in lengths]
     x, y = one.pad(rows)
     alone = [one.loss_and_gradients(model, row[None, :-1], row[None, 1:]) for row in rows]
-    loss, gradients = one.loss_and_gradients(model, x, y)
+    (loss, gradients), (other_loss, nudged) = (one.loss_and_gradients(m, x, y) for m in (model, near))
     roundings = backward_roundings(config, x.size, x.shape[1])
     expected = {name: sum(g[name] for _, g in alone) for name in gradients}
     real = np.arange(x.shape[1]) < np.array([len(row) - 1 for row in rows])[:, None]
     other = np.where(real, x, changed(rng, config, x))
     return [
-        close("loss", loss, np.asarray(sum(part for part, _ in alone)), roundings),
-        *close_all("gradient of", gradients, expected, roundings),
+        close("loss", loss, np.asarray(sum(part for part, _ in alone)), roundings, size_of(loss, other_loss)),
+        *close_all("gradient of", gradients, expected, roundings, size_of(gradients, nudged)),
         exact("logits with other padding", one.logits(model, other)[real], one.logits(model, x)[real]),
         *exact_all("with other padding, gradient of", one.loss_and_gradients(model, other, y)[1], gradients),
-        *_evaluation_windows(one, case, model),
+        _evaluation_windows(one, case, model, near),
     ]
 
 
-def _evaluation_windows(one: Implementation, case: Case, model: Any) -> list[Gap]:
+def _evaluation_windows(one: Implementation, case: Case, model: Any, near: Any) -> Gap:
     config, rng = case.config, case.rng()
     tokens = int(rng.integers(2, 3 * config.context))
     if case.harmless:
@@ -161,29 +165,34 @@ def _evaluation_windows(one: Implementation, case: Case, model: Any) -> list[Gap
     starts = range(0, tokens - 1, config.context)
     windows = [ids[start : start + config.context + 1] for start in starts]
     alone = sum(one.loss_and_gradients(model, w[None, :-1], w[None, 1:])[0] for w in windows)
-    batches = one.windows(ids, config.context, case.batch)
-    total = sum(one.loss_and_gradients(model, x, y)[0] for x, y in batches)
+    batches = list(one.windows(ids, config.context, case.batch))
+    total, nudged = (np.asarray(sum(one.loss_and_gradients(m, x, y)[0] for x, y in batches)) for m in (model, near))
     roundings = forward_roundings(config, config.context) + 2 * tokens
-    return [close("evaluation loss", np.asarray(total), np.asarray(alone), roundings)]
+    return close("evaluation loss", total, np.asarray(alone), roundings, size_of(total, nudged))
 
 
 def batch_order(one: Implementation, case: Case) -> list[Gap]:
     """打乱一批里各行的次序：logits 跟着换位，损失与梯度不变。"""
     config, rng = case.config, case.rng()
-    model = one.model(config)
+    model, near = one.model(config), one.model(config, nudged=True)
     ids = ids_of(rng, config, case.batch, config.context)
     targets = masked(rng, ids_of(rng, config, case.batch, config.context))
     fixed = 1 if case.harmless else 0  # 末行不动：少算的总是它，看不出来
     order = np.append(rng.permutation(case.batch - fixed), np.arange(case.batch - fixed, case.batch))
-    (loss, gradients), (same, expected) = (
-        one.loss_and_gradients(model, ids[o], targets[o]) for o in (order, np.arange(case.batch))
-    )
-    roundings = backward_roundings(config, ids.size, config.context)
-    forward = forward_roundings(config, config.context)
+    found = one.logits(model, ids[order]), *one.loss_and_gradients(model, ids[order], targets[order])
+    expected = one.logits(model, ids)[order], *one.loss_and_gradients(model, ids, targets)
+    nudged = one.logits(near, ids)[order], *one.loss_and_gradients(near, ids, targets)
+    return _all_close(config, ids, found, expected, nudged)
+
+
+def _all_close(config: GPTConfig, ids: Ids, found: Results, expected: Results, nudged: Results) -> list[Gap]:
+    """logits、损失与每个梯度都只差舍入。"""
+    forward, backward = forward_roundings(config, ids.shape[1]), backward_roundings(config, ids.size, ids.shape[1])
+    sizes = [size_of(a, b) for a, b in zip(expected, nudged, strict=True)]
     return [
-        close("logits", one.logits(model, ids[order]), one.logits(model, ids)[order], forward),
-        close("loss", loss, same, forward + 2 * ids.size),
-        *close_all("gradient of", gradients, expected, roundings),
+        close("logits", found[0], expected[0], forward, sizes[0]),
+        close("loss", found[1], expected[1], forward + 2 * ids.size, sizes[1]),
+        *close_all("gradient of", found[2], expected[2], backward, sizes[2]),
     ]
 
 
@@ -195,14 +204,12 @@ def engines_agree(one: Implementation, case: Case) -> list[Gap]:
     other = Implementation("torch" if one.engine == "numpy" else "numpy", dtype=one.dtype)
     ids = ids_of(rng, config, case.batch, int(rng.integers(1, config.context + 1)))
     targets = masked(rng, ids_of(rng, config, *ids.shape))
-    a, b = one.model(config), other.model(config)
-    (loss, gradients), (same, expected) = (who.loss_and_gradients(m, ids, targets) for who, m in ((one, a), (other, b)))
-    forward = forward_roundings(config, ids.shape[1])
-    return [
-        close("logits", one.logits(a, ids), other.logits(b, ids), forward),
-        close("loss", loss, same, forward + 2 * ids.size),
-        *close_all("gradient of", gradients, expected, backward_roundings(config, ids.size, ids.shape[1])),
-    ]
+    models = one.model(config), other.model(config), other.model(config, nudged=True)
+    found, expected, nudged = (
+        (who.logits(m, ids), *who.loss_and_gradients(m, ids, targets))
+        for who, m in zip((one, other, other), models, strict=True)
+    )
+    return _all_close(config, ids, found, expected, nudged)
 
 
 PROPERTIES = (
@@ -212,7 +219,7 @@ PROPERTIES = (
         causality,
         LooksAhead,
         "causal mask off by one",
-        "logits before the change",
+        ("logits before the change",),
     ),
     Property(
         "batch independence",
@@ -220,7 +227,7 @@ PROPERTIES = (
         batch_independence,
         MixesRows,
         "batch and head axes swapped when heads are merged",
-        "logits of the row",
+        ("logits of the row", "loss of the row", "gradient of"),
     ),
     Property(
         "padding independence",
@@ -228,7 +235,7 @@ PROPERTIES = (
         padding_independence,
         CountsPadding,
         "padded targets are 0 instead of ignored",
-        "loss",
+        ("loss", "evaluation loss", "gradient of"),
     ),
     Property(
         "order of a batch",
@@ -236,7 +243,7 @@ PROPERTIES = (
         batch_order,
         DropsLastRow,
         "the last row is left out",
-        "loss",
+        ("loss", "gradient of"),
     ),
     Property(
         "both engines agree",
@@ -244,6 +251,6 @@ PROPERTIES = (
         engines_agree,
         ForgetsScale,
         "attention scores not divided by sqrt(D)",
-        "logits",
+        ("logits", "loss", "gradient of"),
     ),
 )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +24,7 @@ import torch_llm.engine
 import torch_llm.gpt
 import torch_llm.loop
 from parity_tests.contract.cases import Ids, weights
+from parity_tests.contract.gaps import unit_of
 from parity_tests.tolerances import as_array
 from tinygrad_llm.common.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinygrad_llm.common.config import GPTConfig
@@ -73,10 +75,14 @@ class Implementation:
         """需要梯度的张量。"""
         return self.tensor(array.astype(self.dtype)).requires_grad_()
 
-    def model(self, config: GPTConfig) -> Any:
-        """按 ``cases.weights`` 造的模型。"""
+    def weights(self, config: GPTConfig, *, nudged: bool = False) -> Arrays:
+        """权重；``nudged`` 时每个都随机地改动 ``±√u``，用来量舍入被放大多少。"""
+        return weights(config, self.dtype, math.sqrt(unit_of(self.dtype)) if nudged else 0.0)
+
+    def model(self, config: GPTConfig, *, nudged: bool = False) -> Any:
+        """装着 ``weights`` 的模型。"""
         where = {} if self.engine == "numpy" else {"device": self.device}
-        return self.trainer.build_model(config, weights(config, self.dtype), **where)
+        return self.trainer.build_model(config, self.weights(config, nudged=nudged), **where)
 
     def running(self) -> AbstractContextManager[Any]:
         """模型在其中运行；孪生在这里换掉模型用到的函数。"""
@@ -116,17 +122,21 @@ class Implementation:
     # ---- 训练 ----
 
     def start(self, config: GPTConfig, settings: TrainConfig, state: State | None = None) -> Any:
-        """造一个训练引擎，装上状态；缺省从 ``cases.weights`` 开始。"""
+        """造一个训练引擎，装上状态；缺省从 ``fresh`` 开始。"""
         if self.engine == "numpy":
             engine = self.trainer.NumpyEngine(config, settings)
         else:
             engine = self.trainer.TorchEngine(config, settings, torch.device(self.device))
         if state is None:
-            model = weights(config, self.dtype)
-            moments = {f"{kind}.{n}": np.zeros_like(w) for kind in ("exp_avg", "exp_avg_sq") for n, w in model.items()}
-            state = (model, moments, 0)
+            state = self.fresh(config)
         self.restore(engine, state)
         return engine
+
+    def fresh(self, config: GPTConfig, *, nudged: bool = False) -> State:
+        """还没有训练过的状态。"""
+        model = self.weights(config, nudged=nudged)
+        moments = {f"{kind}.{n}": np.zeros_like(w) for kind in ("exp_avg", "exp_avg_sq") for n, w in model.items()}
+        return model, moments, 0
 
     def restore(self, engine: Any, state: State) -> None:
         """装回状态。"""

@@ -23,7 +23,7 @@ class Property:
         gaps: 在一个例子上逐处比较。
         twin: 弄坏的孪生。
         mistake: 孪生错在哪里，英文。
-        symptom: 孪生应当在哪一处露馅：``Gap.what`` 的开头。
+        symptoms: 孪生应当在哪几处之一露馅：``Gap.what`` 的开头。
     """
 
     name: str
@@ -31,4 +31,4 @@ class Property:
     gaps: Callable[[Implementation, Case], list[Gap]]
     twin: type[Implementation]
     mistake: str
-    symptom: str
+    symptoms: tuple[str, ...]

@@ -50,12 +50,14 @@ class TwinVerdict:
     """孪生的结论。
 
     Attributes:
-        caught_after: 第几个例子抓住的；0 表示没有抓住。
-        gap: 露馅的那一处。
+        examples: 走了多少个例子。
+        caught: 其中多少个抓住了它；有的例子小得容不下那个错。
+        gap: 错得最多的那一处。
         complaint: 没有抓住，或抓得不对，为什么；合格时为空。
     """
 
-    caught_after: int = 0
+    examples: int = 0
+    caught: int = 0
     gap: Gap | None = field(default=None)
     complaint: str = ""
 
@@ -104,7 +106,7 @@ def prove(one: Property, implementation: Implementation, examples: int, start: i
 
 
 def catch(one: Property, implementation: Implementation, examples: int, start: int = 0) -> TwinVerdict:
-    """孪生必须被抓住，露馅在 ``symptom`` 那一处，远超出界；而在错误不起作用的例子上，它应当全部通过。
+    """孪生必须被抓住，露馅在 ``symptoms`` 那一处，远超出界；而在错误不起作用的例子上，它应当全部通过。
 
     Args:
         one: 性质。
@@ -119,19 +121,18 @@ def catch(one: Property, implementation: Implementation, examples: int, start: i
     found = TwinVerdict()
 
     def visit(case: Case) -> None:
-        if found.gap is not None:
-            return
-        found.caught_after += 1
+        found.examples += 1
         clear = [g for g in one.gaps(twin, case) if g.is_broken and g.error > CLEARLY * g.bound]
-        found.gap = next((gap for gap in clear if gap.what.startswith(one.symptom)), None)
-        if clear and found.gap is None:
+        seen = [gap for gap in clear if gap.what.startswith(one.symptoms)]
+        found.caught += bool(seen)
+        found.gap = max([*seen, *([found.gap] if found.gap else [])], key=lambda gap: gap.error, default=None)
+        if clear and not seen:
             found.complaint = f"it failed for another reason: {clear[0].what}"
 
     _walk(visit, cases(), examples, start)
-    if found.gap is None:
-        found.caught_after, found.complaint = 0, found.complaint or "the broken twin was not caught"
+    if found.complaint or found.gap is None:
+        found.complaint = found.complaint or "the broken twin was not caught"
         return found
-    found.complaint = ""
     try:
         _walk(lambda case: void(check(one, twin, case)), cases(harmless=True), max(examples // 5, 3), start)
     except BrokenError as broken:
