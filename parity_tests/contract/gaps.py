@@ -47,8 +47,8 @@ class Gap:
 
     @property
     def is_broken(self) -> bool:
-        """超出了界。"""
-        return not self.error <= self.bound
+        """超出了界；界自己是无穷的（改动权重就溢出了），也算。"""
+        return not self.error <= self.bound < np.inf
 
     @property
     def share(self) -> float:

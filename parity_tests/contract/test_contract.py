@@ -16,7 +16,7 @@ from hypothesis import settings
 from parity_tests.contract import command, runner
 from parity_tests.contract.cases import Case, Ids
 from parity_tests.contract.forward import CountsPadding
-from parity_tests.contract.gaps import Gap, close, close_all, exact
+from parity_tests.contract.gaps import Gap, close, close_all, exact, size_of
 from parity_tests.contract.implementation import ENGINES, Implementation
 from parity_tests.contract.property import Property
 from parity_tests.contract.runner import PROPERTIES, catch, prove
@@ -107,6 +107,14 @@ def test_a_difference_goes_unnoticed() -> None:
         assert exact("", other, one).is_broken
         assert close("", other, one, 10**9).is_broken
     assert exact("", one * np.nan, one * np.nan).is_broken
+    assert close("", one, one, 9, size_of(one, one * np.inf)).is_broken, "an infinite bound lets everything through"
+
+
+def test_an_amplified_rounding_counts_as_an_error() -> None:
+    """舍入被放大了一千倍的结果，没有按量出的条件数放宽；没有放大的，却放宽了。"""
+    one, step = np.ones(3), 2.0**-26.5
+    assert size_of(one, one * (1 + 1000 * step)) == pytest.approx(1000)
+    assert size_of({"a": one, "b": one * 0}, {"a": one * (1 + step / 2), "b": one * 0}) == 1
 
 
 def test_a_bound_follows_its_parts() -> None:
