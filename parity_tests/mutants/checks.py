@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from parity_tests.engine import (
     test_autograd_api,
+    test_complex_ops,
     test_dtypes,
     test_first_order,
     test_found_by_programs,
@@ -28,6 +29,7 @@ from parity_tests.engine import (
     test_optim_methods,
     test_optim_samples,
 )
+from parity_tests.mutants import test_closed_holes
 from tinygrad_llm.ops import REGISTRY
 
 Check = tuple[str, Callable[[], Any]]
@@ -41,6 +43,10 @@ PROPERTIES: tuple[tuple[str, Callable[..., None]], ...] = (
     ("float32 stays float32", test_ops.test_float32_stays_float32),
     ("second order", test_ops.test_second_order_equals_torch_and_central_difference),
     ("subset of inputs", test_ops.test_any_subset_of_inputs_gets_the_same_gradients),
+)
+COMPLEX: tuple[tuple[str, Callable[..., None]], ...] = (
+    ("complex gradient equals torch", test_complex_ops.test_complex_inputs_equal_torch),
+    ("complex central difference", test_complex_ops.test_complex_gradients_equal_central_differences),
 )
 
 
@@ -61,6 +67,7 @@ def of(owner: str) -> Iterator[Check]:
     elif owner == "traversal":
         for name in SAMPLED_OPS:
             yield from itertools.islice(of_op(name), 4)
+        yield from (c for c in of_module(test_closed_holes) if "traversal" in c[0])
         for module in TRAVERSAL:
             yield from of_module(module)
     else:
@@ -74,6 +81,18 @@ def of_op(name: str) -> Iterator[Check]:
         properties.insert(1, ("fused equals composed", test_ops.test_fused_op_equals_its_composed_twin))
     for label, test in properties:
         yield f"{name}: {label}", functools.partial(without_shrinking(test), name=name)
+    if name in test_complex_ops.NAMES:
+        for label, test in COMPLEX:
+            if name not in ("conv_weight", "embedding") or "torch" not in label:  # torch 没有它们的复数梯度
+                yield f"{name}: {label}", functools.partial(without_shrinking(test), name=name)
+    for corner in test_closed_holes.CORNERS:
+        if corner.split()[0] == name:
+            yield f"{name}: corners", functools.partial(test_closed_holes.test_corners_equal_torch, corner)
+    if name in test_closed_holes.BUFFERED:
+        put = test_closed_holes.test_traversal_puts_gradients_into_shared_memory
+        for case in (name, "tied"):
+            yield f"{name}: shared memory", functools.partial(put, case)
+    yield from (c for c in of_module(test_closed_holes) if c[0].startswith((f"test_{name}_puts", f"test_{name}_has")))
     if name in test_ops.REPEATED:
         yield (
             f"{name}: one tensor in two places",
@@ -83,6 +102,7 @@ def of_op(name: str) -> Iterator[Check]:
 
 def of_optimizer(name: str) -> Iterator[Check]:
     """一个优化器的轨迹：一百步、float32、状态交接与 PyTorch 自己的设定。"""
+    yield from (c for c in of_module(test_closed_holes) if name.lower() in c[0])
     cases = {k: v for k, v in test_optim.OPTIMIZERS.items() if k.split()[0] == name}
     for label, case in cases.items():
         yield f"{label}: a hundred steps", functools.partial(test_optim.test_a_hundred_steps_equal_torch, case)

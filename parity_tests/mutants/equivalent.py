@@ -5,9 +5,29 @@
 
 from __future__ import annotations
 
-TIE = "只在两边相等时不同，而那里两条分支给出同一个数"
-
 EQUIVALENT: dict[str, str] = {
     "prelu.w [condition] x > 0 -> x >= 0": "只在 x = 0 时不同，那里另一条分支是 g·x = 0",
+    "nextafter.a [stale save] b -> y": "a 的下一个数等于 a，当且仅当 a = b：两个条件处处同真假",
+    "traversal.accumulate_low [axis] True -> False": "标记的是内存归不归我们；当作不归，只是另开一块来相加",
+    "LBFGS._Search.is_flat [sign] return bool(np.abs(self.grad).max(initial=0) <= self.group['tolerance_grad'])"
+    " -> -bool(np.abs(self.grad).max(initial=0) <= self.group['tolerance_grad'])": "-True 仍是真，-False 仍是假",
+    "shape._add_rows [condition] width < 64 -> width <= 64": "宽行与窄行两种加法给出同一个和，界线只管快慢",
+    "vector_norm.x [constant] 0.0 -> 1.0 #2": "y = 0 则 x 全是 0，后面的因子 x 把它乘成 0",
+    "vector_norm.x [constant] 0.0 -> 1.0 #4": "这些位置 x = 0，后面的因子 sign(x) 把它乘成 0",
+    "linear._weight_gradient [off by one] 1 -> 2 #2": "一小段至少几行：段的长短不改变和",
+    "activation._elu_slope [condition] x <= 0 -> x < 0": "只在 x = 0 时不同，那里换成 0 与不换是一回事",
+    "atan2.a [operand order] _inverse_square(a, b) -> _inverse_square(b, a)": "1/(a² + b²) 对 a、b 对称",
+    "atan2.b [operand order] _inverse_square(a, b) -> _inverse_square(b, a)": "1/(a² + b²) 对 a、b 对称",
+    "attention._hidden [constant] return hidden | np.tril(np.ones((t_query, t_key), bool), -window)"
+    " -> (hidden | np.tril(np.ones((t_query, t_key), bool), -window)) * 2": "只当作条件用：真的两倍还是真",
+    "fmax.a [stale save] b -> y": "a 不比 b 小，当且仅当 a 不比两者中较大的小；NaN 时也同真假",
+    "fmax.b [stale save] b -> y": "a 不比 b 小，当且仅当 a 不比两者中较大的小；NaN 时也同真假",
+    "fmin.a [stale save] b -> y": "a 不比 b 大，当且仅当 a 不比两者中较小的大；NaN 时也同真假",
+    "fmin.b [stale save] b -> y": "a 不比 b 大，当且仅当 a 不比两者中较小的大；NaN 时也同真假",
+    "hardshrink.x [stale save] x -> y": "|x| > λ 时 y = x，否则 y = 0 也在 [-λ, λ] 里：两个条件在每个点上真假相同",
+    "special_functions._i1_slope [wrong operand] x -> y": "只在 y ≈ x/2 < 阈值 ≤ x 时不同，那里两条公式都是 1/2",
+    "special_functions._i1e_slope [condition] abs(x) < _TINY -> abs(x) <= _TINY": "只在 |x| = 阈值时不同，那里两式同值",
+    "vector_norm.x [constant] 0.0 -> 1.0 #5": "y = 0 则 x 全是 0，后面的因子 sign(x) 把它乘成 0",
+    "pow_scalar.x [constant] return g * 0.0 -> g * 0.0 * 2": "0 的两倍还是 0",
 }
 """变异体的名字 → 为什么它与原文是同一个函数。"""

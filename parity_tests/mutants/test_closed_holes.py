@@ -1,0 +1,204 @@
+"""变异测试查出来的空白：哪个错误曾经没有测试认得出来，这里就补上一条。
+
+每条都由 ``checks.py`` 并入相应算子（或优化器）的快测。
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tinygrad_llm as tg
+from parity_tests.engine.twins import same, same_gradient, values
+from parity_tests.tolerances import assert_close
+from tinygrad_llm.optim.adamw import adamw_update
+from tinygrad_llm.parallel.ring import Ring, SharedGradient
+
+CORNERS: dict[str, tuple[Callable[[Any, Any], Any], list[list[float]]]] = {
+    "pow": (lambda m, x: x[0] ** x[1], [[0.0, 0.0, 2.0, 0.0], [0.0, 2.0, 0.0, 1.0]]),
+    "xlog1py": (lambda m, x: m.special.xlog1py(x[0], x[1]), [[0.0, 0.0, 0.0], [-1.0, -2.0, 0.0]]),
+    "xlogy": (lambda m, x: m.special.xlogy(x[0], x[1]), [[0.0, 0.0, 0.0], [0.0, -2.0, 1.0]]),
+    "scatter_reduce": (
+        lambda m, x: x[0].scatter_reduce(0, m.tensor([0, 0, 1, 1, 2]), x[1], "prod"),
+        [[2.0, 3.0, 4.0, 5.0, 6.0], [0.0, 5.0, 0.0, 0.0, 2.0]],
+    ),
+    "scatter_reduce x": (
+        lambda m, x: x[0].scatter_reduce(0, m.tensor([0, 0, 1, 1, 3]), x[1], "prod"),
+        [[0.0, 3.0, 0.0, 5.0, 6.0], [2.0, 5.0, 0.0, 3.0, 2.0]],
+    ),
+    "hardsigmoid": (lambda m, x: m.nn.functional.hardsigmoid(x), [[-3.0, 3.0, 0.0]]),
+    "hardswish": (lambda m, x: m.nn.functional.hardswish(x), [[-3.0, 3.0, 0.0]]),
+    "elu": (lambda m, x: m.nn.functional.elu(x, 1.7), [[-1.0, 0.0, 1.0]]),
+    "logit": (lambda m, x: m.logit(x, 0.05), [[0.02, 0.5, 0.99]]),
+    "vector_norm": (
+        lambda m, x: m.linalg.vector_norm(x, float("inf"), dim=-1),
+        [[1.0, float("nan"), -3.0], [2.0, -2.0, 1.0], [0.0, 0.0, 0.0]],
+    ),
+    "nextafter": (lambda m, x: m.nextafter(x[0], x[1].detach()), [[1.0, 1.0], [float(np.nextafter(1, 2)), 1.0]]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CORNERS))
+def test_corners_equal_torch(name: str) -> None:
+    """底数、指数、因子恰为 0 时的梯度与 torch 不同：随机的输入很少正好落在那里。"""
+    function, x = CORNERS[name]
+    same_gradient(function, np.array(x), what=name)
+
+
+def _valley(m: Any, p: Any, seed: int) -> Any:
+    weight = m.tensor(values(seed, 4) * 3)
+    return ((p * weight).sin() * 5).sum() + (p**4).sum() * 0.1 + (p[0] * p[1] - 2) ** 2
+
+
+LBFGS_OPTIONS: list[dict[str, Any]] = [
+    {"line_search_fn": "strong_wolfe", "lr": 10.0, "max_iter": 12},
+    {"line_search_fn": "strong_wolfe", "lr": 0.01, "max_iter": 12},
+    {"line_search_fn": "strong_wolfe", "max_iter": 40, "tolerance_change": 0.3},
+    {"lr": 0.02, "max_iter": 40, "tolerance_change": 0.02},
+]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("options", LBFGS_OPTIONS, ids=repr)
+def test_lbfgs_in_rough_country(options: dict[str, Any], seed: int) -> None:
+    """沟壑里的线搜索、停的时机，或没有梯度的参数，与 torch 的 L-BFGS 不同。"""
+
+    def run(m: Any) -> Any:
+        p, unused = (m.nn.Parameter(m.tensor(values(seed + 10, 4))) for _ in range(2))
+        optimizer = m.optim.LBFGS([unused, p], **options)
+        losses: list[float] = []
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = _valley(m, p, seed)
+            loss.backward()
+            losses.append(float(loss.detach()))
+            return loss
+
+        for _ in range(2):
+            optimizer.step(closure)
+        return len(losses), p.detach(), unused.detach()
+
+    same(run, "float64")
+
+
+def test_adagrad_updates_a_group_added_later() -> None:
+    """后加的参数组没有累计量，第一步就出错；torch 也只在构造时建它，所以按公式核对。"""
+    first, later = (tg.nn.Parameter(tg.tensor([1.0, -2.0], dtype=tg.float64)) for _ in range(2))
+    optimizer = tg.optim.Adagrad([first], 0.1, initial_accumulator_value=0.5)
+    optimizer.add_param_group({"params": [later]})
+    later.grad = tg.tensor([3.0, -4.0], dtype=tg.float64)
+    optimizer.step()
+    g = np.array([3.0, -4.0])
+    assert_close(later, np.array([1.0, -2.0]) - 0.1 * g / (np.sqrt(0.5 + g * g) + 1e-10), "optimizer float64")
+
+
+BUFFERED: dict[str, Callable[[Any, Any], Any]] = {
+    "linear": lambda m, w: m.nn.functional.linear(m.tensor(values(1, 5, 4)), w)[:, :3] @ w,
+    "embedding": lambda m, w: m.nn.functional.embedding(m.tensor([[0, 2, 2], [1, 0, 2]]), w).exp(),
+    "tied": lambda m, w: m.nn.functional.linear(m.nn.functional.embedding(m.tensor([0, 2, 2, 1]), w).sin(), w),
+    "traversal": lambda m, w: (w * w + w.sum(0)).exp(),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BUFFERED))
+def test_traversal_puts_gradients_into_shared_memory(name: str) -> None:
+    """梯度直接放进几个进程共有的内存时，放错了地方、盖掉了前一份，或没有放。"""
+    w, twin = tg.tensor(values(0, 3, 4), requires_grad=True), torch.tensor(values(0, 3, 4), requires_grad=True)
+    memory = np.full((3, 4), 7.0)
+    w.grad_buffer = SharedGradient(memory, Ring())
+    for m, x in ((tg, w), (torch, twin)):
+        for step in range(2):
+            (BUFFERED[name](m, x) * (step + 1)).sum().backward()
+    assert_close(memory, twin.grad, "float64", name)
+    assert w.grad is not None
+    assert w.grad.array is memory
+
+
+def test_linear_puts_each_gradient_into_its_own_memory() -> None:
+    """权重的梯度放进了给偏置备的地方。"""
+    w, b = (tg.tensor(values(i, 4, *([3] * (1 - i))), requires_grad=True) for i in range(2))
+    memories = [np.full(x.shape, 7.0) for x in (w, b)]
+    for x, memory in zip((w, b), memories, strict=True):
+        x.grad_buffer = SharedGradient(memory, Ring())
+    tg.nn.functional.linear(tg.tensor(values(2, 5, 3)), w, b).sum().backward()
+    assert_close(memories[0], np.tile(values(2, 5, 3).sum(0), (4, 1)), "float64")
+    assert_close(memories[1], np.full(4, 5.0), "float64")
+
+
+def test_sinc_has_a_second_derivative_at_zero() -> None:
+    """在 0 处的二阶导成了 NaN（torch 正是如此）：没被选中的一支除以了 0。"""
+    x = tg.tensor([0.0, 1.0], dtype=tg.float64, requires_grad=True)
+    (first,) = tg.autograd.grad(tg.sinc(x).sum(), [x], create_graph=True)
+    (second,) = tg.autograd.grad(first.sum(), [x])
+    assert np.isfinite(second.array).all()
+
+
+def test_adafactor_takes_an_empty_parameter() -> None:
+    """没有元素的参数让均方根成了 0/0。"""
+    p = tg.nn.Parameter(tg.zeros(0))
+    p.grad = tg.zeros(0)
+    tg.optim.Adafactor([p]).step()
+    assert p.shape == (0,)
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0])
+def test_adamw_clips_the_gradient_first(scale: float) -> None:
+    """裁剪的系数没有乘在梯度上（乘成了除，或根本没有乘）。"""
+    g = values(1, 5)
+    ours, theirs = tg.tensor(values(0, 5)), torch.tensor(values(0, 5), requires_grad=True)
+    optimizer = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.0, eps=0.5)
+    m, v = np.zeros(5), np.zeros(5)
+    for t in (1.0, 2.0):
+        theirs.grad = torch.tensor(g * scale * t)
+        optimizer.step()
+        adamw_update(ours.array, g * t, m, v, t=t, lr=0.1, betas=(0.9, 0.999), eps=0.5, weight_decay=0.0, scale=scale)
+    assert_close(ours, theirs, "optimizer float64")
+
+
+def test_traversal_fills_one_array_from_several_regions() -> None:
+    """几块区域的梯度没有合到同一个中间结果上，或那个中间结果没有再往前传。"""
+
+    def run(m: Any) -> Any:
+        x = m.tensor(values(0, 4, 3), requires_grad=True)
+        y = x * 2
+        (y[1:3].sum() * 3 + (y[2:] ** 2).sum() + y[0].sin().sum()).backward()
+        z = m.tensor(values(1, 5), requires_grad=True)
+        (z.exp()[1:4] ** 2).sum().backward()
+        return x.grad, z.grad
+
+    same(run, "float64")
+
+
+def test_traversal_expands_a_gradient_that_is_too_small() -> None:
+    """VJP 给出的形状比输入小（例如标量）时，没有广播回输入的形状。"""
+
+    def run(m: Any) -> Any:
+        x = m.tensor(values(0, 2, 3), dtype=m.float64, requires_grad=True)
+        y = (x + m.tensor(values(1, 4, 1, 3))).mean() + (x * m.tensor(values(2, 2, 1))).sum(0).sum()
+        (first,) = m.autograd.grad(y, [x], create_graph=True)
+        ((first**2).sum() + y).backward()
+        return first, x.grad
+
+    same(run, "float64")
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_traversal_adds_low_precision_gradients(dtype: str) -> None:
+    """16 位的叶子或中间结果用了几次，几份梯度没有都加上。"""
+
+    def run(m: Any) -> Any:
+        x = m.tensor([0.5, -1.5, 3.0], dtype=getattr(m, dtype), requires_grad=True)
+        seen: list[Any] = []
+        x.register_hook(lambda g: seen.append(g.float()))
+        y = x * 2
+        (y.sum() + (y * 4).sum() + (x * 8).sum() + (x * 16).sum()).backward()
+        (found,) = m.autograd.grad(((x * 2).sum() + (x * 4).sum() + (x * 8).sum()), [x])
+        return x.grad.float(), found.float(), seen
+
+    same(run, "exact")
