@@ -175,6 +175,8 @@ class Builder:
 
     def differentiable(self) -> bool:
         """就地写过之后，还能不能从每个变量反传；不能的以 ``keep_refused`` 的概率放行。"""
+        if not all(_usable(value) for value in self.values.values()):
+            return False
         wanted = [self.values[id] for id in self.pool if self.values[id].requires_grad and self.values[id].numel()]
         leaves = [self.values[node.id] for node in self.nodes if isinstance(node, Leaf) and node.requires_grad]
         if not wanted or not leaves:
@@ -201,6 +203,14 @@ class Builder:
     def chance(self, probability: float) -> bool:
         """以给定的概率为真。"""
         return self.rng.random() < probability
+
+
+def _usable(value: Any) -> bool:
+    """底下的张量被改写之后，``split`` 的各份连 ``requires_grad`` 都不许看了。"""
+    try:
+        return not isinstance(value, torch.Tensor) or value.requires_grad in (True, False)
+    except RuntimeError:
+        return False
 
 
 def like(b: Builder, x: Ref, shape: Sequence[int]) -> Ref:

@@ -18,7 +18,7 @@ import torch
 
 import tinygrad_llm
 from parity_tests.random_programs.generating import generate
-from parity_tests.random_programs.judging import Difference, compare
+from parity_tests.random_programs.judging import EXPLAINED, Difference, compare
 from parity_tests.random_programs.program import Program
 from parity_tests.random_programs.shrinking import shrink
 from parity_tests.random_programs.writing import script
@@ -66,7 +66,7 @@ class Tally:
         kinds: 各种反传的程序数。
         targets: 每个算子出现的次数。
         refused: torch 拒绝其中一步或反传的程序数。
-        explained: 舍入解释得了的不同。
+        explained: 有解释的不同：舍入，或留下的张量不同。
         unexplained: 解释不了的：序号与不同。
         elapsed_s: 用时，秒。
     """
@@ -96,7 +96,7 @@ def main(config: Config) -> None:
             print(f"# --seed {seed} --start {index}\n{script(program)}")
         found = compare(tinygrad_llm, program)
         count(tally, index, program, found)
-        if found is not None and found.kind != "rounding":
+        if found is not None and found.kind not in EXPLAINED:
             print(report(seed, index, program, found, config.shrink), flush=True)
             if len(tally.unexplained) >= config.stop_after:
                 break
@@ -119,7 +119,7 @@ def count(tally: Tally, index: int, program: Program, found: Difference | None) 
     tally.refused += not program.outputs
     tally.gradients += sum(leaf.requires_grad for leaf in program.leaves) if program.outputs else 0
     if found is not None:
-        (tally.explained if found.kind == "rounding" else tally.unexplained).append((index, found))
+        (tally.explained if found.kind in EXPLAINED else tally.unexplained).append((index, found))
 
 
 def report(seed: int, index: int, program: Program, found: Difference, is_shrunk: bool = True) -> str:
@@ -146,13 +146,18 @@ def minimal(program: Program, found: Difference) -> Program:
     return shrink(watched, still_differs)
 
 
+def _of(tally: Tally, kind: str) -> int:
+    return sum(found.kind == kind for _, found in tally.explained)
+
+
 def summary(tally: Tally) -> str:
     """一行数字。"""
     return (
         f"{tally.programs:,} programs, {tally.steps:,} steps of {len(tally.targets)} kinds, "
         f"{tally.gradients:,} gradients, {tally.kinds['second']:,} of second order, "
         f"{tally.refused:,} refused by torch: {len(tally.unexplained)} unexplained, "
-        f"{len(tally.explained)} explained by rounding, {tally.elapsed_s:.0f} s"
+        f"{_of(tally, 'rounding')} explained by rounding, "
+        f"{_of(tally, 'saved')} by what is saved, {tally.elapsed_s:.0f} s"
     )
 
 
@@ -178,9 +183,11 @@ def _ledger_lines(tally: Tally) -> Iterator[str]:
     for kind, name in names.items():
         yield f"| {name} | {tally.kinds[kind]:,} |"
     yield f"| torch 拒绝其中一步 | {tally.refused:,} |"
-    yield f"| 由舍入解释的不同 | {len(tally.explained)} |"
+    yield f"| 由舍入解释的不同 | {_of(tally, 'rounding')} |"
+    yield f"| 就地改写了一边要留、另一边不留的数 | {_of(tally, 'saved')} |"
     yield f"| 解释不了的不同 | {len(tally.unexplained)} |"
     yield ""
+    yield "留的不同：两边各留下输入或输出，改写了它，一边拒绝反传，一边照算；拒绝的一边总是安全的。"
     yield "由舍入解释：叶子挪动一个 ulp，torch 自己的结果就散开这么多。"
     yield ""
     yield "| 程序 | 变量 | 种类 |"

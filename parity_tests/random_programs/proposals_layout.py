@@ -196,6 +196,8 @@ def indexed(b: Builder) -> None:
 def scattered(b: Builder) -> None:
     """不就地的散播与填充。"""
     x = b.pick_dims(1)
+    if _overlaps(b.value(x)):
+        raise RejectedError  # torch 的 select_scatter 写进了重叠的副本
     shape = tuple(b.value(x).shape)
     dim = b.dim(x)
     kind = b.rng.choice(
@@ -241,7 +243,7 @@ def _target(b: Builder) -> Ref:
     if b.chance(0.3):
         x = b.step(".clone", x)
     x = view_of(b, x) if b.chance(0.5) else x
-    if _overlaps(b.value(x)):
+    if _overlaps(b.value(x)) or not b.value(x).numel():
         raise RejectedError
     return x
 

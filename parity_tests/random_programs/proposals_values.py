@@ -19,6 +19,7 @@ ANYWHERE = [
     "nn.functional.hardswish", "nn.functional.hardsigmoid", "nn.functional.celu", "nn.functional.tanhshrink",
     "nn.functional.softshrink", "nn.functional.hardshrink", "nn.functional.relu", "special.expit",
 ]  # fmt: skip
+LEAST_SPREAD = 1e-2
 POSITIVE = [".log", ".sqrt", ".rsqrt", ".reciprocal", ".log2", ".log10", ".log1p", "special.entr"]
 UNIT = [".asin", ".acos", ".atanh", ".logit", ".erfinv", ".log1p"]
 
@@ -179,6 +180,8 @@ def with_places(b: Builder) -> None:
     """值与位置一起给出的归约与排序。"""
     x = b.pick_dims(1)
     name = b.rng.choice((".max", ".min", ".median", ".sort", ".cummax", ".topk", ".kthvalue"))
+    if len(set(b.value(x).detach().flatten().tolist())) < b.value(x).numel():
+        raise RejectedError  # 相等的元素里挑中哪一个没有约定
     dim = b.dim(x)
     extra = (1,) if name in (".topk", ".kthvalue") else ()
     pair = b.step(name, x, *extra, dim=dim, pooled=False)
@@ -243,11 +246,18 @@ def named_product(b: Builder) -> None:
             b.step(*(("einsum", "bij,bjk->bik", x, y) if kind == "einsum" else ("bmm", x, y)))
 
 
+def _need_variety(rows: Any) -> None:
+    """各行的元素不全相等：相等时方差恰为 0，归一化只是把舍入误差放大 ``1/√ε`` 倍。"""
+    if rows.shape[-1] < 2 or not bool((rows.detach().std(-1) > LEAST_SPREAD).all()):
+        raise RejectedError
+
+
 def layer_norm(b: Builder) -> None:
     """``layer_norm`` 与 ``rms_norm``，带或不带权重。"""
     x = b.pick_dims(1)
     shape = tuple(b.value(x).shape)
     kept = shape[-b.rng.randint(1, len(shape)) :]
+    _need_variety(b.value(x).flatten(len(shape) - len(kept)))
     name = b.rng.choice(("layer_norm", "rms_norm"))
     weights = [b.leaf(kept) for _ in range(b.rng.randint(0, 2 if name == "layer_norm" else 1))]
     b.step(f"nn.functional.{name}", x, kept, *weights)
@@ -317,7 +327,9 @@ def convolved(b: Builder) -> None:
         weight = b.leaf([b.rng.randint(1, 3), int(channels), width])
         b.step("nn.functional.conv1d", x, weight, stride=b.rng.randint(1, 2), padding=b.rng.randint(0, 1))
     elif kind == "group_norm":
-        b.step("nn.functional.group_norm", x, b.rng.choice((1, int(channels))))
+        groups = b.rng.choice((1, int(channels)))
+        _need_variety(b.value(x).reshape(b.value(x).shape[0], groups, -1))
+        b.step("nn.functional.group_norm", x, groups)
     else:
         b.step(f"nn.functional.{kind}", x, b.rng.randint(1, int(length)), stride=b.rng.randint(1, 2))
 

@@ -59,6 +59,7 @@ def run(
     program: Program,
     dtypes: dict[str, str] | None = None,
     jitter: np.random.Generator | None = None,
+    unit: float = 0.0,
 ) -> Outcome:
     """在一个引擎上跑一遍。
 
@@ -67,6 +68,7 @@ def run(
         program: 程序。
         dtypes: 把哪些 dtype 换成哪些：同一个程序在另一种精度下再跑一遍。
         jitter: 给出时，每个不是整数的浮点叶子都乘上 ``1 ± 一个 ulp``。
+        unit: 这个 ulp 至少多大。
 
     Returns:
         变量、梯度与报错。
@@ -78,13 +80,13 @@ def run(
             for node in program.nodes:
                 where = f"v{node.id}"
                 if isinstance(node, Leaf):
-                    values[node.id] = leaf_tensor(m, node, dtypes or {}, jitter)
+                    values[node.id] = leaf_tensor(m, node, dtypes or {}, jitter, unit)
                 else:
                     values[node.id] = perform(m, node, values, dtypes or {})
             _observe(values, outcome)
             where = "backward"
             backward(m, program, values)
-            _observe_gradients(values, outcome)
+            _observe_gradients(values, outcome, inner=program.backward != "second")
     except Exception as error:  # 两个引擎报的错也要比较
         outcome.failed_at, outcome.error = where, error
     return outcome
@@ -98,12 +100,14 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def leaf_tensor(m: Any, leaf: Leaf, dtypes: dict[str, str], jitter: np.random.Generator | None = None) -> Any:
+def leaf_tensor(
+    m: Any, leaf: Leaf, dtypes: dict[str, str], jitter: np.random.Generator | None = None, unit: float = 0.0
+) -> Any:
     """造一个叶子。"""
     name = dtypes.get(leaf.dtype, leaf.dtype)
     values = np.array(leaf.values, name)
     if jitter is not None and values.dtype.kind == "f":
-        ulps = jitter.integers(-1, 2, values.shape) * np.finfo(values.dtype).eps
+        ulps = jitter.integers(-1, 2, values.shape) * max(unit, float(np.finfo(values.dtype).eps))
         values = np.where((values == np.round(values)), values, values * (1 + ulps)).astype(name)
     return m.tensor(values).requires_grad_(leaf.requires_grad)
 
@@ -155,9 +159,10 @@ def _observe(values: dict[int, Any], outcome: Outcome) -> None:
             outcome.seen[f"v{id}"] = Seen(np.array(as_array(value)), str(value.dtype).split(".")[-1], facts)
 
 
-def _observe_gradients(values: dict[int, Any], outcome: Outcome) -> None:
+def _observe_gradients(values: dict[int, Any], outcome: Outcome, inner: bool) -> None:
+    """叶子的梯度；``inner`` 时也看留下了梯度的中间结果（求二阶导时，它落在哪个节点上，两个引擎不全相同）。"""
     for id, value in values.items():
-        if hasattr(value, "requires_grad") and (value.is_leaf or getattr(value, "retains_grad", False)):
+        if hasattr(value, "requires_grad") and (value.is_leaf or (inner and getattr(value, "retains_grad", False))):
             grad = value.grad
             if grad is None:
                 outcome.seen[f"v{id}.grad"] = Seen(np.empty(0), "None", ())

@@ -273,7 +273,7 @@ def writeable(x: Array) -> Array:
     """
     if x.flags.writeable:
         return x
-    shared = any(size > 1 and not step for size, step in zip(x.shape, x.strides, strict=True))
+    shared = x.size > 0 and any(size > 1 and not step for size, step in zip(x.shape, x.strides, strict=True))
     view = x[...]
     try:
         view.flags.writeable = not shared
