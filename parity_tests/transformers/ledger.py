@@ -1,6 +1,6 @@
 """账本：三家各若干个随机配置、两个方向的权重，与 ``transformers`` 差多少。
 
-流入：``python -m parity_tests.transformers.ledger --count 100 --write``；流出：终端上的表，与旁边的 ``ledger.md``。
+流入：``python -m parity_tests.transformers.ledger --count 200 --write``；流出：终端上的表，与旁边的 ``ledger.md``。
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _COLUMNS = ("logits", "loss", "gradient")
 
 
 def largest(family: str, is_theirs: bool, count: int) -> dict[tuple[str, str], float]:
-    """``count`` 个随机配置里，（引擎，量）到最大的 ``|差| / max(1, |那边的|)``。"""
+    """``count`` 个随机配置里，（引擎，量）到最大的差，除以 ``max(1, 那边最大的数)``。"""
     found: dict[tuple[str, str], float] = {}
 
     @settings(max_examples=count, **_QUIET)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def largest(family: str, is_theirs: bool, count: int) -> dict[tuple[str, str], f
         for what, m, ours, expected in pairs(config, family, theirs, weights, seed):
             a, b = as_array(ours), as_array(expected)
             key = (m.__name__, what.partition(" ")[0])
-            apart = float((np.abs(a - b) / np.maximum(1.0, np.abs(b))).max(initial=0.0))
+            apart = float(np.abs(a - b).max(initial=0.0)) / max(1.0, float(np.abs(b).max(initial=0.0)))
             found[key] = max(found.get(key, 0.0), apart)
 
     run()
@@ -64,7 +64,7 @@ def page(count: int) -> str:
     return "\n".join([
         "# 我们的 GPT 与 transformers",
         "",
-        f"每行 {count} 个随机的小配置，float64；格里是最大的 `|差| / max(1, |那边的|)`。",
+        f"每行 {count} 个随机的小配置，float64；格里是最大的差，除以 `max(1, 那边那个数组里最大的数)`。",
         f"transformers {version('transformers')}，torch {version('torch')}，NumPy {np.__version__}。",
         "由 `python -m parity_tests.transformers.ledger --write` 写成。",
         "",
@@ -78,7 +78,7 @@ def page(count: int) -> str:
 def main(argv: list[str] | None = None) -> None:
     """算出账本；``--write`` 则写在旁边。"""
     parser = argparse.ArgumentParser(prog="python -m parity_tests.transformers.ledger")
-    parser.add_argument("--count", type=int, default=100, help="random configurations per row (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=200, help="random configurations per row (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
     options = parser.parse_args(argv)
     logging: Any = importlib.import_module("transformers").logging
