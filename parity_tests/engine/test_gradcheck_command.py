@@ -139,6 +139,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """放着两个文件的当前目录。"""
     (tmp_path / "ours_to_check.py").write_text(OURS)
     (tmp_path / "theirs_to_check.py").write_text(THEIRS)
+    (tmp_path / "helper_to_check.py").write_text(
+        "import theirs_to_check\n\ndef f(x):\n    return theirs_to_check.Sign.apply(x)\n"
+    )
     (tmp_path / "op_to_check.py").write_text(OP)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -193,6 +196,7 @@ FAILURES = {
     "half": ("ours_to_check.py:half", ("wrong", "ratio      0.5", "a factor 2 is missing", "by x[")),
     "partial": ("ours_to_check.py:bound --shapes=3", ("a factor 2 is missing",)),
     "sign in torch": ("theirs_to_check.py:Sign", ("sign: every entry", "output 0[", "expected", "got")),
+    "through another file": ("helper_to_check.py:f", ("sign: every entry",)),
     "second": ("ours_to_check.py:once --second", ("FAIL the gradient of once", "zero gradient")),
     "twin": (
         "ours_to_check.py:wrong_twin --torch theirs_to_check.py:softplus",

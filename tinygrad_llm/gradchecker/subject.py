@@ -133,9 +133,15 @@ def _tops(value: Any, seen: set[int]) -> Iterator[str]:
     held = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if not _is_blank(cell)]
     for one in (*held, *(getattr(function, "__defaults__", None) or ())):
         yield from _tops(one, seen)
-    for name in [*_names(code), *map(str, getattr(function, "__annotations__", {}).values())]:
-        if name.partition(".")[0] in names:
-            yield from _tops(names[name.partition(".")[0]], seen)
+    used = list(_names(code))
+    for name in [*used, *map(str, getattr(function, "__annotations__", {}).values())]:
+        held_by = names.get(name.partition(".")[0])
+        if held_by is None:
+            continue
+        yield from _tops(held_by, seen)
+        if isinstance(held_by, ModuleType) and held_by.__name__.partition(".")[0] not in (*ENGINES, "numpy"):
+            for inner in used:  # 用户自己的另一个文件：helper.norm(x) 里的 norm
+                yield from _tops(vars(held_by).get(inner), seen)
 
 
 def _is_blank(cell: CellType) -> bool:
