@@ -147,7 +147,7 @@ def _check_device(config: Config) -> None:
         raise UserError(f"torch has no {config.device} here", where="--device", fix="use --device cpu")
     if config.device == "cuda":  # 逐位相同要求同样的加法次序
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _row(one: Property, engine: str, config: Config, seed: int) -> Row:

@@ -118,7 +118,7 @@ PROPERTIES = (
         packed,
         SeesPreviousEnd,
         "document boundary off by one",
-        ("output",),
+        ("output", "gradient of"),
     ),
     Property(
         "chunked loss = unchunked",
@@ -126,6 +126,6 @@ PROPERTIES = (
         chunked,
         DropsLastChunk,
         "the last, incomplete chunk is left out",
-        ("loss",),
+        ("loss", "gradient of"),
     ),
 )
