@@ -87,6 +87,8 @@ def _finished(builder: Builder, backward: str) -> Program:
         dtype = str(value.dtype).split(".")[-1]
         outputs.append((id, builder.leaf(tuple(value.shape), requires_grad=False, dtype=dtype).id))
     program = builder.program(outputs, backward)
+    if backward == "second" and any(step.target == ".logcumsumexp" for step in program.steps):
+        return dataclasses.replace(program, backward="loss")  # 梯度恰为 0 时，torch 的二阶导是 NaN：它取了梯度的对数
     if backward == "second" and "not implemented" in str(run(torch, program).error):
         return dataclasses.replace(program, backward="loss")  # torch 没有这个二阶导
     return program

@@ -321,6 +321,8 @@ def assigned(b: Builder) -> None:
         return
     piece = b.step("[]", x, where, pooled=False)
     other = b.partner(piece) if not isinstance(where, Ref) else like(b, x, tuple(b.value(piece).shape))
+    if other == x and _expanded(b.value(x)):
+        raise RejectedError  # 写给自己的 torch 不动手，也就不报错
     b.step("[]=", x, where, other)
 
 

@@ -38,14 +38,19 @@ def _one_element_of_an_expanded_view(m: Any) -> Any:
     grown[1, 0] = y[0]
     grown[:, 2].mul_(3)
     grown.sum().backward()
-    return grown, x.grad, y.grad
+    plain = m.ones(2, 1, dtype=m.float64).expand(2, 3)
+    plain[0, 1] = 5
+    plain[:, 2:] += 1
+    return grown, x.grad, y.grad, plain
 
 
 def _all_of_an_expanded_view(m: Any) -> Any:
     """两个元素同住一处：两个引擎都拒绝。"""
     with pytest.raises(RuntimeError):
         _leaf(m, 1.0).detach().expand(3)[1:].add_(1)
-    return ()
+    with pytest.raises(RuntimeError):
+        m.ones(2, 1).expand(2, 3)[0] = 1
+    return (m.zeros(0, 1, dtype=m.float64).expand(1, 0, 2).zero_(),)
 
 
 def _pieces_of_tensor_split(m: Any) -> Any:

@@ -121,6 +121,8 @@ class Indexing:
             return
         refuse_written(self)
         memory = self.array if basic is None else self.array[(*basic, ...) if Ellipsis not in basic else basic]
+        if not memory.flags.writeable:
+            memory = sh.writeable(memory)
         with np.errstate(invalid="ignore", over="ignore"):
             memory[... if arrays is None else arrays] = filled.array
         self.touch()
