@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """The ledger's settings."""
+    """总账的设定。"""
 
     full: bool = False
     """500 examples of each kind per op instead of 50"""

@@ -242,7 +242,7 @@ def _scripts(ledger: Ledger) -> str:
         chosen = [c for c in ledger.cells if (c.dtype, c.check) == (dtype, check) and c.script]
         for c in _top(chosen):
             lines.append(f"### `{c.op}`，{dtype} {_TITLE[check]}，{c.shape}：{c.worst.relative:.2e}\n")
-            lines.append(f"{c.worst.where}。\n\n```python\n{c.script}\n```\n")
+            lines.append(f"{c.worst.where}。\n\n```text\n{c.script}\n```\n")
     return "\n".join(lines)
 
 

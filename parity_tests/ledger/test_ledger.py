@@ -205,6 +205,7 @@ def test_reports_disagree_with_the_cells(ledger: report.Ledger) -> None:
         assert data["failures"] == failed == sum(not c["passed"] for c in data["cells"])
         assert f"{failed} failures" in report.summary(one)[0]
         assert f"{failed} 格超出容差" in report.markdown(one)
+        assert "```python" not in report.markdown(one), "the formatter would rewrite the scripts"
         text = ElementTree.fromstring(report.badge(one)).findtext("{*}title")  # noqa: S314  自己刚写的
         assert text == ("parity: 1 failing" if failed else "parity: 4 ops, 0 failures")
         assert all(re.search(rf"^{op} ", report.table(one), re.MULTILINE) for op in OPS)
