@@ -35,9 +35,10 @@ test: setup ## quick lane: every test that is not marked "full"
 	@$(CHROMIUM)
 	BROWSER_LANE=$(if $(BROWSER),required) $(BIN)/python -m pytest -n $(JOBS)
 
-parity: setup ## full lane: all tests, 500 examples for every property; then the quick lane without fused ops
+parity: setup ## full lane: all tests, 500 examples for every property; then the quick lane without fused ops; then the ledger
 	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n $(JOBS) -m "full or not full" --timeout 3600
 	$(BIN)/python -m pytest -n $(JOBS) --composed
+	$(BIN)/python -m parity_tests ledger --full
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
