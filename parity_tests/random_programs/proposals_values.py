@@ -167,8 +167,7 @@ def spread(b: Builder) -> None:
     """方差与标准差：先保证不止一个元素，也不全相等。"""
     x = b.pick(lambda value: value.ndim > 0 and value.numel() > 1)
     dim = b.dim(x)
-    if b.value(x).shape[dim] < 2:
-        raise RejectedError
+    _need_variety(b.value(x).movedim(dim, -1))
     name = b.rng.choice((".var", ".std", "var_mean"))
     y = b.step(name, x, dim=dim, correction=b.rng.choice((0, 1)), keepdim=b.chance(0.5), pooled=name != "var_mean")
     if name == "var_mean":
