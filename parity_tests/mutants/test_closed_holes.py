@@ -138,6 +138,18 @@ def test_sinc_has_a_second_derivative_at_zero() -> None:
     assert np.isfinite(second.array).all()
 
 
+def test_cofactor_has_the_sign_of_the_determinant() -> None:
+    """行列式为负时，``det`` 的二阶导差一个符号：随机的输入对角占优，行列式总是正的。"""
+
+    def run(m: Any) -> Any:
+        x = m.tensor(np.array([[1.0, 4.0], [3.0, 2.0]]), requires_grad=True)
+        (first,) = m.autograd.grad(m.linalg.det(x), [x], create_graph=True)
+        (second,) = m.autograd.grad((first * m.tensor(values(0, 2, 2))).sum(), [x])
+        return first, second
+
+    same(run, "float64")
+
+
 def test_adafactor_takes_an_empty_parameter() -> None:
     """没有元素的参数让均方根成了 0/0。"""
     p = tg.nn.Parameter(tg.zeros(0))
