@@ -27,6 +27,7 @@ EQUIVALENT: dict[str, str] = {
     "linear.joint [off by one] 1 -> 2": "reshape(-2, …)：NumPy 把任何负数都当作「由总数算出」，与 -1 相同",
     "linear.joint [off by one] 1 -> 2 #3": "reshape(-2, …)：NumPy 把任何负数都当作「由总数算出」，与 -1 相同",
     "loss._reduction_weight [constant] return float('nan') -> float('nan') * 2": "NaN 的两倍还是 NaN",
+    "special_functions._i1_slope [condition] abs(x) < _TINY -> abs(x) <= _TINY": "只在 |x| = 阈值时不同，那里两式同值",
     "hardshrink.x [stale save] x -> y": "|x| > λ 时 y = x，否则 y = 0 也在 [-λ, λ] 里：两个条件在每个点上真假相同",
     "special_functions._i1_slope [wrong operand] x -> y": "只在 y ≈ x/2 < 阈值 ≤ x 时不同，那里两条公式都是 1/2",
     "special_functions._i1e_slope [condition] abs(x) < _TINY -> abs(x) <= _TINY": "只在 |x| = 阈值时不同，那里两式同值",
