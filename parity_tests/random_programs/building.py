@@ -198,6 +198,13 @@ class Builder:
                 made = leaf_tensor(torch, node, {}) if isinstance(node, Leaf) else perform(torch, node, self.values)
                 self.values[node.id] = made
 
+    def settle(self) -> None:
+        """去掉末尾的几步，直到每个变量都看得：底下的张量被改写之后，``split`` 的各份看不得。"""
+        while not all(_usable(value) for value in self.values.values()):
+            del self.nodes[-1]
+            self.replay()
+            self.pool = [id for id in self.pool if id in self.values]
+
     def program(self, outputs: Sequence[tuple[int, int]], backward: str) -> Program:
         """写完了。"""
         return Program(tuple(self.nodes), tuple(outputs), backward)

@@ -83,6 +83,7 @@ def _is_unstable_twice(step: Step) -> bool:
 def _finished(builder: Builder, backward: str) -> Program:
     """选几个输出，各配一个乘数；没有人用的变量多半也在其中。"""
     rng = builder.rng
+    builder.settle()
     live = [id for id in builder.pool if builder.values[id].requires_grad and not builder.values[id].is_leaf]
     if not live:
         builder.step("*", builder.pick(lambda value: value.requires_grad), 2.0)
