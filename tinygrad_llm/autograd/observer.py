@@ -1,7 +1,8 @@
 """全进程的计时者：前向与反传的每一步，开始之前与完成之后各报给它一次。
 
 流入：``graph.apply``、``Function.apply`` 与一趟反传；流出：对计时者的调用。平时只在 ``extras.users`` 的分支里看它一眼。
-``mode.recording`` 的记录者每个线程一份，记下图与数；这一个各线程共用，只看时间与内存。实现它的是 ``profiler/recorder.py``。
+``mode.recording`` 的记录者每个线程一份，记下图与数；这一个各线程共用，只看时间与内存。
+实现它的是 ``profiler/recorder.py``。
 """
 
 from __future__ import annotations
