@@ -21,7 +21,7 @@ from tinygrad_llm.common.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Settings of one run."""
+    """跑一遍的设定。"""
 
     ops: tuple[str, ...] = ()
     """only these ops, optimizers or families (ops, optim, traversal)"""
