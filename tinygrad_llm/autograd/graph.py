@@ -341,7 +341,12 @@ class Destinations:
         if leaf is None or leaf.is_node or not switch.writes_grad or leaf.hooks:
             return None
         buffer = leaf.grad_buffer
-        return buffer if buffer is None or leaf.kept_grad is None or buffer.is_grad_of(leaf) else None
+        if buffer is None or buffer.is_grad_of(leaf):
+            return buffer
+        if leaf.kept_grad is not None:
+            return None
+        buffer.clear()  # ``.grad`` 是空的：这是第一份
+        return buffer
 
 
 _new, _ndarray = object.__new__, np.ndarray

@@ -292,6 +292,8 @@ def kept(g: Any, is_ours: bool, buffer: Any) -> Any:
     与参数同样的排布，``p.grad.view(-1)`` 才行。
     """
     if buffer is not None:
+        if g is not buffer.array:
+            buffer.clear()
         return buffer.add(g)
     return g if is_ours and type(g) is _ndarray and g.flags.c_contiguous else np.array(g, order="C")
 
