@@ -85,7 +85,7 @@ def _composed(op_name: str) -> Callable[[], None]:
     return patch
 
 
-FUSED = ("linear", "layer_norm", "gelu_tanh", "attention", "cross_entropy")
+FUSED = ("linear", "layer_norm", "gelu_tanh", "attention", "token_loss")
 """GPT 的一步里用到的融合算子。"""
 
 PATCHES: dict[str, Patch] = {

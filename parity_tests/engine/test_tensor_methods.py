@@ -150,7 +150,7 @@ def test_every_function_is_also_a_method_and_documented() -> None:
     """门面上有函数不在 torch 里、没有同名方法，或没有文档。"""
     for name, function in FUNCTIONS.items():
         assert hasattr(torch, name), name
-        assert getattr(tg, name) is function
+        assert getattr(tg, name) is function or name == "trace"  # 不给矩阵时，trace() 打开一份记录
         assert function.__doc__ == getattr(tg.Tensor, name).__doc__
         assert function.__doc__
 
