@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import json
@@ -12,12 +13,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import tinygrad_llm as tg
 from parity_tests.engine.twins import table
+from tinygrad_llm.autograd import observer
 from tinygrad_llm.autograd.observer import everyone
 from tinygrad_llm.common.config import preset
 from tinygrad_llm.gpt import GPT
@@ -232,3 +235,24 @@ def test_the_trace_is_nested_json(tmp_path: Path, name: str) -> None:
     curve = [e["args"]["live"] for e in trace["traceEvents"] if e["ph"] == "C"]
     assert curve[-1] == 36 + 12 + 4  # 两个参数的梯度与损失还在
     assert min(curve) >= 0
+
+
+@pytest.mark.parametrize("scope", [contextlib.nullcontext, tg.autograd.composed_ops])
+def test_a_step_begins_twice_or_never_ends(scope: Callable[[], Any]) -> None:
+    """计时者听到的「开始」与「完成」不是一一相对：报了两遍，或拆开的融合算子只报了开始。"""
+    begun: list[Any] = []
+    ended: list[Any] = []
+    watcher = SimpleNamespace(
+        before=begun.append,
+        forward=lambda op, args, outputs: ended.append(op),
+        backward=lambda node, g, grads: ended.append(node),
+    )
+    x, w = tg.ones(2, 3, requires_grad=True), tg.ones(4, 3, requires_grad=True)
+    observer.observe(watcher)
+    try:
+        with scope():
+            tg.nn.functional.gelu(tg.nn.functional.linear(x, w)).sum().backward()
+    finally:
+        observer.stop_observing()
+    assert begun
+    assert begun == ended

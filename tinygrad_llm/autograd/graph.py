@@ -184,7 +184,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         args = _prepared(op, args)
         if switch.composed and op.composed is not None:
             return op.composed(*[_as_tensor(a) for a in args], **attrs)
-        observer.before(op)
+        _begun(op)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None
@@ -375,14 +375,18 @@ def _cast(x: Any, dtype: Any) -> Any:
 
 
 def _prepared(op: Op, args: Sequence[Any]) -> Sequence[Any]:
-    """平时不用的功能在算子执行之前要做的事；返回（或许换过 dtype 的）参数。"""
+    """平时不用的功能在算子执行之前要对参数做的事；返回（或许换过 dtype 的）参数。"""
     args = autocast_args(op, args, tensor_type, _cast)
     if extras.complex:
         refuse_complex(op, args, tensor_type)
+    return args
+
+
+def _begun(op: Op) -> None:
+    """一个算子就要执行：告诉计时者与记录者；拆成普通算子的不算，由拆出的各个自己来说。"""
     observer.before(op)
     if switch.recorder is not None:
         switch.recorder.before()
-    return args
 
 
 def _reported(op: Op, args: Sequence[Any], attrs: dict[str, Any], output: Any) -> None:

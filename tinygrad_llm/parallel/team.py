@@ -132,18 +132,19 @@ class Team:
     def __init__(self, config: GPTConfig, dtype: str, workers: int) -> None:
         nbytes = FlatState.nbytes(layout_of(config, dtype), dtype)
         self.memory, handle = _shared_memory(nbytes) if workers > 1 else (_private_memory(nbytes), None)
-        ring = Ring()
+        own, *ends = pipes(workers) if handle is not None else [()]
+        ring = Ring(0, workers, *own)
         self.members: list[tuple[subprocess.Popen[bytes], Connection]] = []
+        self.stop = weakref.finalize(self, _dismiss, self.members, ring)
         if handle is not None:
             try:
-                first, *ends = pipes(workers)
-                ring = Ring(0, workers, *first)
-                setup = {"config": config.to_dict(), "dtype": dtype, "memory": handle}
-                self.members += [_start({**setup, "ring": [rank, workers, *two]}) for rank, two in enumerate(ends, 1)]
+                for rank, two in enumerate(ends, 1):
+                    ring_of = [rank, workers, *two]
+                    setup = {"config": config.to_dict(), "dtype": dtype, "memory": handle, "ring": ring_of}
+                    self.members.append(_start(setup))
             finally:
                 for one in (handle, *itertools.chain(*ends)):
                     os.close(one)
-        self.stop = weakref.finalize(self, _dismiss, self.members, ring)
         self.local = Replica(config, dtype, self.memory, ring)
 
     def call(self, action: str, batches: Sequence[Batch] | None = None, **settings: Any) -> list[Any]:
