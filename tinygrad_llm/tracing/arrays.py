@@ -41,7 +41,7 @@ class Summary:
 
     def __init__(self, array: Array, may_wait: bool = True) -> None:
         self.shape, self.dtype = array.shape, dtype_name(array)
-        self._kept: Array | None = array.copy() if may_wait and array.size <= _PUT_OFF else None
+        self._kept: Array | None = array.copy("K") if may_wait and array.size <= _PUT_OFF else None
         if self._kept is None:
             self._stats = _measured(array)
 
@@ -105,7 +105,7 @@ def snapshot(array: Array, limit: int) -> Snapshot:
         array: 引擎里的数组；此后可以被就地改写。
         limit: 至多几个元素就留拷贝。
     """
-    return array.copy() if array.size <= limit else Summary(array)
+    return array.copy("K") if array.size <= limit else Summary(array)
 
 
 def _measured(array: Array) -> tuple[float, float, float, float, Array]:

@@ -230,7 +230,7 @@ class Recorder:
     def _kept(self, array: Array) -> Snapshot:
         """此刻的内容：不大的是拷贝，大的是概要；概要先留拷贝、以后再算的，一共只留这么多。"""
         if array.size <= self.trace.limit:
-            return array.copy()
+            return array.copy("K")
         found = Summary(array, self._room > 0)
         self._room -= found.waiting_bytes
         return found
