@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 import tinygrad_llm as tg
 from tinygrad_llm.common import loop
+from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.data import IGNORE_INDEX
 from tinygrad_llm.common.initial import each_initial_weight
 from tinygrad_llm.common.loop import Arrays, StepResult
 from tinygrad_llm.common.profiling import profiled_step

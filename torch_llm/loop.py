@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.data import IGNORE_INDEX
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import Arrays, StepResult, step_seed
 from tinygrad_llm.common.session import micro_batches

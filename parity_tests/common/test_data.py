@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_llm.common.data import (
+from tinygrad_llm.common.batches import (
     IGNORE_INDEX,
     TokenDataset,
     encode_corpus,
@@ -21,7 +21,7 @@ from tinygrad_llm.common.data import (
     permute,
 )
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.tokenizer import Tokenizer, train_bpe
+from tinygrad_llm.common.tokenizers import Tokenizer, train_bpe
 
 GOLDEN_ORDER = [0, 5, 6, 3, 4, 7, 2, 9, 8, 1]
 GOLDEN_LARGE = [719869546168, 49782722202, 840798108780]

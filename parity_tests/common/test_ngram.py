@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_llm.common.corpus import load_corpus, split_text
+from tinygrad_llm.common.corpora import load_corpus, split_text
 from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.ngram import ByteNgram, fit_byte_ngram
 

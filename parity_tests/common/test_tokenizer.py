@@ -20,10 +20,10 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_llm.common.bpe import Pair, learn_merges, merge_pair, pretokenize
-from tinygrad_llm.common.corpus import load_corpus
+from tinygrad_llm.common.corpora import load_corpus
 from tinygrad_llm.common.errors import DataError, UserError
-from tinygrad_llm.common.tokenizer import TokenIdError, Tokenizer, load_tokenizer, train_bpe
+from tinygrad_llm.common.tokenizers import TokenIdError, Tokenizer, load_tokenizer, train_bpe
+from tinygrad_llm.common.tokenizers.merges import Pair, learn_merges, merge_pair, pretokenize
 
 SAMPLE = (
     "the cat sat on the mat, and the other cat's hat is there; we'll see 123 or 1234.\n"

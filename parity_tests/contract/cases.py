@@ -12,8 +12,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.data import IGNORE_INDEX
 from tinygrad_llm.common.initial import initial_weights
 
 Ids = NDArray[np.int64]

@@ -27,8 +27,8 @@ from parity_tests.contract.gaps import (
 )
 from parity_tests.contract.implementation import Functions, Implementation
 from parity_tests.contract.property import Property
+from tinygrad_llm.common.batches import IGNORE_INDEX, Batch
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.data import IGNORE_INDEX, Batch
 from tinygrad_llm.common.loop import Arrays
 
 Results = tuple[NDArray[Any], NDArray[Any], Arrays]

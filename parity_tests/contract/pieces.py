@@ -18,7 +18,7 @@ from parity_tests.contract.gaps import BACKWARD, Gap, close, close_all
 from parity_tests.contract.implementation import Implementation
 from parity_tests.contract.property import Property
 from parity_tests.tolerances import as_array
-from tinygrad_llm.common.data import IGNORE_INDEX
+from tinygrad_llm.common.batches import IGNORE_INDEX
 
 
 class SeesPreviousEnd(Implementation):

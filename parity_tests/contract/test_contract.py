@@ -21,8 +21,8 @@ from parity_tests.contract.implementation import ENGINES, Implementation
 from parity_tests.contract.property import Property
 from parity_tests.contract.runner import PROPERTIES, catch, prove
 from parity_tests.contract.training import PROPERTIES as TRAINING
+from tinygrad_llm.common.batches import Batch
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.data import Batch
 from tinygrad_llm.common.errors import UserError
 
 QUICK = settings().derandomize

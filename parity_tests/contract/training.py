@@ -19,8 +19,8 @@ from parity_tests.contract.cases import Case, Ids, ids_of, masked
 from parity_tests.contract.gaps import Gap, backward_roundings, close, close_all, exact, exact_all, size_of
 from parity_tests.contract.implementation import Implementation, State
 from parity_tests.contract.property import Property
+from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.data import IGNORE_INDEX
 from tinygrad_llm.common.loop import StepResult
 from tinygrad_llm.common.train_config import TrainConfig
 

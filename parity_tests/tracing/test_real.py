@@ -28,7 +28,7 @@ from tinygrad_llm.common.cli import main as command_line
 from tinygrad_llm.common.errors import CheckpointError, UserError
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.runlog import read_metrics
-from tinygrad_llm.common.tokenizer import train_bpe
+from tinygrad_llm.common.tokenizers import train_bpe
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.ops.op import REGISTRY
 from tinygrad_llm.profiler.flops import forward_flops

@@ -13,7 +13,7 @@ import pytest
 from parity_tests.whole_runs.commands import ENGINES, TRAIN, Ended, Place, assert_bit_equal, finish, wait_for_steps
 from tinygrad_llm.common import session
 from tinygrad_llm.common.checkpoint import list_checkpoints, load_checkpoint
-from tinygrad_llm.common.tokenizer import Tokenizer
+from tinygrad_llm.common.tokenizers import Tokenizer
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 

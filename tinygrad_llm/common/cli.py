@@ -37,6 +37,7 @@ class Verb(NamedTuple):
 
     Attributes:
         target: 实现它的函数，写作 ``"package.module:function"``；函数有唯一的参数，标注为 dataclass。
+            也可以是一个动词表（名字到 ``Verb`` 的字典）：这个动词之下又有动词。
         summary: 程序的 ``--help`` 里的一句话。
     """
 
@@ -133,13 +134,15 @@ def _dispatch(prog: str, description: str, verbs: Mapping[str, Verb], argv: list
         near = get_close_matches(name, verbs, n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"use one of: {', '.join(verbs)};"
         raise UserError(f'unknown verb "{_clipped(name)}"', fix=f'{hint} see "{prog} --help"')
-    module_name, function_name = verbs[name].target.split(":")
-    function: Callable[[Any], None] = getattr(importlib.import_module(module_name), function_name)
+    module_name, attribute = verbs[name].target.split(":")
+    target: Callable[[Any], None] | Mapping[str, Verb] = getattr(importlib.import_module(module_name), attribute)
+    if isinstance(target, Mapping):
+        return _dispatch(f"{prog} {name}", verbs[name].summary, target, argv[1:])
     try:
-        config = parse(_config_type(function), argv[1:], f"{prog} {name}")
+        config = parse(_config_type(target), argv[1:], f"{prog} {name}")
     except SystemExit:  # 只有 --help 会走到这里
         return
-    function(config)
+    target(config)
 
 
 def _config_type(function: Callable[[Any], None]) -> type[Any]:

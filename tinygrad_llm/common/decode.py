@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_llm.common.sampling import sample_token, uniform_at
-from tinygrad_llm.common.tokenizer import Tokenizer
+from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.common.train_config import GenerateConfig
 
 

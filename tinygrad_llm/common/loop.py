@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_llm.common.batches import IGNORE_INDEX, evaluation_batches
 from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
-from tinygrad_llm.common.data import IGNORE_INDEX, evaluation_batches
 from tinygrad_llm.common.decode import Decoder, Sampling, decode
 from tinygrad_llm.common.errors import DivergedError, InterruptedRunError, OutOfDiskError
 from tinygrad_llm.common.initial import philox

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tinygrad_llm.common.batches import Ids, TokenDataset, encode_corpus
 from tinygrad_llm.common.checkpoint import (
     LATEST,
     SPARE_BYTES,
@@ -23,10 +24,9 @@ from tinygrad_llm.common.checkpoint import (
     load_checkpoint,
 )
 from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_shapes
-from tinygrad_llm.common.corpus import load_corpus, split_text
-from tinygrad_llm.common.data import Ids, TokenDataset, encode_corpus
+from tinygrad_llm.common.corpora import load_corpus, split_text
 from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskError, UserError
-from tinygrad_llm.common.tokenizer import Tokenizer, load_tokenizer, train_bpe
+from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from tinygrad_llm.common.toml import load_toml
 from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig
 

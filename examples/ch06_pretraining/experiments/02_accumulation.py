@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "main"))  # 与正�
 from pretraining_lab import SMALL, arguments, engine_of, new_session, training
 
 import tinygrad_llm as tg
-from tinygrad_llm.common.data import IGNORE_INDEX
+from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.session import Session, micro_batches
 
 Ids = NDArray[np.int64]

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "main"))  # 与正�
 
 from pretraining_lab import COLOURS, SMALL, arguments, engine_of, new_figure, new_session, save_svg, training, variant
 
-from tinygrad_llm.common.data import IGNORE_INDEX, evaluation_batches
+from tinygrad_llm.common.batches import IGNORE_INDEX, evaluation_batches
 from tinygrad_llm.common.loop import Engine
 from tinygrad_llm.common.session import Session
 

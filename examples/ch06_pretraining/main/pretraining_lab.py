@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinygrad_llm.common.data import TokenDataset
+from tinygrad_llm.common.batches import TokenDataset
 from tinygrad_llm.common.loop import Engine, StepResult, rate
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.train_config import TrainConfig

@@ -15,8 +15,8 @@ import numpy as np
 
 import tinygrad_llm as tg
 from tinygrad_llm import Tensor, nn
+from tinygrad_llm.common.batches import IGNORE_INDEX, TokenDataset
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.data import IGNORE_INDEX, TokenDataset
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.train_config import TrainConfig

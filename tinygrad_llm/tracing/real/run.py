@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_llm as tg
+from tinygrad_llm.common.batches import IGNORE_INDEX, TokenDataset, encode_corpus
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.corpus import load_corpus, split_text
-from tinygrad_llm.common.data import IGNORE_INDEX, TokenDataset, encode_corpus
+from tinygrad_llm.common.corpora import load_corpus, split_text
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.loop import step_seed
 from tinygrad_llm.common.progress import Progress
 from tinygrad_llm.common.session import load_trained
-from tinygrad_llm.common.tokenizer import Tokenizer
+from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.common.toml import load_toml
 from tinygrad_llm.common.train_config import GenerateConfig, TrainConfig
 from tinygrad_llm.gpt import GPT

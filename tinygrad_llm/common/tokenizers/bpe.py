@@ -2,7 +2,7 @@
 
 流入：任意文本；流出：token id（0–255 是字节，其后是合并，最后是特殊 token）。
 用户文本永远不会变成特殊 token：``encode`` 只产生普通 id，特殊 id 只能由 ``Tokenizer.special`` 取得。
-下一个文件：``data.py``（id 怎样切成批次）。
+下一个文件：``../batches/windows.py``（id 怎样切成批次）。
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_llm.common.bpe import SPACE, Pair, learn_merges, merge_pair, pretokenize, split_pattern
 from tinygrad_llm.common.errors import DataError, UserError
+from tinygrad_llm.common.tokenizers.merges import SPACE, Pair, learn_merges, merge_pair, pretokenize, split_pattern
 
 if TYPE_CHECKING:
     import tiktoken
@@ -40,7 +40,7 @@ class TokenIdError(UserError, ValueError):
 def train_bpe(text: str, vocab_size: int, specials: Sequence[str] = (END_OF_TEXT,)) -> Tokenizer:
     """在文本上训练字节级 BPE。
 
-    算法见 ``bpe.learn_merges``；同样的文本总是得到同样的分词器。
+    算法见 ``merges.learn_merges``；同样的文本总是得到同样的分词器。
 
     Args:
         text: 训练文本。

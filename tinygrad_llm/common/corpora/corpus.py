@@ -1,7 +1,7 @@
 r"""语料：不联网也有的两份文本，或用户自己的文件。
 
 流入：语料名或路径；流出：一段换行统一为 ``\n`` 的文本，以及训练与验证两部分。
-下一个文件：``tokenizer.py``（文本怎样变成 id）。
+下一个文件：``../tokenizers/bpe.py``（文本怎样变成 id）。
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.tokenizer import Tokenizer
+from tinygrad_llm.common.tokenizers import Tokenizer
 
 Ids = npt.NDArray[np.integer]
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]

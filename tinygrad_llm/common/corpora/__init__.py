@@ -1,0 +1,8 @@
+"""语料：不联网也有的文本，与用户自己的文件。
+
+流入：语料名或路径；流出：文本。先读 ``corpus.py``。
+"""
+
+from tinygrad_llm.common.corpora.corpus import CORPUS_NAMES, Corpus, load_corpus, split_text
+
+__all__ = ["CORPUS_NAMES", "Corpus", "load_corpus", "split_text"]
