@@ -4,5 +4,7 @@
 """
 
 from tinygrad_llm.common.corpora.corpus import CORPUS_NAMES, Corpus, load_corpus, split_text
+from tinygrad_llm.common.corpora.document import Document
+from tinygrad_llm.common.corpora.faults import Faults
 
-__all__ = ["CORPUS_NAMES", "Corpus", "load_corpus", "split_text"]
+__all__ = ["CORPUS_NAMES", "Corpus", "Document", "Faults", "load_corpus", "split_text"]
