@@ -5,6 +5,7 @@ import sys
 from tinygrad_llm.common.cli import Verb, main
 
 VERBS = {
+    "data": Verb("torch_llm.data:VERBS", "text to tokens to batches: shards, packing, checks"),
     "pretrain": Verb("torch_llm.pretrain:main", "train a GPT on torch"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
 }

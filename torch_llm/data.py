@@ -1,0 +1,10 @@
+"""``python -m torch_llm data VERB``：文本怎样变成 token，token 怎样变成批次。
+
+流入：命令行；流出：分片、报告与终端上的表。各动词都在 ``tinygrad_llm/common`` 里实现，这里只列出它们，不导入 torch。
+"""
+
+from tinygrad_llm.common.cli import Verb
+
+VERBS: dict[str, Verb] = {
+    "verify": Verb("tinygrad_llm.common.batches.verify:main", "check every file of token shards against its hash"),
+}
