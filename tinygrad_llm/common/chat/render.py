@@ -98,7 +98,7 @@ def render(
             fix="add the reply, or use render_prompt to generate one",
         )
     last_user = sum(message.role == "user" for message in conversation.messages[: answers[-1]])
-    return _fitted(conversation, tokenizer, template, train_on, max_tokens, last_user - 1, is_prompt=False)
+    return _fitted(conversation, tokenizer, template, train_on, max_tokens, last_user - 1)
 
 
 def render_prompt(
@@ -130,27 +130,25 @@ def render_prompt(
             fix="drop the last message, or use render to train on it",
         )
     users = sum(message.role == "user" for message in conversation.messages)
-    return _fitted(conversation, tokenizer, template, "assistant", max_tokens, users - 1, is_prompt=True)
+    return _fitted(conversation, tokenizer, template, None, max_tokens, users - 1)
 
 
 def _fitted(
     conversation: Conversation,
     tokenizer: SubwordTokenizer,
     template: Template,
-    train_on: TrainOn,
+    train_on: TrainOn | None,
     max_tokens: int | None,
     droppable: int,
-    *,
-    is_prompt: bool,
 ) -> Rendered:
-    """去掉最少的轮次使长度合格；去得越多越短，所以用二分。"""
+    """去掉最少的轮次使长度合格；去得越多越短，所以用二分。``train_on`` 为 None 时写成提示，什么都不学。"""
     _check_specials(tokenizer, template)
 
     def attempt(dropped: int) -> Rendered:
         head = (conversation.system,) if conversation.system else ()
         messages = [*head, *conversation.turns[2 * dropped :]]
         writer = _Writer(tokenizer)
-        for text, is_trained in _segments(messages, template, train_on, is_prompt):
+        for text, is_trained in _segments(messages, template, train_on):
             writer.add(text, is_trained)
         return Rendered(writer.ids, writer.loss_mask, writer.segments, 2 * dropped)
 
@@ -168,9 +166,7 @@ def _fitted(
     return shortest
 
 
-def _segments(
-    messages: list[Message], template: Template, train_on: TrainOn, is_prompt: bool
-) -> Iterator[tuple[Part, bool]]:
+def _segments(messages: list[Message], template: Template, train_on: TrainOn | None) -> Iterator[tuple[Part, bool]]:
     """各段与它是否要学；相邻的文字已合成一段，assistant 的话另起一段。"""
     if template.default_system and messages[0].role != "system":
         messages = [Message("system", template.default_system), *messages]
@@ -179,13 +175,13 @@ def _segments(
     for i, message in enumerate(messages):
         turn = template.turns[message.role]
         if message.role == "assistant":
-            is_trained = train_on != "last" or i == final
+            is_trained = i == final if train_on == "last" else train_on is not None
             yield from _joined([*context, *turn.before], train_on == "all")
             yield from _joined([message.content, *turn.end], is_trained)
             context = [*turn.after]
         else:
             context += [*turn.before, message.content, *turn.end, *turn.after]
-    if is_prompt:
+    if train_on is None:
         context += template.turns["assistant"].before
     yield from _joined(context, train_on == "all")
 
