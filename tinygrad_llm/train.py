@@ -24,11 +24,11 @@ from tinygrad_llm.common.profiling import profiled_step
 from tinygrad_llm.common.report import training_report
 from tinygrad_llm.common.session import micro_batches, prepare
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.update_rules import make_optimizers
 from tinygrad_llm.generate import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.ops import cores
-from tinygrad_llm.optim import AdamW
 from tinygrad_llm.parallel.team import Batch, Team, claim_workers
 
 
@@ -40,15 +40,6 @@ def build_model(config: GPTConfig, weights: Arrays) -> GPT:
     return model
 
 
-def decay_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """矩阵衰减，偏置与归一化的缩放不衰减：把它们往 0 拉没有正则作用，只会妨碍训练。"""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
 class NumpyEngine:
     """NumPy 引擎。
 
@@ -58,7 +49,9 @@ class NumpyEngine:
 
     Attributes:
         model: 模型；参数与梯度在几个工作进程共享的内存里（见 ``parallel/flat.py``）。
-        optimizer: AdamW；超参数与各个矩在这里，矩也在共享的内存里。一步更新由各进程分段执行，结果与它的 ``step`` 相同。
+        optimizers: 一个优化器，或 Muon 与 AdamW 两个；状态在共享的内存里。一步更新由各进程分段执行，
+            结果与它们的 ``step`` 相同。
+        updates: 更新过几步。
         threads: 生成样本时 BLAS 用几个线程。
         workers: 工作进程数：每个微批按数据切给它们，结果对给定的进程数逐位可复现。
     """
@@ -69,15 +62,11 @@ class NumpyEngine:
         self.settings = settings
         self.threads = cores.threads()
         self.workers = claim_workers(settings.workers, self._most(config))
-        self.team = Team(config, settings.dtype, self.workers)
+        self.team = Team(config, settings.dtype, settings.optimizer, self.workers)
         self.model, self.state = self.team.local.model, self.team.local.state
-        self.optimizer = AdamW(
-            decay_groups(self.model, settings.weight_decay),
-            lr=settings.lr,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.eps,
-        )
-        self.state.adopt(self.optimizer, self.model)
+        self.optimizers = make_optimizers(tg.optim, self.model.named_parameters(), settings)
+        self.state.adopt(self.optimizers, self.model)
+        self.updates = 0
         self._load(each_initial_weight(config, settings.seed, settings.dtype))
         keep_freed_memory()  # 造模型时用过的不必留
 
@@ -96,27 +85,33 @@ class NumpyEngine:
         norm = math.sqrt(sum(self.team.call("squares")))
         updated = math.isfinite(total) and math.isfinite(norm)
         if updated:
-            groups = self.optimizer.param_groups
-            for group in groups:
-                group["lr"] = lr
-            for state in self.optimizer.state.values():
-                state["step"].array += 1
-            with record_function("Optimizer.step#AdamW.step"):
+            self._count(self.updates + 1)
+            with record_function(f"Optimizer.step#{type(self.optimizers[0]).__name__}.step"):
                 self.team.call(
                     "update",
-                    step=self.steps,
+                    step=self.updates,
                     scale=min(1.0, self.settings.grad_clip / (norm + 1e-6)),
                     lr=lr,
-                    weight_decays=[group["weight_decay"] for group in groups],
-                    betas=groups[0]["betas"],
-                    eps=groups[0]["eps"],
+                    weight_decays=self._decays(),
+                    betas=(self.settings.beta1, self.settings.beta2),
+                    eps=self.settings.eps,
+                    momentum=self.settings.momentum,
                 )
         return StepResult(total, norm, updated)
 
-    @property
-    def steps(self) -> int:
-        """优化器走过的步数。"""
-        return int(next(iter(self.optimizer.state.values()))["step"].item())
+    def _decays(self) -> list[float]:
+        """矩阵与向量各自的衰减系数，以优化器的参数组为准。"""
+        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+        decays = {group["params"][0].ndim >= 2: group["weight_decay"] for group in groups}
+        return [decays.get(is_matrix, 0.0) for is_matrix in (True, False)]
+
+    def _count(self, updates: int) -> None:
+        """更新过几步；AdamW 的偏差修正要用。"""
+        self.updates = updates
+        for optimizer in self.optimizers:
+            for state in optimizer.state.values():
+                if "step" in state:
+                    state["step"].array[...] = updates
 
     def shards(self, micro: Batch) -> list[Batch]:
         """各进程分到的数据：每个微批都切成 ``workers`` 份。"""
@@ -132,20 +127,15 @@ class NumpyEngine:
         return NumpyDecoder(self.model, self.threads)
 
     def export(self) -> tuple[Arrays, Arrays, int]:
-        """参数、AdamW 的两个矩、优化器步数；尚未更新过时矩为 0。"""
-        layout = self.state.layout
-        moments = {"exp_avg": self.state.exp_avg, "exp_avg_sq": self.state.exp_avg_sq}
-        named = {f"{kind}.{name}": view for kind, flat in moments.items() for name, view in layout.views(flat).items()}
-        return layout.views(self.state.theta), named, self.steps
+        """参数、优化器的状态、更新过几步；尚未更新过时状态为 0。"""
+        return self.state.layout.views(self.state.theta), self.state.state_views(), self.updates
 
-    def restore(self, model: Arrays, moments: Arrays, optimizer_step: int) -> None:
+    def restore(self, model: Arrays, states: Arrays, updates: int) -> None:
         """装回 ``export`` 的结果；不论它出自哪个引擎。"""
         self._load(model.items())
-        _, views, _ = self.export()
-        for name, view in views.items():
-            view[...] = moments[name]
-        for state in self.optimizer.state.values():
-            state["step"].array[...] = optimizer_step
+        for name, view in self.state.state_views().items():
+            view[...] = states[name]
+        self._count(updates)
 
     def _load(self, weights: Iterable[tuple[str, NDArray[Any]]]) -> None:
         views = self.state.layout.views(self.state.theta)

@@ -53,7 +53,7 @@ class ClearsEachMicroBatch(_OtherLoss):
         if self.engine == "numpy":
             engine.state.clear_gradients()
         else:
-            engine.optimizer.zero_grad()
+            engine.model.zero_grad()
         return loss(ids, targets)
 
 

@@ -128,7 +128,8 @@ def test_workers_outlive_the_engine() -> None:
 
 def test_parameters_overlap_in_memory() -> None:
     """两个参数在平坦的内存里重叠，没有对齐，或该衰减的与不该的混在一起。"""
-    layout = Layout.of({"a": (3, 5), "b": (7,), "c": (2, 2)}, 4)
+    shapes: dict[str, tuple[int, ...]] = {"a": (3, 5), "b": (7,), "c": (2, 2)}
+    layout = Layout.of(shapes, 4, dict.fromkeys(shapes, "adamw"))
     flat = np.arange(layout.size, dtype=np.float32)
     views = layout.views(flat)
     assert [v.shape for v in views.values()] == [(3, 5), (2, 2), (7,)]

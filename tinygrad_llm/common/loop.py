@@ -69,9 +69,9 @@ class Engine(Protocol):
         """带 KV 缓存的生成器。"""
 
     def export(self) -> tuple[Arrays, Arrays, int]:
-        """交出参数、AdamW 的两个矩、优化器步数。"""
+        """交出参数、优化器的状态、更新过几步。"""
 
-    def restore(self, model: Arrays, moments: Arrays, optimizer_step: int) -> None:
+    def restore(self, model: Arrays, states: Arrays, updates: int) -> None:
         """装回 ``export`` 的结果。"""
 
 
@@ -201,21 +201,21 @@ class _Loop:
 
     def save(self, step: int, *, must: bool) -> None:
         """存一个检查点；盘满时先接着训练、到点再试，末尾或停下时仍写不下才报错。"""
-        model, moments, optimizer_step = self.engine.export()
+        model, states, updates = self.engine.export()
         state = {
             "engine": self.engine.name,
             "model": self.session.model.to_dict(),
             "settings": asdict(replace(self.settings, profile=None)),
             "tokenizer": self.session.tokenizer.digest,
             "text": self.session.text_digest,
-            "optimizer_step": optimizer_step,
+            "optimizer_step": updates,
             "data_step": step,
             "skipped_steps": self.skipped,
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         try:
             self.log.sync()
-            save_checkpoint(self.settings.folder, Checkpoint(step, model, moments, state), keep=self.settings.keep)
+            save_checkpoint(self.settings.folder, Checkpoint(step, model, states, state), keep=self.settings.keep)
         except OutOfDiskError as error:
             if must:
                 raise

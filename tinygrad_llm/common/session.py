@@ -29,6 +29,7 @@ from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskErro
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from tinygrad_llm.common.toml import load_toml
 from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig
+from tinygrad_llm.common.update_rules import state_shapes
 
 TOKENIZER = "tokenizer.json"
 
@@ -139,9 +140,8 @@ def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
     _check_tokenizer(session.tokenizer, checkpoint, settings.folder)
     where = settings.folder / "checkpoints" / f"step_{checkpoint.step:06d}"
     shapes = parameter_shapes(session.model)
-    moments = {f"{kind}.{name}": shape for kind in ("exp_avg", "exp_avg_sq") for name, shape in shapes.items()}
     check_tensors(checkpoint.model, shapes, where=str(where / "model.safetensors"))
-    check_tensors(checkpoint.optim, moments, where=str(where / "optim.safetensors"))
+    check_tensors(checkpoint.optim, state_shapes(shapes, settings.optimizer), where=str(where / "optim.safetensors"))
     dtypes = {array.dtype.name for array in (*checkpoint.model.values(), *checkpoint.optim.values())}
     is_ours = dtypes == {settings.dtype} and state.get("model") == session.model.to_dict()
     if not is_ours or type(state.get("optimizer_step")) is not int:

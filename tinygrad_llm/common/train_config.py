@@ -9,15 +9,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from tinygrad_llm.common.config import GPTConfig, preset
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.update_rules import Rule
 
 DType = Literal["float32", "float64"]
 
 MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "dropout")
-FIXED_ON_RESUME = ("preset", *MODEL_FIELDS, "corpus", "vocab_size", "val_fraction", "batch_size", "dtype", "seed")
+FIXED_ON_RESUME = (
+    "preset", *MODEL_FIELDS, "corpus", "vocab_size", "val_fraction", "batch_size", "dtype", "seed", "optimizer",
+)  # fmt: skip
 """续训时不许改动的设置：改了就不再是同一次训练。"""
 MAX_SEED = 2**64 - 1
 """Philox 的密钥放得下的最大种子。"""
@@ -69,8 +72,12 @@ class TrainConfig:
     """末尾学习率与峰值之比。"""
     warmup_steps: int = 20
     """线性预热的步数。"""
+    optimizer: Rule = "adamw"
+    """更新公式：``adamw``；``muon``（各层的矩阵用 Muon，其余用 AdamW，学习率共用）；``sgd``（Nesterov 动量）。"""
     weight_decay: float = 0.1
     """矩阵参数的权重衰减。"""
+    momentum: float = 0.95
+    """Muon 与 SGD 的动量系数。"""
     beta1: float = 0.9
     """AdamW 一阶矩的衰减率。"""
     beta2: float = 0.95
@@ -102,8 +109,9 @@ class TrainConfig:
             problems.append(f"--run must be a plain folder name, got {self.run!r}")
         if self.seed > MAX_SEED:
             problems.append(f"--seed must be at most {MAX_SEED}, got {self.seed}")
-        if self.dtype not in ("float32", "float64"):
-            problems.append(f"--dtype must be float32 or float64, got {self.dtype!r}")
+        for name, kinds in (("dtype", get_args(DType)), ("optimizer", get_args(Rule))):
+            if getattr(self, name) not in kinds:
+                problems.append(f"--{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
         if not problems and self.batch_size % self.accumulate:
             problems.append(f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}")
         if problems:
@@ -172,6 +180,7 @@ class TrainConfig:
             "min_lr_ratio": (0, 1, "from 0 to 1"),
             "beta1": (0, below_1, "at least 0 and below 1"),
             "beta2": (0, below_1, "at least 0 and below 1"),
+            "momentum": (0, below_1, "at least 0 and below 1"),
             "val_fraction": (1e-6, 0.9, "from 0.000001 to 0.9"),
         }
         return [

@@ -70,14 +70,50 @@ class Muon(Optimizer):
     def update(self, theta: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """一个参数的一步更新。"""
         buffer = state.setdefault("momentum_buffer", zeros_like(theta)).array
-        momentum, lr = group["momentum"], scalar(group["lr"])
-        lerp(buffer, grad, 1 - momentum)
-        direction = np.array(grad) if group["nesterov"] else buffer
-        if group["nesterov"]:
-            lerp(direction, buffer, momentum)
-        flat = orthogonalized(direction, group["ns_coefficients"], group["ns_steps"], group["eps"])
-        theta *= 1 - lr * group["weight_decay"]
-        theta -= flat.astype(theta.dtype) * (lr * _ratio(group["adjust_lr_fn"], *theta.shape))
+        settings = {name: value for name, value in group.items() if name != "params"}
+        muon_update(theta, grad, buffer, **{**settings, "lr": scalar(group["lr"])})
+
+
+def muon_update(
+    theta: Array,
+    grad: Array,
+    buffer: Array,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    nesterov: bool = True,
+    ns_coefficients: tuple[float, float, float] = _COEFFICIENTS,
+    eps: float = 1e-7,
+    ns_steps: int = 5,
+    adjust_lr_fn: str | None = None,
+    scale: float = 1.0,
+) -> None:
+    """一个矩阵的一步更新，就地；参数的含义见 ``Muon``。
+
+    Args:
+        theta: 参数 ``(m, n)``。
+        grad: 梯度 ``(m, n)``。
+        buffer: 动量 ``(m, n)``。
+        lr: 学习率。
+        weight_decay: 衰减系数 λ。
+        momentum: 动量系数。
+        nesterov: 是否用 Nesterov 动量。
+        ns_coefficients: 牛顿–舒尔茨迭代的三个系数。
+        eps: 范数的下限。
+        ns_steps: 迭代几步。
+        adjust_lr_fn: 步长按形状放大的办法。
+        scale: 梯度先乘上它（裁剪）。
+    """
+    if scale != 1:
+        grad = grad * scale
+    lerp(buffer, grad, 1 - momentum)
+    direction = np.array(grad) if nesterov else buffer
+    if nesterov:
+        lerp(direction, buffer, momentum)
+    step = orthogonalized(direction, ns_coefficients, ns_steps, eps)
+    theta *= 1 - lr * weight_decay
+    theta -= step.astype(theta.dtype) * (lr * _ratio(adjust_lr_fn, *theta.shape))
 
 
 def _ratio(adjustment: str | None, rows: int, columns: int) -> float:
@@ -108,7 +144,7 @@ def orthogonalized(matrix: Array, coefficients: tuple[float, float, float], step
     a, b, c = coefficients
     tall = matrix.shape[0] > matrix.shape[1]
     x = _bfloat16(matrix.T if tall else matrix)
-    norm = _bfloat16(np.sqrt(np.sum(x * x, dtype=np.float32)))
+    norm = _bfloat16(np.sqrt(np.sum(x * x)))
     x = _bfloat16(x / np.maximum(norm, _bfloat16(np.asarray(eps))))
     for _ in range(steps):
         gram = _bfloat16(x @ x.T)

@@ -10,10 +10,46 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.cores import split
 from tinygrad_llm.ops.op import Array
-from tinygrad_llm.optim.arrays import decayed, require, require_one_kind, require_rate, scalar
+from tinygrad_llm.optim.arrays import blocks, decayed, require, require_one_kind, require_rate, scalar
 from tinygrad_llm.optim.optimizer import Optimizer
 from tinygrad_llm.tensor import Tensor
+
+
+def sgd_update(
+    x: Array,
+    g: Array,
+    b: Array | None = None,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    scale: float = 1.0,
+) -> None:
+    """一段参数的一步更新，就地；一段装得进缓存，只读写一遍内存。
+
+    Args:
+        x: 参数 θ。
+        g: 梯度。
+        b: 动量；没有动量时不用。
+        lr: 学习率。
+        momentum: 动量系数 μ。
+        dampening: 阻尼 τ。
+        nesterov: 是否用 Nesterov 动量。
+        weight_decay: L2 系数。
+        scale: 梯度先乘上它（裁剪）。
+    """
+    if scale != 1:
+        g = g * scale
+    g = decayed(x, g, weight_decay)
+    if b is not None and momentum:
+        b *= momentum
+        b += g * (1 - dampening) if dampening else g
+        g = g + b * momentum if nesterov else b
+    x -= g * lr
 
 
 class SGD(Optimizer):
@@ -67,14 +103,17 @@ class SGD(Optimizer):
 
     def update(self, theta: Array, grad: Array, state: dict[str, Any], group: dict[str, Any]) -> None:
         """一个参数的一步更新。"""
-        momentum = group["momentum"]
-        g = decayed(theta, grad, scalar(group["weight_decay"]))
-        if momentum:
-            buffer = state.get("momentum_buffer")
-            if buffer is None:
-                buffer = state["momentum_buffer"] = Tensor.wrap(np.array(g))
-            else:
-                buffer.array *= momentum
-                buffer.array += g * (1 - group["dampening"])
-            g = g + buffer.array * momentum if group["nesterov"] else buffer.array
-        theta -= g * scalar(group["lr"])
+        settings = {name: group[name] for name in ("momentum", "dampening", "nesterov")}
+        settings |= {"lr": scalar(group["lr"]), "weight_decay": scalar(group["weight_decay"])}
+        if group["momentum"] and "momentum_buffer" not in state:  # 首步 b = g
+            state["momentum_buffer"] = Tensor.wrap(np.zeros(theta.shape, theta.dtype))
+            settings["dampening"] = 0.0
+        flats = [theta.reshape(-1), grad.reshape(-1)]
+        if group["momentum"]:
+            flats.append(state["momentum_buffer"].array.reshape(-1))
+
+        def part(first: int, last: int) -> None:
+            for arrays in blocks(*[flat[first:last] for flat in flats]):
+                sgd_update(*arrays, **settings)
+
+        split(part, theta.size, 8 * theta.size)

@@ -32,6 +32,7 @@ import tinygrad_llm as tg
 from tinygrad_llm.autograd import first_order
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.errors import WorkerError
+from tinygrad_llm.common.update_rules import Rule, update_rules
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.ops.cores import limit_threads, usable_cores
 from tinygrad_llm.parallel.flat import FlatState, Layout
@@ -47,14 +48,15 @@ class Replica:
     Args:
         config: 模型配置。
         dtype: 浮点类型的名字。
+        optimizer: 优化器的名字。
         memory: 共享内存。
         ring: 与别的进程的约定。
     """
 
-    def __init__(self, config: GPTConfig, dtype: str, memory: Any, ring: Ring) -> None:
+    def __init__(self, config: GPTConfig, dtype: str, optimizer: Rule, memory: Any, ring: Ring) -> None:
         with tg.device("meta"):  # 只要形状：数值在共享内存里
             self.model = GPT(config).to(getattr(tg, dtype))
-        self.state = FlatState(layout_of(config, dtype), np.dtype(dtype), memory, ring)
+        self.state = FlatState(layout_of(config, dtype, optimizer), np.dtype(dtype), memory, ring)
         self.state.attach(self.model)
         self.parameters = list(self.model.parameters())
 
@@ -91,14 +93,15 @@ class Replica:
         """梯度在自己那一段的平方和。"""
         return self.state.squares()
 
-    def update(self, **adamw: Any) -> None:
-        """更新自己那一段的参数；见 ``FlatState.update``。"""
-        self.state.update(**adamw)
+    def update(self, **settings: Any) -> None:
+        """更新自己那一份参数；见 ``FlatState.update``。"""
+        self.state.update(**settings)
 
 
-def layout_of(config: GPTConfig, dtype: str) -> Layout:
+def layout_of(config: GPTConfig, dtype: str, optimizer: Rule) -> Layout:
     """各参数在共享内存里的位置。"""
-    return Layout.of(parameter_shapes(config), np.dtype(dtype).itemsize)
+    shapes = parameter_shapes(config)
+    return Layout.of(shapes, np.dtype(dtype).itemsize, update_rules(shapes, optimizer))
 
 
 def claim_workers(wanted: int | None, most: int) -> int:
@@ -123,14 +126,15 @@ class Team:
     Args:
         config: 模型配置。
         dtype: 浮点类型的名字。
+        optimizer: 优化器的名字。
         workers: 进程数。
 
     Attributes:
         local: 本进程的那份模型。
     """
 
-    def __init__(self, config: GPTConfig, dtype: str, workers: int) -> None:
-        nbytes = FlatState.nbytes(layout_of(config, dtype), dtype)
+    def __init__(self, config: GPTConfig, dtype: str, optimizer: Rule, workers: int) -> None:
+        nbytes = FlatState.nbytes(layout_of(config, dtype, optimizer), dtype)
         self.memory, handle = _shared_memory(nbytes) if workers > 1 else (_private_memory(nbytes), None)
         own, *ends = pipes(workers) if handle is not None else [()]
         ring = Ring(0, workers, *own)
@@ -140,12 +144,12 @@ class Team:
             try:
                 for rank, two in enumerate(ends, 1):
                     ring_of = [rank, workers, *two]
-                    setup = {"config": config.to_dict(), "dtype": dtype, "memory": handle, "ring": ring_of}
-                    self.members.append(_start(setup))
+                    model = {"config": config.to_dict(), "dtype": dtype, "optimizer": optimizer}
+                    self.members.append(_start({**model, "memory": handle, "ring": ring_of}))
             finally:
                 for one in (handle, *itertools.chain(*ends)):
                     os.close(one)
-        self.local = Replica(config, dtype, self.memory, ring)
+        self.local = Replica(config, dtype, optimizer, self.memory, ring)
 
     def call(self, action: str, batches: Sequence[Batch] | None = None, **settings: Any) -> list[Any]:
         """让每个进程做同一件事，等它们都做完。

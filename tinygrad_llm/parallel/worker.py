@@ -25,7 +25,8 @@ def main(link: Connection) -> None:
     setup = json.loads(link.recv_bytes())
     memory = mmap.mmap(setup["memory"], 0)
     os.close(setup["memory"])
-    replica = Replica(GPTConfig.from_dict(setup["config"]), setup["dtype"], memory, Ring(*setup["ring"]))
+    config, ring = GPTConfig.from_dict(setup["config"]), Ring(*setup["ring"])
+    replica = Replica(config, setup["dtype"], setup["optimizer"], memory, ring)
     keep_freed_memory()
     while True:
         action, batches, settings = receive(link)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import tinygrad_llm as tg
+from tinygrad_llm.common.update_rules import decay_groups
 from tinygrad_llm.ops.op import Array
-from tinygrad_llm.train import decay_groups
 
 Weights = dict[str, Array]
 
@@ -141,7 +141,7 @@ def _by_engine(weights: Weights, grads: Sequence[Weights], rates: Sequence[float
         model.register_parameter(name, tg.nn.Parameter(tg.tensor(value)))
     decay = 0.0 if shuffle == "none" else _HYPER["weight_decay"]
     groups = (
-        decay_groups(model, decay)
+        decay_groups(model.parameters(), decay)
         if shuffle != "all"
         else [{"params": list(model.parameters()), "weight_decay": decay}]
     )

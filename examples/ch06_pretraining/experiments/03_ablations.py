@@ -46,7 +46,7 @@ def run(session: Session, *, decay_everything: bool) -> Run:
     """在 NumPy 上训练到底。"""
     engine = engine_of("numpy", session)
     if decay_everything:
-        for group in engine.optimizer.param_groups:
+        for group in engine.optimizers[0].param_groups:
             group["weight_decay"] = session.settings.weight_decay
     results = list(training(session, engine))
     largest = max(result.grad_norm for result in results)

@@ -46,7 +46,7 @@ def forward_backward(lib: Any, engine: Any, session: Session, step: int) -> Numb
         名字到数；最后一项是裁剪之后、被盯住的那个参数的梯度。
     """
     x, y = (lib.from_numpy(ids) for ids in session.train.batch(step))
-    engine.optimizer.zero_grad()
+    engine.model.zero_grad()
     logits = engine.model(x)  # (B, T, V)
     loss = lib.nn.functional.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
     loss.backward()
@@ -69,9 +69,10 @@ def watched(engine: Any) -> Any:
 
 def update(engine: Any, lr: float) -> float:
     """设好学习率，让 AdamW 走一步；返回被盯住的元素的新值。"""
-    for group in engine.optimizer.param_groups:
+    (optimizer,) = engine.optimizers
+    for group in optimizer.param_groups:
         group["lr"] = lr
-    engine.optimizer.step()
+    optimizer.step()
     return float(watched(engine)[0, 0].item())
 
 

@@ -20,9 +20,10 @@ from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.update_rules import decay_groups
 from tinygrad_llm.gpt import GPT, Block
 from tinygrad_llm.optim import AdamW
-from tinygrad_llm.train import build_model, decay_groups
+from tinygrad_llm.train import build_model
 
 
 class PlainBlock(Block):
@@ -91,7 +92,8 @@ def measure_flow(
     if not residual:
         remove_residuals(model)
     betas = (settings.beta1, settings.beta2)
-    optimizer = AdamW(decay_groups(model, settings.weight_decay), lr=settings.lr, betas=betas, eps=settings.eps)
+    groups = decay_groups(model.parameters(), settings.weight_decay)
+    optimizer = AdamW(groups, lr=settings.lr, betas=betas, eps=settings.eps)
     flow = Flow(residual, [], [], [], [])
     for step in range(steps):
         x, y = data.batch(step)
