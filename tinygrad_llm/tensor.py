@@ -61,7 +61,9 @@ class Tensor(
         needs_grad: 是否需要梯度（``requires_grad`` 的底层值）。
         base: 自己是谁的视图。
         base_node: 成为视图的那一刻，``base`` 来自哪个节点。
-        view_path: 从 ``base`` 到自己依次经过的视图算子。
+        view_path: 从 ``base`` 最初的样子到自己，依次经过的视图算子。
+        way_back: 自己不是视图、就地换过布局（``transpose_`` 等）时，从现在的样子回到最初的样子的视图算子。
+        detached_at: ``detach_()`` 的那一刻，这块内存被写过几次。
         one_of_many: 是 ``split``、``chunk`` 或 ``unbind`` 的一份；torch 不许在图上就地改写它们。
         retains_grad: 中间结果是否也留下 ``.grad``。
         untracked: 从 ``.data`` 得来，写入不作记录，与 torch 一致。
@@ -76,6 +78,8 @@ class Tensor(
     base: Tensor | None = None
     base_node: Node | None = None
     view_path: tuple[Any, ...] = ()
+    way_back: tuple[Any, ...] = ()
+    detached_at: int = -1
     one_of_many: bool = False
     retains_grad: bool = False
     untracked: bool = False

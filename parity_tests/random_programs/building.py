@@ -217,7 +217,7 @@ class Builder:
 def _usable(value: Any) -> bool:
     """底下的张量被改写之后，``split`` 的各份连 ``requires_grad`` 都不许看了。"""
     try:
-        return not isinstance(value, torch.Tensor) or value.requires_grad in (True, False)
+        return not isinstance(value, torch.Tensor) or None not in (value.requires_grad, value.is_leaf)
     except RuntimeError:
         return False
 

@@ -13,6 +13,7 @@ from typing import Any
 from tinygrad_llm.autograd import engine, graph, hooks
 from tinygrad_llm.autograd.inference import INFERENCE
 from tinygrad_llm.autograd.mode import inference
+from tinygrad_llm.autograd.writes import count
 from tinygrad_llm.ops.bfloat16 import extras
 
 _NOT_A_LEAF = (
@@ -141,14 +142,14 @@ class Differentiating:
         return result
 
     def detach_(self) -> Any:
-        """让自己离开图，成为叶子。
+        """让自己离开图，成为叶子；从前的视图仍在图上，直到这块内存再被改写。
 
         Raises:
             RuntimeError: 自己是视图。
         """
         if self.base is not None and not self.is_inference():
             raise RuntimeError("Can't detach views in-place. Use detach() instead.")
-        self.node, self.needs_grad = None, False
+        self.node, self.needs_grad, self.detached_at = None, False, count(self.array)
         return self
 
     def is_inference(self) -> bool:

@@ -15,6 +15,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.inference import INFERENCE, refuse_written, watch_next
 from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled, switch
+from tinygrad_llm.autograd.writes import count
 from tinygrad_llm.methods.old_order import numbers_first
 from tinygrad_llm.methods.operands import constant
 from tinygrad_llm.ops import elementwise as ew
@@ -56,7 +57,10 @@ class InPlace:
         return self.write(result.to(dtypes.of(self.array)))
 
     def watch(self, source: Any, op: Op, attrs: dict[str, Any]) -> None:
-        """记下自己是 ``source`` 经 ``op`` 得来的视图；此后知道怎样从最底下的张量再走一遍。"""
+        """记下自己是 ``source`` 经 ``op`` 得来的视图；此后知道怎样从最底下的张量再走一遍。
+
+        路总从底下的张量**最初的样子**走起：它后来就地换了布局，旧视图的路仍走得通，先沿 ``way_back`` 退回去就是。
+        """
         self.untracked = source.untracked
         self.base = source if source.base is None else source.base
         self.base_node = self.base.node
@@ -67,11 +71,19 @@ class InPlace:
         if self.base is not None and self.base.node is not self.base_node:
             if self.base is INFERENCE:
                 watch_next()
-                return self
-            with enable_grad():
-                again = sh.replay(self.base, self.view_path)
-            self.node, self.needs_grad, self.base_node = again.node, again.needs_grad, self.base.node
+            elif self.base.node is not None or count(self.base.array) != self.base.detached_at:
+                self._reconnect()
         return self
+
+    def _reconnect(self) -> None:
+        """从底下的张量现在的样子出发，把来时的路再走一遍。"""
+        base: Any = self.base
+        if self.needs_grad and not base.needs_grad:  # 它断开之后又被改写：与 torch 一样，自己仍求导，梯度却到不了谁那里
+            base = graph.tensor_type.wrap(base.array)
+            base.way_back, base.needs_grad = self.base.way_back, True
+        with enable_grad():
+            again = sh.replay(base, (*base.way_back, *self.view_path))
+        self.node, self.needs_grad, self.base_node = again.node, again.needs_grad, self.base.node
 
     def _kept(self, *others: Any) -> Any:
         """要记图时先拷一份原值：反向要用的是写入之前的数。"""
@@ -90,9 +102,9 @@ class InPlace:
                 "multiple views (split, chunk, unbind), which does not allow that. Use the out-of-place operation."
             )
         refuse_written(self)
-        traced = is_grad_enabled() and (result.needs_grad or self.refreshed().needs_grad)
-        bottom = self if self.base is None else self.base
-        if traced and bottom.needs_grad and bottom.node is None:
+        traced = is_grad_enabled() and (self.refreshed().needs_grad or result.needs_grad)
+        bottom: Any = self if self.base is None else self.base
+        if traced and bottom.node is None and (bottom.needs_grad or self.needs_grad):
             which = "a leaf Variable" if bottom is self else "a view of a leaf Variable"
             raise RuntimeError(f"{which} that requires grad is being used in an in-place operation.")
         if result.array.shape != self.array.shape:
@@ -101,7 +113,7 @@ class InPlace:
             )
         memory = sh.writeable(self.array)
         if traced and bottom is not self:
-            moved = apply(sh.write_region, (bottom, result), {"path": self.view_path})
+            moved = apply(sh.write_region, (bottom, result), {"path": (*bottom.way_back, *self.view_path)})
             bottom.node, bottom.needs_grad = moved.node, moved.needs_grad
             if bottom.retains_grad:
                 bottom.retain_grad()  # 留的是改写之后的梯度

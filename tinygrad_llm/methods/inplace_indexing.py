@@ -14,7 +14,9 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.mode import is_grad_enabled
 from tinygrad_llm.layouts import contiguous_format, copy_order, empty_in_order, storage_start, strides_of
 from tinygrad_llm.methods.shaping import sizes
-from tinygrad_llm.ops.op import Array
+from tinygrad_llm.ops import shape as sh
+from tinygrad_llm.ops import views
+from tinygrad_llm.ops.op import Array, Op
 from tinygrad_llm.ops.shape import storage_of
 
 
@@ -24,6 +26,18 @@ def _moved(array: Array, shape: tuple[int, ...], order: tuple[int, ...] | None) 
     old = storage_of(array).ravel(order="K")[storage_start(array) :]
     grown.transpose(order or range(grown.ndim)).reshape(-1)[: old.size] = old
     return grown
+
+
+def _back(array: Array, view: Any) -> tuple[Op, dict[str, Any]]:
+    """``view`` 是 ``array`` 的视图；从它回到 ``array`` 的样子的算子。"""
+    op, attrs = view.view_path[-1]
+    if op is sh.reshape:
+        return sh.reshape, {"shape": array.shape}
+    if op is sh.permute:
+        return sh.permute, {"dims": sh.inverse(attrs["dims"])}
+    shape, strides, start = attrs["target"]
+    here, there = (shape, strides, max(start, 0)), (array.shape, strides_of(array), max(-start, 0))
+    return views.through_memory, {"source": here, "target": there, "shared": here}
 
 
 class InPlaceIndexing:
@@ -37,6 +51,7 @@ class InPlaceIndexing:
     touch: Any
     untracked: Any
     view_path: Any
+    way_back: Any
     write: Any
     refreshed: Any
     _kept: Any
@@ -148,17 +163,16 @@ class InPlaceIndexing:
         return self.resize_(the_template.array.shape, memory_format=memory_format)
 
     def _become(self, name: str, *args: Any) -> Any:
-        """自己变成自己的一个视图：原来的样子留给一个替身，自己从此是它的视图。"""
+        """自己变成自己的一个视图。自己不是视图时仍不是：记下回到最初的样子的路，旧视图从那里走起。"""
         if is_grad_enabled() and self.refreshed().needs_grad and self.node is None:
             raise RuntimeError(f"a leaf Variable that requires grad is being used in an in-place operation ({name}_)")
-        whole: Any = self if self.base is not None else self._double()
-        view = getattr(whole, name)(*args)
-        self.array, self.node, self.needs_grad = view.array, view.node, view.needs_grad
-        self.base, self.base_node, self.view_path = view.base, view.base_node, view.view_path
+        view = getattr(self, name)(*args)
+        if view.base is None:  # 读到了自己之外的内存：从此另起一头
+            self.base, self.base_node, self.way_back = None, None, ()
+        elif self.base is None:
+            self.way_back = (_back(self.array, view), *self.way_back)
+        self.array, self.view_path = view.array, view.view_path
+        if is_grad_enabled():
+            self.node, self.needs_grad = view.node, view.needs_grad
         self.touch()
         return self
-
-    def _double(self) -> Any:
-        double = graph.tensor_type.wrap(self.array)
-        double.node, double.needs_grad, double.untracked = self.node, self.needs_grad, self.untracked
-        return double

@@ -58,14 +58,15 @@ def reshape(x: Array, *, shape: Shape) -> Any:
     return x.reshape(shape)
 
 
-def _inverse(dims: Shape) -> Shape:
+def inverse(dims: Shape) -> Shape:
+    """逆排列。"""
     back = [0] * len(dims)
     for new, old in enumerate(dims):
         back[old] = new
     return tuple(back)
 
 
-@op("y = xᵀ（按 dims 换轴）", is_view=True, x=lambda g, dims: permute(g, dims=_inverse(dims)))
+@op("y = xᵀ（按 dims 换轴）", is_view=True, x=lambda g, dims: permute(g, dims=inverse(dims)))
 def permute(x: Array, *, dims: Shape) -> Any:
     """按 ``dims`` 重排各轴；反向用逆排列。"""
     return x.transpose(dims)
@@ -74,7 +75,7 @@ def permute(x: Array, *, dims: Shape) -> Any:
 @op("y = x（按 order 由外到内排布的拷贝）", x=lambda g: g)
 def copied(x: Array, *, order: Shape) -> Any:
     """``x`` 的一份拷贝：值与形状不变，内存里各轴由外到内依次是 ``order``。"""
-    return np.array(x.transpose(order), order="C").transpose(_inverse(order))
+    return np.array(x.transpose(order), order="C").transpose(inverse(order))
 
 
 @op("y = x（广播）", is_view=True, x=lambda g: g)
@@ -292,5 +293,7 @@ def write_region(x: Array, v: Array, *, path: Path) -> Any:
     if np.may_share_memory(region, y):
         writeable(region)[...] = v
     else:  # 布局不同，换形状时复制了：改用下标
-        y.reshape(-1)[replay(np.arange(y.size).reshape(y.shape), path)] = v
+        places = replay(np.arange(1, y.size + 1).reshape(y.shape), path)
+        known = places > 0  # 就地换过布局的张量，旧视图可能看着它如今没有的位置
+        y.reshape(-1)[places[known] - 1] = np.broadcast_to(v, places.shape)[known]
     return y
