@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from tinygrad_llm.common.batches import (
     IGNORE_INDEX,
     TokenDataset,
+    Tokens,
+    Windows,
     encode_corpus,
     evaluation_batches,
     permute,
 )
+from tinygrad_llm.common.batches.order import draw
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers import Tokenizer, train_bpe
 
@@ -187,3 +190,50 @@ def test_wrong_evaluation_is_refused_at_once(arguments: tuple[Any, ...]) -> None
     """调用时就报错，不等到取第一批。"""
     with pytest.raises(UserError):
         evaluation_batches(*arguments)
+
+
+# ---- 滑动窗口 ----
+
+
+@given(st.integers(2, 120), st.integers(1, 20), st.integers(1, 25), st.booleans())
+def test_sliding_windows_differ_from_slices(size: int, context: int, stride: int, drop_last: bool) -> None:
+    """与教科书的写法对照：``range(0, len(ids) - context, stride)`` 处的切片；不丢结尾时再补一行。"""
+    ids = np.arange(1, size + 1)
+    starts = list(range(0, size - context, stride))
+    if drop_last and not starts:
+        with pytest.raises(UserError):
+            Windows(ids, context, stride=stride)
+        return
+    wanted = [(ids[s : s + context].tolist(), ids[s + 1 : s + context + 1].tolist()) for s in starts]
+    tail = len(starts) * stride
+    if not drop_last and tail < size - 1 and (not starts or starts[-1] + context < size - 1):
+        room = context - (size - 1 - tail)
+        wanted.append((ids[tail:-1].tolist() + [0] * room, ids[tail + 1 :].tolist() + [IGNORE_INDEX] * room))
+    windows = Windows(ids, context, stride=stride, drop_last=drop_last)
+    x, y = windows.take(np.arange(windows.size))
+    assert list(zip(x.tolist(), y.tolist(), strict=True)) == wanted
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 30), st.data())
+def test_shards_read_differently_from_one_array(sizes: list[int], length: int, data: st.DataObject) -> None:
+    """几个分片首尾相接，与一个数组读起来完全一样：行、段、任意位置，跨过几个分片也是。"""
+    whole = np.arange(sum(sizes), dtype=np.uint16)
+    tokens = Tokens(np.split(whole, np.cumsum(sizes)[:-1]))
+    length = min(length, whole.size)
+    starts = np.array(data.draw(st.lists(st.integers(0, whole.size - length), min_size=1, max_size=9)))
+    assert np.array_equal(tokens.rows(starts, length), whole[starts[:, None] + np.arange(length)])
+    assert np.array_equal(tokens.at(starts), whole[starts])
+    assert tokens.rows(starts, length).dtype == whole.dtype
+    for start in starts.tolist():
+        assert np.array_equal(tokens.read(start, start + length), whole[start : start + length])
+    assert tokens.read(whole.size, whole.size).size == 0
+
+
+@given(st.integers(1, 9000), st.integers(0, 2**63), st.integers(1, 50), st.integers(0, 2**64 - 1))
+def test_remembered_blocks_change_the_order(size: int, first: int, rows: int, seed: int) -> None:
+    """按块算出并记住的次序，与逐个算出的排列相同。"""
+    found = draw(first, np.arange(rows), size, seed)
+    wanted = [
+        int(permute(np.array([n % size], np.uint64), size, seed, n // size)[0]) for n in range(first, first + rows)
+    ]
+    assert found.tolist() == wanted
