@@ -99,7 +99,7 @@ def broken(tmp_path: Path, name: str) -> str:
         ("empty", "empty"),
         ("blank", "empty"),
         ("not utf-8", "byte offset 3"),
-        ("folder without text", "no .txt or .md"),
+        ("folder without text", "no .txt, .md, .jsonl"),
         ("folder of blank files", "empty"),
     ],
 )
@@ -108,8 +108,10 @@ def test_bad_files_are_data_errors_that_name_the_path(tmp_path: Path, name: str,
     source = broken(tmp_path, name)
     with pytest.raises(DataError, match=message) as caught:
         load_corpus(source)
-    assert (caught.value.exit_code, caught.value.where) == (4, source)
+    assert caught.value.exit_code == 4
+    assert caught.value.where == (f"{source}:1" if name == "not utf-8" else source)
     assert caught.value.fix
+    assert "--on-error" not in caught.value.fix  # 训练的命令没有这个参数
 
 
 @pytest.mark.parametrize("name", ["too long", "nul"])

@@ -21,6 +21,9 @@ def test_stop_raises_at_the_first_problem_with_place_and_way_out() -> None:
         faults.report("empty")
     assert bare.value.fix == "skip such input with --on-error skip"
     assert not faults.counts
+    with pytest.raises(DataError) as plain:
+        Faults(offers_skip=False).report("empty", fix="use another file")
+    assert plain.value.fix == "use another file"
 
 
 def test_skip_counts_each_reason_and_remembers_the_first_place() -> None:

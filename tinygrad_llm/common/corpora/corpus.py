@@ -1,22 +1,18 @@
-r"""语料：不联网也有的两份文本，或用户自己的文件。
+r"""一整段文本：小规模训练不必分片，一次读进内存。
 
 流入：语料名或路径；流出：一段换行统一为 ``\n`` 的文本，以及训练与验证两部分。
-下一个文件：``../tokenizers/bpe.py``（文本怎样变成 id）。
+大语料走 ``sources.py`` 的流。下一个文件：``../tokenizers/bpe.py``（文本怎样变成 id）。
 """
 
 from __future__ import annotations
 
-import importlib
-import sysconfig
-from collections.abc import Iterable
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinygrad_llm.common.corpora.faults import Faults
+from tinygrad_llm.common.corpora.sources import documents, is_named
 from tinygrad_llm.common.errors import DataError, UserError
-
-CORPUS_NAMES = ("python-docs", "python-source")
-_TEXT_SUFFIXES = {".txt", ".md"}
-_SKIPPED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
 @dataclass(frozen=True)
@@ -33,28 +29,21 @@ class Corpus:
 
 
 def load_corpus(source: str) -> Corpus:
-    """按名字或路径载入语料。
+    """按名字或路径载入语料；各份文档以空行相接。
 
     Args:
-        source: ``python-docs``（CPython 自带的语言参考）、``python-source``（标准库源码），
-            或一个文本文件、一个含 ``.txt`` 与 ``.md`` 的文件夹（包括子文件夹，按相对路径排序）。
+        source: 写法与 ``sources.documents`` 相同。
 
     Returns:
         语料。
 
     Raises:
         UserError: 既不是语料名，也不像路径。
-        DataError: 文件缺失、为空、读不了或不是 UTF-8；文件夹里没有文本。
+        DataError: 文件缺失、为空、读不了或坏了；文件夹里没有文本；具名语料还没有下载。
     """
-    if source == "python-docs":
-        return Corpus(source, _python_docs())
-    if source == "python-source":
-        return Corpus(source, _python_source(Path(sysconfig.get_paths()["stdlib"])))
-    path = _existing_path(source)
-    text = _read_folder(path) if path.is_dir() else _read_file(path)
-    if not text.strip():
-        raise DataError("the corpus is empty", where=source, fix="use a file with some text in it")
-    return Corpus(path.resolve().name, text)
+    pieces = documents(source, on_error=Faults(offers_skip=False), piece_bytes=sys.maxsize)
+    text = "\n\n".join(document.text for document in pieces)
+    return Corpus(source if is_named(source) else Path(source).resolve().name, text)
 
 
 def split_text(text: str, val_fraction: float) -> tuple[str, str]:
@@ -82,82 +71,3 @@ def split_text(text: str, val_fraction: float) -> tuple[str, str]:
     if 2 * cut < target:
         cut = target
     return text[:cut], text[cut:]
-
-
-def _python_docs() -> str:
-    """``pydoc_data.topics`` 里的各篇，按主题名排序；有些精简的发行版不带它。"""
-    try:
-        topics = importlib.import_module("pydoc_data.topics").topics
-    except (ImportError, AttributeError) as error:
-        raise DataError(
-            "this Python does not ship its language reference",
-            where="pydoc_data.topics",
-            fix="use --corpus python-source or a text file",
-        ) from error
-    return _join(topic for _, topic in sorted(topics.items()) if isinstance(topic, str))
-
-
-def _python_source(root: Path) -> str:
-    """标准库的源码，不含测试与第三方包；极少数不是 UTF-8 的文件跳过。"""
-    texts = []
-    for path in _sorted_files(root, {".py"}):
-        if _SKIPPED_FOLDERS.isdisjoint(path.relative_to(root).parts):
-            try:
-                texts.append(path.read_bytes().decode())
-            except UnicodeDecodeError:
-                continue
-    if not texts:
-        raise DataError("the standard library has no source files", where=str(root), fix="use --corpus python-docs")
-    return _join(texts)
-
-
-def _existing_path(source: str) -> Path:
-    """确认路径存在；分清「打错了语料名」与「文件不在」。"""
-    path = Path(source)
-    try:
-        if source.strip() and path.exists():
-            return path
-    except OSError as error:  # 名字过长，或没有权限
-        raise DataError(f"not a usable path: {error.strerror}", where=source[:80], fix="check the path") from error
-    if path.suffix or len(path.parts) > 1:
-        raise DataError("no such file or folder", where=source, fix="check the path")
-    raise UserError(
-        f"unknown corpus or missing file: {source[:80]!r}",
-        where="corpus",
-        fix=f"use one of {', '.join(CORPUS_NAMES)}, or the path of a text file",
-    )
-
-
-def _read_folder(folder: Path) -> str:
-    paths = _sorted_files(folder, _TEXT_SUFFIXES)
-    if not paths:
-        raise DataError("the folder has no .txt or .md files", where=str(folder), fix="put text files into it")
-    return _join(text for text in map(_read_file, paths) if text.strip())
-
-
-def _sorted_files(root: Path, suffixes: set[str]) -> list[Path]:
-    """文件夹内的文件，按相对路径的 POSIX 写法排序：各平台次序相同。"""
-    found = [path for path in root.rglob("*") if path.suffix.lower() in suffixes and path.is_file()]
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
-
-
-def _read_file(path: Path) -> str:
-    try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        raise DataError(
-            f"cannot read the file: {error.strerror}", where=str(path), fix="check its permissions"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"not valid UTF-8 at byte offset {error.start}", where=str(path), fix="convert the file to UTF-8"
-        ) from error
-    return _unix_newlines(text.removeprefix("\ufeff"))  # 去掉 Windows 记事本留下的 BOM
-
-
-def _join(texts: Iterable[str]) -> str:
-    return "\n\n".join(map(_unix_newlines, texts))
-
-
-def _unix_newlines(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
