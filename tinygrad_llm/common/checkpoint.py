@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CheckpointError, DivergedError, OutOfDiskError
-from .files import sync_folder, temporary_sibling, write_atomically
+from .files import process_is_gone, sync_folder, temporary_sibling, write_atomically
 from .manifest import MANIFEST, read_bounded, read_json, refuse, verify_sealed, write_sealed
 from .safetensors import encode_safetensors, read_safetensors
 
@@ -145,7 +145,7 @@ def _sweep(run: Path) -> None:
     """清扫死去的进程留下的临时文件；被替换到一半的旧检查点放回原处。"""
     for path in [*run.iterdir(), *(run / FOLDER).iterdir()]:
         match = LEFTOVER_NAME.fullmatch(path.name)
-        if not match or not _is_gone(int(match[3])):
+        if not match or not process_is_gone(int(match[3])):
             continue
         home = path.with_name(match[1])
         if match[2] == "old" and not home.exists():
@@ -154,21 +154,6 @@ def _sweep(run: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _is_gone(pid: int) -> bool:
-    """这个进程是否已不在；同号的遗留物（容器里进程号常常重复）是前世留下的，也算不在。"""
-    if pid == os.getpid():
-        return True
-    if os.name == "nt":
-        return False  # Windows 上 os.kill 真的会杀进程，宁可不扫
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False
 
 
 def _rotate(run: Path, step: int, keep: int, best: int | None) -> None:

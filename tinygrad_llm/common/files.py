@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["sync_folder", "temporary_sibling", "write_atomically"]
+__all__ = ["process_is_gone", "sync_folder", "temporary_sibling", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -48,3 +48,22 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def process_is_gone(pid: int) -> bool:
+    """这个进程是否已不在；同号的遗留物（容器里进程号常常重复）是前世留下的，也算不在。
+
+    Args:
+        pid: 写在临时名字里的进程号。
+    """
+    if pid == os.getpid():
+        return True
+    if os.name == "nt":
+        return False  # Windows 上 os.kill 真的会杀进程，宁可不扫
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
