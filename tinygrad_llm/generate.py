@@ -106,7 +106,8 @@ def _attend(attn: Any, layer: LayerCache, x: Array, rope: list[Array] | None) ->
     if rope is not None:
         q, k = rotary(q, *rope), rotary(k, *rope)
     stop = layer.length + 1
-    keys, values = layer.k.array[0, :, :stop], layer.v.array[0, :, :stop]
+    first = 0 if attn.window is None else max(0, stop - attn.window)
+    keys, values = layer.k.array[0, :, first:stop], layer.v.array[0, :, first:stop]
     keys[:, -1:], values[:, -1:], layer.length = k, v, stop
     rows = q.reshape(len(keys), -1, width) * q.dtype.type(1 / math.sqrt(width))  # 共用 K/V 头的查询并在一起（GQA）
     scores = rows @ keys.swapaxes(1, 2)

@@ -12,7 +12,7 @@ import tinygrad_llm as torch
 from tinygrad_llm import Tensor, nn
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.nn import functional as F
-from tinygrad_llm.nn.functional import rotary, token_loss
+from tinygrad_llm.nn.functional import rotary, sliding_attention, token_loss
 
 # ---- 以下两份文件逐字相同 ----
 
@@ -33,7 +33,7 @@ class Attention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.n_head, self.n_kv_head, self.head_dim = config.n_head, config.kv_heads, config.head_size
-        self.dropout_p = config.dropout
+        self.dropout_p, self.window = config.dropout, config.window
         heads = self.n_head + 2 * self.n_kv_head
         self.c_attn = nn.Linear(config.n_embd, heads * self.head_dim, bias=config.bias)
         self.c_proj = nn.Linear(self.n_head * self.head_dim, config.n_embd, bias=config.bias)
@@ -63,18 +63,14 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         if rope is not None:
             q, k = rotary(q, *rope), rotary(k, *rope)
-        mask = None
+        dropout_p, gqa = self.dropout_p if self.training else 0.0, self.n_head != self.n_kv_head
         if cache is not None:
-            k, v, mask = cache.extend(k, v)
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=self.dropout_p if self.training else 0.0,
-            is_causal=cache is None,
-            enable_gqa=self.n_head != self.n_kv_head,
-        )
+            k, v, mask = cache.extend(k, v, self.window)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p, enable_gqa=gqa)
+        elif self.window is not None:
+            y = sliding_attention(q, k, v, self.window, dropout_p)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=True, enable_gqa=gqa)
         return self.c_proj(y.transpose(1, 2).reshape(batch, length, q_size))
 
 
@@ -217,24 +213,27 @@ class LayerCache:
     def __init__(self, k: Tensor, v: Tensor) -> None:
         self.k, self.v, self.length = k, v, 0
 
-    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def extend(self, k: Tensor, v: Tensor, window: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """写入新的 k、v。
 
         Args:
             k: ``(B, Hkv, T, D)``。
             v: 同上。
+            window: 每个位置看得见几个位置，含自己；``None`` 为全部。
 
         Returns:
-            到目前为止的 k、v，以及掩码 ``(T, S)``（``True`` 可见）；只有一个新位置时不需要掩码。
+            至少有一个新位置看得见的 k、v，以及掩码 ``(T, S)``（``True`` 可见）；只有一个新位置时不需要掩码。
         """
         start, stop = self.length, self.length + k.shape[2]
         self.k[:, :, start:stop] = k
         self.v[:, :, start:stop] = v
         self.length = stop
+        first = 0 if window is None else max(0, start - window + 1)
         mask = None
         if k.shape[2] > 1:
-            mask = torch.ones(k.shape[2], stop, dtype=torch.bool, device=k.device).tril(start)
-        return self.k[:, :, :stop], self.v[:, :, :stop], mask
+            mask = torch.ones(k.shape[2], stop - first, dtype=torch.bool, device=k.device).tril(start - first)
+            mask = mask if window is None else mask.triu(start - first - window + 1)
+        return self.k[:, :, first:stop], self.v[:, :, first:stop], mask
 
 
 class KVCache:

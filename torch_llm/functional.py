@@ -22,6 +22,24 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
+def sliding_attention(query: Tensor, key: Tensor, value: Tensor, window: int, dropout_p: float = 0.0) -> Tensor:
+    """滑动窗口的因果注意力：每个位置只看最近 ``window`` 个位置，含自己。
+
+    Args:
+        query: ``(..., H, T, D)``。
+        key: ``(..., Hkv, T, D)``；头数是 H 的约数。
+        value: ``(..., Hkv, T, D)``。
+        window: 看得见几个位置。
+        dropout_p: 注意力权重的 dropout 概率。
+
+    Returns:
+        ``(..., H, T, D)``。
+    """
+    length = query.shape[-2]
+    band = torch.ones(length, length, dtype=torch.bool, device=query.device).tril().triu(1 - window)
+    return F.scaled_dot_product_attention(query, key, value, band, dropout_p, enable_gqa=True)
+
+
 def token_loss(x: Tensor, weight: Tensor, target: Tensor) -> Tensor:
     """输出层与损失：各位置交叉熵之和。
 

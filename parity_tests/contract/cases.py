@@ -62,6 +62,7 @@ def configs(draw: Any) -> GPTConfig:
         rope_theta=draw(st.sampled_from([10000.0, 500.0])),
         mlp=draw(st.sampled_from(["gelu_tanh", "gelu", "swiglu"])),
         bias=draw(st.booleans()),
+        window=draw(st.sampled_from([None, None, 1, 3, 8])),
         qk_norm=draw(st.booleans()),
         tie_head=draw(st.booleans()),
     )

@@ -40,8 +40,17 @@ class _OtherAttention(Implementation):
 
     def running(self) -> AbstractContextManager[Any]:
         """把模型用的 ``scaled_dot_product_attention`` 换掉。"""
-        changed_attention = {"scaled_dot_product_attention": self.attention}
-        return patch.object(self.gpt, "F", Functions(self.functional, **changed_attention))
+        changed = Functions(self.functional, scaled_dot_product_attention=self.attention)
+        return patch.multiple(self.gpt, F=changed, sliding_attention=self.sliding)
+
+    def sliding(self, q: Any, k: Any, v: Any, window: int, dropout_p: float) -> Any:
+        """滑动窗口的注意力，也经换上的那一个。"""
+        seen = self.seen(q, k) & ~np.tri(q.shape[-2], k.shape[-2], -window, dtype=bool)
+        return self.attention(q, k, v, attn_mask=self.tensor(seen), dropout_p=dropout_p, enable_gqa=True)
+
+    def seen(self, q: Any, k: Any) -> NDArray[Any]:
+        """因果掩码 ``(T, S)``：``True`` 处看得见。"""
+        return np.tri(q.shape[-2], k.shape[-2], dtype=bool)
 
     def attention(self, q: Any, k: Any, v: Any, **options: Any) -> Any:
         """换上的注意力。"""
@@ -52,11 +61,14 @@ class LooksAhead(_OtherAttention):
     """因果掩码差一格：每个位置多看见一个未来的 token。"""
 
     def attention(self, q: Any, k: Any, v: Any, **options: Any) -> Any:
-        """掩码的对角线错成了 1。"""
+        """掩码换成错的那一个。"""
         if options.pop("is_causal", False):
-            seen = np.tril(np.ones((q.shape[-2], k.shape[-2]), bool), 1)
-            options["attn_mask"] = self.tensor(seen)
+            options["attn_mask"] = self.tensor(self.seen(q, k))
         return self.functional.scaled_dot_product_attention(q, k, v, **options)
+
+    def seen(self, q: Any, k: Any) -> NDArray[Any]:
+        """对角线错成了 1。"""
+        return np.tri(q.shape[-2], k.shape[-2], 1, dtype=bool)
 
 
 class MixesRows(_OtherAttention):

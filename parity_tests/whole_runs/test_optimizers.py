@@ -97,7 +97,9 @@ def test_handed_over_state_is_forgotten(rule: Rule) -> None:
         _train(straight, 3)
         taken = TorchEngine(MODEL, replace(SETTINGS, optimizer=rule), torch.device("cpu"))
         weights, states, updates = straight.export()
-        taken.restore(*({n: np.array(a) for n, a in part.items()} for part in (weights, states)), updates)
+        taken.restore(
+            {n: np.array(a) for n, a in weights.items()}, {n: np.array(a) for n, a in states.items()}, updates
+        )
         resumed.restore(*taken.export())
         for one in (straight, taken, resumed):
             one.train_step(3, *_batch(3), 5e-3)

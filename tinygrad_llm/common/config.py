@@ -35,6 +35,7 @@ class GPTConfig:
         rope_theta: 旋转编码的底数。
         mlp: MLP 的激活：tanh 近似的 GELU、GELU，或 SwiGLU。
         bias: 线性层与 LayerNorm 是否有偏置。
+        window: 滑动窗口：每个位置只看最近几个位置（含自己）；``None`` 为全部。
         qk_norm: 是否对每个头的 q、k 做 RMSNorm。
         tie_head: 输出层是否与词嵌入共用权重。
         dropout: dropout 概率。
@@ -54,6 +55,7 @@ class GPTConfig:
     rope_theta: float = 10000.0
     mlp: MLP = "gelu_tanh"
     bias: bool = True
+    window: int | None = None
     qk_norm: bool = False
     tie_head: bool = True
     dropout: float = 0.0
@@ -95,7 +97,7 @@ class GPTConfig:
         return GPTConfig(**values)
 
     def _number_problems(self) -> list[str]:
-        positive = ("vocab_size", "context", "n_layer", "n_head", "n_embd", "n_kv_head", "head_dim", "hidden")
+        positive = ("vocab_size", "context", "n_layer", "n_head", "n_embd", "n_kv_head", "head_dim", "hidden", "window")
         values = {name: getattr(self, name) for name in positive}
         found = [
             f"{name} must be a positive integer, got {value!r}"

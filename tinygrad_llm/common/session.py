@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,6 +135,12 @@ def _has_checkpoint(settings: TrainConfig) -> bool:
     return settings.resume and ((settings.folder / LATEST).exists() or bool(list_checkpoints(settings.folder)))
 
 
+def _model_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """检查点的模型配置；较早的检查点没有后来才有的字段，那时的模型就是缺省值的样子。"""
+    saved = state.get("model")
+    return {**GPTConfig().to_dict(), **(saved if isinstance(saved, dict) else {"": saved})}
+
+
 def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
     """检查点确实属于这次训练，而且后面还有步可走。"""
     settings, state = session.settings, checkpoint.state
@@ -143,7 +150,7 @@ def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
     check_tensors(checkpoint.model, shapes, where=str(where / "model.safetensors"))
     check_tensors(checkpoint.optim, state_shapes(shapes, settings.optimizer), where=str(where / "optim.safetensors"))
     dtypes = {array.dtype.name for array in (*checkpoint.model.values(), *checkpoint.optim.values())}
-    is_ours = dtypes == {settings.dtype} and state.get("model") == session.model.to_dict()
+    is_ours = dtypes == {settings.dtype} and _model_of(state) == session.model.to_dict()
     if not is_ours or type(state.get("optimizer_step")) is not int:
         raise CheckpointError("this checkpoint is another run's", where=str(where), fix="restore the run's own one")
     if state.get("text") != session.text_digest:

@@ -17,7 +17,7 @@ from tinygrad_llm.common.update_rules import Rule
 
 DType = Literal["float32", "float64"]
 
-MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "dropout")
+MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "window", "dropout")
 FIXED_ON_RESUME = (
     "preset", *MODEL_FIELDS, "corpus", "vocab_size", "val_fraction", "batch_size", "dtype", "seed", "optimizer",
 )  # fmt: skip
@@ -48,6 +48,8 @@ class TrainConfig:
     """覆盖预设：键值头数。"""
     n_embd: int | None = None
     """覆盖预设：宽度。"""
+    window: int | None = None
+    """覆盖预设：滑动窗口，每个位置只看最近几个位置（含自己）。"""
     dropout: float | None = None
     """覆盖预设：dropout 概率。"""
     corpus: str = "python-docs"

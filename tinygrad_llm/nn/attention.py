@@ -21,7 +21,7 @@ from tinygrad_llm.tensor import Tensor
 
 __getattr__ = attributes(__name__)
 
-__all__ = ["SDPBackend", "rotary", "scaled_dot_product_attention", "sdpa_kernel"]
+__all__ = ["SDPBackend", "rotary", "scaled_dot_product_attention", "sdpa_kernel", "sliding_attention"]
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -41,6 +41,30 @@ def rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     if cos.requires_grad or sin.requires_grad:
         raise RuntimeError("rotary: cos and sin are constants here; detach() them")
     return apply(_rotary, (x, cos, sin), {})  # type: ignore[no-any-return]
+
+
+def sliding_attention(query: Tensor, key: Tensor, value: Tensor, window: int, dropout_p: float = 0.0) -> Tensor:
+    """滑动窗口的因果注意力：每个位置只看最近 ``window`` 个位置，含自己。
+
+    Args:
+        query: ``(..., H, T, D)``。
+        key: ``(..., Hkv, T, D)``；头数是 H 的约数。
+        value: ``(..., Hkv, T, D)``。
+        window: 看得见几个位置。
+        dropout_p: 注意力权重的 dropout 概率。
+
+    Returns:
+        ``(..., H, T, D)``。
+    """
+    length = query.array.shape[-2]
+    if dropout_p > 0:
+        band = Tensor.wrap(np.tri(length, dtype=bool) & ~np.tri(length, k=-window, dtype=bool))
+        return scaled_dot_product_attention(query, key, value, band, dropout_p, enable_gqa=True)
+    scale, recompute = 1 / math.sqrt(query.array.shape[-1]), saves_memory(length)
+    attrs = {"is_causal": True, "scale": scale, "window": window, "recompute": recompute}
+    y: Tensor = apply(attention.attention, (query, key, value), attrs)
+    y.array = like_operands(y.array, query.array)
+    return y
 
 
 def scaled_dot_product_attention(
