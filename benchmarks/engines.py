@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
 
 OURS = ("numpy", "torch", "torch-compile")
@@ -61,14 +63,9 @@ def _numpy(model: GPTConfig, settings: TrainConfig) -> Any:
 
 
 def _torch(model: GPTConfig, settings: TrainConfig, *, compiled: bool) -> Any:
-    import torch
-
     from torch_llm.loop import TorchEngine
 
-    engine = TorchEngine(model, settings, torch.device("cpu"))
-    if compiled:
-        engine.model.loss = torch.compile(engine.model.loss)  # type: ignore[method-assign]
-    return engine
+    return TorchEngine(model, replace(TorchConfig.of(settings, "cpu"), compile=compiled))
 
 
 def _nothing() -> None:

@@ -67,6 +67,7 @@ class NumpyEngine:
         self.optimizers = make_optimizers(tg.optim, self.model.named_parameters(), settings)
         self.state.adopt(self.optimizers, self.model)
         self.updates = 0
+        self.loss_scale: dict[str, float] = {}  # float16 才用得着
         self._load(each_initial_weight(config, settings.seed, settings.dtype))
         keep_freed_memory()  # 造模型时用过的不必留
 
@@ -74,13 +75,17 @@ class NumpyEngine:
         """一个微批至多分给几个进程；dropout 的掩码要按次序抽，不能由几个进程各抽各的。"""
         return self.settings.batch_size // self.settings.accumulate if config.dropout == 0 else 1
 
+    def describe(self) -> str:
+        """几个工作进程、什么类型。"""
+        return f"device cpu, {self.settings.dtype} ({self.workers} worker process{'es' if self.workers > 1 else ''})"
+
     def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
         """用一个全局批次更新一步；损失是「和 ÷ 整个批次的有效 token 数」，所以怎样切微批都一样。"""
         from tinygrad_llm.profiler.annotations import record_function  # 用到才加载，``--help`` 因此立即可答
 
         valid = max(int((y != IGNORE_INDEX).sum()), 1)
         seed = loop.step_seed(self.settings.seed, step)  # dropout 的掩码也由步号决定，续训因此逐位相同
-        shards = self.shards(micro_batches(self.settings, x, y))
+        shards = self.shards(micro_batches(x, y, self.settings.accumulate))
         total = sum(self.team.call("gradients", shards, valid=valid, seed=seed))
         norm = math.sqrt(sum(self.team.call("squares")))
         updated = math.isfinite(total) and math.isfinite(norm)

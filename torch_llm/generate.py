@@ -17,5 +17,5 @@ def main(config: GenerateConfig) -> None:
     from torch_llm.runtime import pick_device
 
     model_config, tokenizer, checkpoint = load_trained(config.folder)
-    dtype = checkpoint.model["wte.weight"].dtype.name
-    print_generation(config, tokenizer, TorchDecoder(build_model(model_config, checkpoint.model, pick_device(dtype))))
+    device = pick_device(checkpoint.model["wte.weight"].dtype.name)
+    print_generation(config, tokenizer, TorchDecoder(build_model(model_config, checkpoint.model, device)))

@@ -7,22 +7,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.checkpoint import checkpoint
 
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
+from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import Arrays, StepResult, step_seed
 from tinygrad_llm.common.session import micro_batches
-from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
 from torch_llm.engine import TorchDecoder
 from torch_llm.gpt import GPT
-from torch_llm.runtime import pick_device
+from torch_llm.runtime import pick_runtime
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+_COMPILER = ("torch._dynamo", "torch._inductor", "torch.fx")
+
+
+def recompute_blocks(model: GPT) -> None:
+    """各层只留输入，反传到这一层时再前向一遍：激活的内存从「每层十几份」降到「每层一份」。"""
+    for block in model.h:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+def compiled(function: Loss, note: Callable[[str], None]) -> Loss:
+    """编译过的函数；第一次调用时编译不了（没有编译器、不支持的写法），就说明原因，此后照常运行。"""
+    fast: list[Loss] = [torch.compile(function)]
+
+    def call(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if fast:
+            try:
+                return fast[0](ids, targets)
+            except RuntimeError as error:
+                if is_out_of_memory(error) or not type(error).__module__.startswith(_COMPILER):
+                    raise
+                fast.clear()
+                note(f"torch.compile failed, going on without it: {str(error).splitlines()[0]}")
+        return function(ids, targets)
+
+    return call
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """是不是内存不够；CPU 与 MPS 上它没有自己的类型。"""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
 
 
 def build_model(config: GPTConfig, weights: Arrays, device: torch.device | str = "cpu") -> GPT:
@@ -38,35 +74,48 @@ class TorchEngine:
     Args:
         config: 模型配置。
         settings: 训练设置。
-        device: 设备；缺省由 ``runtime.pick_device`` 决定。
+        note: 要告诉用户的话交给它。
 
     Attributes:
+        runtime: 设备与精度。
         model: 模型。
         optimizers: 一个优化器，或 Muon 与 AdamW 两个。
         updates: 更新过几步。
+        accumulate: 每步切成几个微批。
     """
 
     name = "torch"
 
-    def __init__(self, config: GPTConfig, settings: TrainConfig, device: torch.device | None = None) -> None:
-        self.settings = settings
-        self.device = device or pick_device(settings.dtype)
+    def __init__(self, config: GPTConfig, settings: TorchConfig, note: Callable[[str], None] = print) -> None:
+        self.settings, self.note, self.accumulate = settings, note, settings.accumulate
+        self.runtime = pick_runtime(settings)
+        self.device = self.runtime.device
         weights = initial_weights(config, settings.seed, settings.dtype)
         self.model = build_model(config, weights, self.device)
+        if settings.recompute:
+            recompute_blocks(self.model)
+        self.compiled: Loss | None = compiled(self.model.loss, note) if settings.compile else None
         self.optimizers = make_optimizers(torch.optim, self.model.named_parameters(), settings)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scales_loss)
         self.updates = 0
+
+    def describe(self) -> str:
+        """设备、精度，以及为什么这样选。"""
+        return self.runtime.describe()
 
     def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
         """用一个全局批次更新一步；损失是「和 ÷ 整个批次的有效 token 数」，所以怎样切微批都一样。"""
         self.model.train()
-        torch.manual_seed(step_seed(self.settings.seed, step))  # dropout 的掩码也由步号决定，续训因此逐位相同
-        valid = int((y != IGNORE_INDEX).sum())
-        self.model.zero_grad()
-        total = 0.0
-        for xs, ys in micro_batches(self.settings, x, y):
-            loss = self.model.loss(self.tensor(xs), self.tensor(ys)) / max(valid, 1)
-            loss.backward()
-            total += loss.item()
+        while True:
+            try:
+                total = self._gradients(step, x, y)
+                break
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._smaller_micro_batch(len(x), error)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip).item()
         updated = math.isfinite(total) and math.isfinite(norm)
         if updated:
@@ -74,18 +123,60 @@ class TorchEngine:
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = lr
-                optimizer.step()
+                self.scaler.step(optimizer)
+        self.scaler.update()
         return StepResult(total, norm, updated)
+
+    def _gradients(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
+        """各微批的梯度之和留在参数上；返回损失。"""
+        torch.manual_seed(step_seed(self.settings.seed, step))  # dropout 的掩码也由步号决定，续训因此逐位相同
+        valid = int((y != IGNORE_INDEX).sum())
+        self.model.zero_grad()
+        loss_of, total = self.compiled or self.model.loss, 0.0
+        for xs, ys in micro_batches(x, y, self.accumulate):
+            with self.runtime.autocast():
+                loss = loss_of(self.tensor(xs), self.tensor(ys)) / max(valid, 1)
+            self.scaler.scale(loss).backward()
+            total += loss.item()
+        return total
+
+    def _smaller_micro_batch(self, rows: int, error: RuntimeError) -> None:
+        """内存不够：允许的话把微批再切小一档，否则告诉用户怎样切。"""
+        smaller = next((n for n in range(self.accumulate + 1, rows + 1) if rows % n == 0), None)
+        self.model.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if smaller is None or not self.settings.auto_batch:
+            ways = [f"--accumulate {smaller}", "--auto-batch"] if smaller else ["a smaller --context or preset"]
+            ways += [] if self.settings.recompute else ["--recompute"]
+            raise UserError(
+                f"out of memory with micro-batches of {rows // self.accumulate} sequences",
+                where=f"device {self.device}",
+                fix=f"use {' or '.join(ways)}",
+            ) from error
+        self.note(f"out of memory: micro-batches of {rows // smaller} sequences from here on (--accumulate {smaller})")
+        self.accumulate = smaller
 
     def evaluate(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
         """一个批次的损失之和（纳特）。"""
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self.runtime.autocast():
             return float(self.model.loss(self.tensor(x), self.tensor(y)).item())
 
     def decoder(self) -> TorchDecoder:
         """带 KV 缓存的生成器。"""
         return TorchDecoder(self.model)
+
+    @property
+    def loss_scale(self) -> dict[str, float]:
+        """float16 放大损失的倍数与它的计数；别的精度为空。"""
+        return {name: float(value) for name, value in self.scaler.state_dict().items()}
+
+    @loss_scale.setter
+    def loss_scale(self, kept: dict[str, float]) -> None:
+        if kept and self.runtime.scales_loss:
+            whole = ("growth_interval", "_growth_tracker")
+            self.scaler.load_state_dict({name: int(v) if name in whole else v for name, v in kept.items()})
 
     def export(self) -> tuple[Arrays, Arrays, int]:
         """参数、优化器的状态、更新过几步；尚未更新过时状态为 0。"""

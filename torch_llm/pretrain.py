@@ -1,14 +1,14 @@
-"""``python -m torch_llm pretrain``：在 torch 上预训练，flag 与 ``python -m tinygrad_llm train`` 相同。
+"""``python -m torch_llm pretrain``：在 torch 上预训练，flag 比 ``python -m tinygrad_llm train`` 多出设备与精度的几个。
 
-流入：``TrainConfig``；流出：运行文件夹与报告。
+流入：``TorchConfig``；流出：运行文件夹与报告。
 """
 
 from __future__ import annotations
 
-from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.torch_config import TorchConfig
 
 
-def main(config: TrainConfig) -> None:
+def main(config: TorchConfig) -> None:
     """训练，写出运行文件夹与报告；torch 在这里才导入，``--help`` 因此立即可答。"""
     from tinygrad_llm.common.loop import train
     from tinygrad_llm.common.profiling import profiled_step

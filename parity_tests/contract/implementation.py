@@ -31,6 +31,7 @@ from tinygrad_llm.common.checkpoint import Checkpoint, load_checkpoint, save_che
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decode import Decoder
 from tinygrad_llm.common.loop import Arrays, StepResult
+from tinygrad_llm.common.torch_config import Device, TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
 
 ENGINES = ("numpy", "torch")
@@ -55,7 +56,7 @@ class Implementation:
         trainer: 训练引擎所在的模块。
     """
 
-    def __init__(self, engine: str, device: str = "cpu", dtype: str = "float64") -> None:
+    def __init__(self, engine: str, device: Device = "cpu", dtype: str = "float64") -> None:
         self.engine, self.dtype = engine, dtype
         self.device = device if engine == "torch" else "cpu"
         numpy = engine == "numpy"
@@ -126,7 +127,7 @@ class Implementation:
         if self.engine == "numpy":
             engine = self.trainer.NumpyEngine(config, settings)
         else:
-            engine = self.trainer.TorchEngine(config, settings, torch.device(self.device))
+            engine = self.trainer.TorchEngine(config, TorchConfig.of(settings, self.device))
         if state is None:
             state = self.fresh(config)
         self.restore(engine, state)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import tinygrad_llm as tg
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
+from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import Rule, state_shapes, update_rules
 from tinygrad_llm.train import NumpyEngine
@@ -80,7 +80,7 @@ def test_update_is_not_the_optimizer_s_own_step(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_engines_part(rule: Rule) -> None:
     """两个引擎用同一个优化器走出不同的路，或状态的名字、形状不同。"""
-    torch_engine = TorchEngine(MODEL, replace(SETTINGS, optimizer=rule), torch.device("cpu"))
+    torch_engine = TorchEngine(MODEL, TorchConfig.of(replace(SETTINGS, optimizer=rule), "cpu"))
     with closing(_numpy(rule)) as numpy_engine:
         (curve, states), (other, others) = _train(numpy_engine), _train(torch_engine)
     assert {n: a.shape for n, a in states.items()} == {n: a.shape for n, a in others.items()}
@@ -95,7 +95,7 @@ def test_handed_over_state_is_forgotten(rule: Rule) -> None:
     """一个引擎接着另一个的参数与状态走，第一步就走偏：状态没有装回去。"""
     with closing(_numpy(rule)) as straight, closing(_numpy(rule)) as resumed:
         _train(straight, 3)
-        taken = TorchEngine(MODEL, replace(SETTINGS, optimizer=rule), torch.device("cpu"))
+        taken = TorchEngine(MODEL, TorchConfig.of(replace(SETTINGS, optimizer=rule), "cpu"))
         weights, states, updates = straight.export()
         taken.restore(
             {n: np.array(a) for n, a in weights.items()}, {n: np.array(a) for n, a in states.items()}, updates

@@ -55,9 +55,14 @@ class Engine(Protocol):
 
     Attributes:
         name: ``"numpy"`` 或 ``"torch"``。
+        loss_scale: float16 放大损失的倍数与它的计数；不放大则为空。
     """
 
     name: str
+    loss_scale: dict[str, float]
+
+    def describe(self) -> str:
+        """给人看的一行：在哪里、怎样算。"""
 
     def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
         """用一个全局批次更新一步。"""
@@ -92,6 +97,8 @@ def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult],
     if session.checkpoint is not None:
         kept = session.checkpoint
         engine.restore(kept.model, kept.optim, int(kept.state["optimizer_step"]))
+        if kept.state.get("loss_scale"):
+            engine.loss_scale = kept.state["loss_scale"]
     resume_step = session.first_step if settings.resume else None
     with RunLog(settings.folder, resume_step=resume_step) as log, GracefulStop() as stop:
         once = replace(settings, resume=False, stop_at=None, profile=None)  # 这三个只管这一回，不该带到下次续训
@@ -99,6 +106,7 @@ def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult],
         session.tokenizer.save(settings.folder / TOKENIZER)
         label = f"{engine.name}:{settings.run}"
         with Progress(settings.last_step, label, start=session.first_step) as progress:
+            progress.note(engine.describe())
             _Loop(session, engine, log, stop, progress, on_step).run()
 
 
@@ -209,6 +217,7 @@ class _Loop:
             "tokenizer": self.session.tokenizer.digest,
             "text": self.session.text_digest,
             "optimizer_step": updates,
+            "loss_scale": self.engine.loss_scale,
             "data_step": step,
             "skipped_steps": self.skipped,
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
@@ -245,6 +254,8 @@ def rate(settings: TrainConfig, step: int) -> float:
         minimum=settings.lr * settings.min_lr_ratio,
         warmup_steps=settings.warmup_steps,
         total_steps=settings.steps,
+        shape=settings.schedule,
+        decay_fraction=settings.decay_fraction,
     )
 
 

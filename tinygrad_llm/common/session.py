@@ -189,10 +189,10 @@ def _check_space(settings: TrainConfig, model: GPTConfig) -> None:
         )
 
 
-def micro_batches(settings: TrainConfig, x: Any, y: Any) -> list[tuple[Any, Any]]:
+def micro_batches(x: Any, y: Any, accumulate: int) -> list[tuple[Any, Any]]:
     """把一个全局批次切成 ``accumulate`` 个微批。"""
-    size = settings.batch_size // settings.accumulate
-    return [(x[i : i + size], y[i : i + size]) for i in range(0, settings.batch_size, size)]
+    size = len(x) // accumulate
+    return [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
 
 
 def bits_per_byte(nats: float, n_bytes: int) -> float:

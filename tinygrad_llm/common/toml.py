@@ -53,7 +53,7 @@ def read_toml(path: Path, config_type: type[Any]) -> dict[str, Any]:
 
     Args:
         path: TOML 文件。
-        config_type: dataclass 类型。
+        config_type: dataclass 类型；它可以有 ``ignored_keys``：不认识、但允许出现的键。
 
     Returns:
         字段名到值的字典，只含文件里写了的字段；嵌套的 dataclass 对应嵌套的字典。
@@ -173,8 +173,11 @@ def _build(config_type: type[T], values: dict[str, Any], *, base: Any, path: Pat
 def _checked_table(table: dict[str, Any], config_type: type[Any], *, path: Path, prefix: str) -> dict[str, Any]:
     hints = get_type_hints(config_type)
     known = list(field_defaults(config_type))
+    ignored: tuple[str, ...] = getattr(config_type, "ignored_keys", ())
     values: dict[str, Any] = {}
     for key, value in table.items():
+        if key not in known and key in ignored:
+            continue
         if key not in known:
             near = get_close_matches(key, known, n=1)
             fix = f'did you mean "{prefix}{near[0]}"?' if near else f"known keys: {', '.join(known)}"

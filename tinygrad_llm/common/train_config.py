@@ -9,10 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from tinygrad_llm.common.config import GPTConfig, preset
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.schedule import Schedule
 from tinygrad_llm.common.update_rules import Rule
 
 DType = Literal["float32", "float64"]
@@ -22,6 +23,8 @@ FIXED_ON_RESUME = (
     "preset", *MODEL_FIELDS, "corpus", "vocab_size", "val_fraction", "batch_size", "dtype", "seed", "optimizer",
 )  # fmt: skip
 """续训时不许改动的设置：改了就不再是同一次训练。"""
+TORCH_ONLY = ("device", "precision", "tf32", "compile", "recompute", "auto_batch")
+"""只有 torch 才有的设置，见 ``torch_config.py``；NumPy 接着训练时，运行文件夹的配置里有它们也不算错。"""
 MAX_SEED = 2**64 - 1
 """Philox 的密钥放得下的最大种子。"""
 
@@ -29,6 +32,8 @@ MAX_SEED = 2**64 - 1
 @dataclass(frozen=True)
 class TrainConfig:
     """一次训练的全部设置。"""
+
+    ignored_keys: ClassVar[tuple[str, ...]] = TORCH_ONLY
 
     run: str = "toy"
     """运行名；结果写在 ``RUNS_DIR/RUN/``。"""
@@ -70,6 +75,10 @@ class TrainConfig:
     """每步分成几个微批依次反传；结果与不分相同，内存更小。"""
     lr: float = 3e-3
     """峰值学习率。"""
+    schedule: Schedule = "cosine"
+    """预热之后的学习率：``cosine``、``linear``，或先平后降的 ``wsd``。"""
+    decay_fraction: float = 0.2
+    """``wsd`` 末尾下降的一段占总步数的比例；0 表示一直不降。"""
     min_lr_ratio: float = 0.1
     """末尾学习率与峰值之比。"""
     warmup_steps: int = 20
@@ -111,9 +120,9 @@ class TrainConfig:
             problems.append(f"--run must be a plain folder name, got {self.run!r}")
         if self.seed > MAX_SEED:
             problems.append(f"--seed must be at most {MAX_SEED}, got {self.seed}")
-        for name, kinds in (("dtype", get_args(DType)), ("optimizer", get_args(Rule))):
-            if getattr(self, name) not in kinds:
-                problems.append(f"--{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
+        for name, kinds in (("dtype", DType), ("optimizer", Rule), ("schedule", Schedule)):
+            if getattr(self, name) not in get_args(kinds):
+                problems.append(f"--{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         if not problems and self.batch_size % self.accumulate:
             problems.append(f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}")
         if problems:
@@ -180,6 +189,7 @@ class TrainConfig:
             "grad_clip": (above_0, math.inf, "above 0"),
             "weight_decay": (0, math.inf, "at least 0"),
             "min_lr_ratio": (0, 1, "from 0 to 1"),
+            "decay_fraction": (0, 1, "from 0 to 1"),
             "beta1": (0, below_1, "at least 0 and below 1"),
             "beta2": (0, below_1, "at least 0 and below 1"),
             "momentum": (0, below_1, "at least 0 and below 1"),

@@ -24,6 +24,7 @@ from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.ngram import fit_byte_ngram
 from tinygrad_llm.common.runlog import CONFIG, METRICS, read_metrics
 from tinygrad_llm.common.session import Session, prepare
+from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import DType, TrainConfig
 from tinygrad_llm.quickstart.runs import ENGINES, generate, hand_over, train
 
@@ -282,7 +283,7 @@ def repeat_first_steps(session: Session) -> dict[str, list[float]]:
     from torch_llm.loop import TorchEngine
 
     settings, found = session.settings, {}
-    for engine in (NumpyEngine(session.model, settings), TorchEngine(session.model, settings)):
+    for engine in (NumpyEngine(session.model, settings), TorchEngine(session.model, TorchConfig.of(settings))):
         steps = range(REPEATED_STEPS)
         found[engine.name] = [engine.train_step(i, *session.train.batch(i), rate(settings, i)).loss for i in steps]
     return found

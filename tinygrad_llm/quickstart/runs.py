@@ -17,8 +17,8 @@ from types import FrameType
 from tinygrad_llm.common.toml import dump_toml
 from tinygrad_llm.common.train_config import TrainConfig
 
-ENGINES = {"numpy": ("tinygrad_llm", "train"), "torch": ("torch_llm", "pretrain")}
-"""引擎名到它的命令。"""
+ENGINES = {"numpy": ("tinygrad_llm", "train"), "torch": ("torch_llm", "pretrain", "--precision=float32")}
+"""引擎名到它的命令；要与 NumPy 相比，torch 不得降精度。"""
 
 
 def train(engine: str, settings: TrainConfig, *extra: str) -> None:
@@ -29,13 +29,13 @@ def train(engine: str, settings: TrainConfig, *extra: str) -> None:
         settings: 训练设置。
         *extra: 另外的 flag。
     """
-    module, verb = ENGINES[engine]
+    module, verb, *always = ENGINES[engine]
     names = (
         "run", "runs_dir", "corpus", "preset", "vocab_size", "steps", "batch_size", "dtype", "seed", "eval_every",
         "sample_every", "sample_tokens", "save_every", "keep", "stop_at",
     )  # fmt: skip
     flags = [f"--{n.replace('_', '-')}={getattr(settings, n)}" for n in names if getattr(settings, n) is not None]
-    _run(module, verb, *flags, *extra)
+    _run(module, verb, *always, *flags, *extra)
 
 
 def hand_over(folder: Path, step: int, settings: TrainConfig) -> None:

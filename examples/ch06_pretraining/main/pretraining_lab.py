@@ -15,6 +15,7 @@ from typing import Any
 from tinygrad_llm.common.batches import TokenDataset
 from tinygrad_llm.common.loop import Engine, StepResult, rate
 from tinygrad_llm.common.session import Session, prepare
+from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
@@ -71,11 +72,10 @@ def engine_of(name: str, session: Session) -> Any:
         from tinygrad_llm.train import NumpyEngine
 
         return NumpyEngine(session.model, session.settings)
-    import torch
 
     from torch_llm.loop import TorchEngine
 
-    return TorchEngine(session.model, session.settings, torch.device("cpu"))
+    return TorchEngine(session.model, TorchConfig.of(session.settings, "cpu"))
 
 
 def training(session: Session, engine: Engine) -> Iterator[StepResult]:

@@ -1,0 +1,62 @@
+"""只有 torch 才有的训练设置：设备、精度、编译、显存。
+
+流入：命令行与 TOML；流出：冻结的 dataclass，比 ``TrainConfig`` 多几个字段。下一站：``torch_llm/runtime.py``。
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal, get_args
+
+from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.train_config import TrainConfig
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True)
+class TorchConfig(TrainConfig):
+    """torch 上一次训练的全部设置。"""
+
+    ignored_keys: ClassVar[tuple[str, ...]] = ()
+
+    device: Device = "auto"
+    """在哪里算；``auto`` 依次看 CUDA、MPS、CPU。"""
+    precision: Precision = "auto"
+    """矩阵乘法的精度；参数与优化器总是 ``--dtype``。``auto``：CUDA 8.0 起用 bfloat16，别处不降精度。"""
+    tf32: bool = True
+    """CUDA 上的 float32 矩阵乘法可以用 TF32。"""
+    compile: bool = False
+    """用 torch.compile 编译模型；编译不了就照常运行，并说明原因。"""
+    recompute: bool = False
+    """不留各层的激活，反传时重算：省内存，多花三成时间。"""
+    auto_batch: bool = False
+    """内存不够时自动把微批切小（``--accumulate`` 加大），直到放得下；结果不变。"""
+
+    @staticmethod
+    def of(settings: TrainConfig, device: Device = "auto", precision: Precision = "float32") -> TorchConfig:
+        """给两边共用的设置补上 torch 的几项。
+
+        Args:
+            settings: 共用的设置。
+            device: 在哪里算。
+            precision: 矩阵乘法的精度。
+
+        Returns:
+            其余字段与 ``settings`` 相同的 ``TorchConfig``。
+        """
+        shared = {field.name: getattr(settings, field.name) for field in fields(TrainConfig)}
+        return TorchConfig(**shared, device=device, precision=precision)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = [
+            f"--{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}"
+            for name, kinds in (("device", Device), ("precision", Precision))
+            if getattr(self, name) not in get_args(kinds)
+        ]
+        if self.dtype == "float64" and self.precision in ("bfloat16", "float16"):
+            problems.append(f"--precision {self.precision} contradicts --dtype float64")
+        if problems:
+            raise UserError("; ".join(problems), where="training settings", fix="correct the flags named above")
