@@ -129,7 +129,7 @@ def download(
                 problem = f"the download failed {failures} times in a row: {error}"
                 raise DataError(problem, where=url, fix=f"{_CHECK}; what came so far is kept") from error
             delay_s = min(error.delay_s or patience.first_delay_s * 2 ** (failures - 1), patience.longest_delay_s)
-            note(f"{error}; trying again in {delay_s:.0f} s")
+            note(f"{error}; trying again in {delay_s:.3g} s")
             time.sleep(delay_s)
 
 
@@ -209,7 +209,8 @@ def _unreachable(reason: object, request: urllib.request.Request) -> Exception:
         return _TransientError(f"cannot find the host {request.host}")
     if isinstance(reason, TimeoutError):
         return _TransientError("the server did not answer in time")
-    return _TransientError(" ".join(str(reason).split())[:120] or type(reason).__name__)
+    text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+    return _TransientError(f"cannot reach the server: {' '.join(text.split())[:120] or type(reason).__name__}")
 
 
 def _extent(response: http.client.HTTPResponse, start: int, part: Path) -> tuple[int, int | None]:

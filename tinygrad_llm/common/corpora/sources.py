@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 from tinygrad_llm.common.corpora.cache import cached_files
@@ -107,11 +108,11 @@ def _check_path(source: str) -> None:
         raise DataError(f"not a usable path: {error.strerror}", where=source[:80], fix="check the path") from error
     if path.suffix or len(path.parts) > 1:
         raise DataError("no such file or folder", where=source[:200], fix="check the path")
-    raise UserError(
-        f"unknown corpus or missing file: {source[:80]!r}",
-        where="corpus",
-        fix=f"use one of {', '.join([*BUILT_IN, *CATALOGUE])}, or the path of a text file",
-    )
+    names = [*BUILT_IN, *CATALOGUE]
+    near = get_close_matches(source, names, n=1)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    fix = f"{hint}use one of {', '.join(names)}, or the path of a text file"
+    raise UserError(f"unknown corpus or missing file: {source[:80]!r}", where="corpus", fix=fix)
 
 
 def _nothing(source: str, files: int, faults: Faults) -> DataError:
