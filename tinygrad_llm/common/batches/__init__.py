@@ -7,6 +7,7 @@ from tinygrad_llm.common.batches.mixture import Mixture, Source, schedule, whole
 from tinygrad_llm.common.batches.order import permute
 from tinygrad_llm.common.batches.packed import Packed
 from tinygrad_llm.common.batches.packing import Plan, plan_rows
+from tinygrad_llm.common.batches.store import Split, Store, open_store
 from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, Samples, Segments, Shuffled
 from tinygrad_llm.common.batches.tokens import Ids, Tokens
 from tinygrad_llm.common.batches.windows import TokenDataset, Windows, encode_corpus, evaluation_batches
@@ -22,11 +23,14 @@ __all__ = [
     "Segments",
     "Shuffled",
     "Source",
+    "Split",
+    "Store",
     "TokenDataset",
     "Tokens",
     "Windows",
     "encode_corpus",
     "evaluation_batches",
+    "open_store",
     "permute",
     "plan_rows",
     "schedule",
