@@ -19,12 +19,9 @@ from tinygrad_llm.common.corpora.faults import Faults
 from tinygrad_llm.common.errors import DataError
 from tinygrad_llm.common.tokenizers import Tokenizer
 
-OWN = {
-    "messages": [{"role": "user", "content": "Name it.\n\n### Input:\n谷"}, {"role": "assistant", "content": "a\nb"}]
-}
-SHAREGPT = {
-    "conversations": [{"from": "human", "value": OWN["messages"][0]["content"]}, {"from": "gpt", "value": "a\nb"}]
-}
+QUESTION = "Name it.\n\n### Input:\n谷"
+OWN = {"messages": [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "a\nb"}]}
+SHAREGPT = {"conversations": [{"from": "human", "value": QUESTION}, {"from": "gpt", "value": "a\nb"}]}
 ALPACA = {"instruction": "Name it.", "input": "谷", "output": "a\r\nb"}
 EXPECTED = (Message("user", QUESTION), Message("assistant", "a\nb"))
 BYTES = Tokenizer([], CHAT_SPECIALS)
