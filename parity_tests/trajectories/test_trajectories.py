@@ -23,8 +23,9 @@ LLAMA = GPTConfig(
     vocab_size=13, context=8, n_layer=1, n_head=4, n_kv_head=2, n_embd=16, norm="rmsnorm", position="rope",
     mlp="swiglu", bias=False, tie_head=False, qk_norm=True,
 )  # fmt: skip
-FEWER = settings(max_examples=max(2, settings().max_examples * 2 // 5))
-"""一百步每个例子约一秒：full 档每个优化器两百个随机配置。"""
+MANY = settings(max_examples=max(2, settings().max_examples * 2 // 5))
+FEWER = settings(max_examples=max(2, settings().max_examples // 25))
+"""一百步每个例子约一秒：full 档 AdamW 走两百个随机配置，别的优化器各二十个。"""
 
 
 def assert_followed(config: GPTConfig, make: Make, seed: int, steps: int = STEPS) -> None:
@@ -42,17 +43,27 @@ def test_a_hundred_steps_of_a_gpt_leave_torchs_path(rule: str) -> None:
     assert_followed(LLAMA if rule in MUONS else GPT2, RULES[rule], seed=0)
 
 
+def follow_random(config: GPTConfig, rule: str, seed: int) -> None:
+    """随机的配置；宽度不到 4 的归一化把舍入误差放大 1/√ε 倍，训练又逐步放大，那不是引擎之间的差别，所以不取。"""
+    assume(config.n_embd >= 4)
+    assert_followed(config, RULES[rule], seed)
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("rule", RULES)
+@MANY
+@given(config=configs(), seed=st.integers(0, 1000))
+def test_random_gpts_leave_torchs_path_under_adamw(config: GPTConfig, seed: int) -> None:
+    """随机的配置上，AdamW 的某一步之后与 torch 相差超过 1e-8。"""
+    follow_random(config, "AdamW", seed)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("rule", [name for name in RULES if name != "AdamW"])
 @FEWER
 @given(config=configs(), seed=st.integers(0, 1000))
 def test_random_gpts_leave_torchs_path(rule: str, config: GPTConfig, seed: int) -> None:
-    """随机的配置上，某一步之后与 torch 相差超过 1e-8。
-
-    宽度不到 4 的归一化把舍入误差放大 1/√ε 倍，训练又逐步放大，那不是引擎之间的差别，所以不取。
-    """
-    assume(config.n_embd >= 4)
-    assert_followed(config, RULES[rule], seed)
+    """随机的配置上，别的优化器的某一步之后与 torch 相差超过 1e-8。"""
+    follow_random(config, rule, seed)
 
 
 MISTAKES: dict[str, Any] = {
