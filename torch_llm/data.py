@@ -9,6 +9,8 @@ VERBS: dict[str, Verb] = {
     "list": Verb("tinygrad_llm.common.corpora.command:list_corpora", "corpora at hand and for download"),
     "fetch": Verb("tinygrad_llm.common.corpora.command:fetch_corpus", "download a corpus: resume, verify, cache"),
     "peek": Verb("tinygrad_llm.common.corpora.command:peek", "show the first documents of a corpus and count them"),
+    "clean": Verb("tinygrad_llm.common.cleaning.command:clean_corpus", "clean a corpus: filter, deduplicate, scrub"),
+    "report": Verb("tinygrad_llm.common.cleaning.command:report_corpus", "what a corpus is made of, as a page"),
     "shard": Verb("tinygrad_llm.common.batches.shard:main", "turn a corpus into memory-mapped token shards"),
     "verify": Verb("tinygrad_llm.common.batches.verify:main", "check every file of token shards against its hash"),
 }
