@@ -14,7 +14,7 @@ from tinygrad_llm.common.batches.packing import Plan
 from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, Segments
 from tinygrad_llm.common.batches.tokens import Tokens
 
-__all__ = ["Packed"]
+__all__ = ["Packed", "ramps"]
 
 
 class Packed:
@@ -68,10 +68,10 @@ class Packed:
         ends = self.plan.row_ends
         first = np.where(samples > 0, ends[samples - 1], 0)
         counts = ends[samples] - first  # (B,)，各行的段数
-        nth = _ramps(counts)
+        nth = ramps(counts)
         pieces = np.repeat(first, counts) + nth
         lengths = self.plan.lengths[pieces].astype(np.int64)
-        positions = np.repeat(self.plan.starts[pieces], lengths) + _ramps(lengths)
+        positions = np.repeat(self.plan.starts[pieces], lengths) + ramps(lengths)
         segments = np.repeat(nth.astype(np.int32), lengths)
         if positions.size == samples.size * self.context:
             return positions, None, segments
@@ -79,7 +79,7 @@ class Packed:
         return positions, np.arange(self.context) < filled[:, None], segments
 
 
-def _ramps(lengths: Numbers) -> Numbers:
-    """依次 0 … n-1，每个长度一段，首尾相接。"""
+def ramps(lengths: Numbers) -> Numbers:
+    """依次 0 … n-1，每个长度一段，首尾相接；形状 (总长,)。"""
     ends = np.cumsum(lengths)
     return np.arange(int(ends[-1]) if ends.size else 0) - np.repeat(ends - lengths, lengths)
