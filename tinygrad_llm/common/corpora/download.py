@@ -190,8 +190,10 @@ def _refused(error: urllib.error.HTTPError, part: Path) -> Exception:
     if error.code == 416:  # 半成品比文件还长：它不是同一个文件
         part.unlink(missing_ok=True)
         return _TransientError("the server has no more bytes than we do; starting over")
-    if "infinite loop" in str(error.reason) or error.code in (301, 302, 303, 307, 308):
-        return DataError("the server redirects in a loop", where=error.url or "", fix=_CHECK)
+    if 300 <= error.code < 400:  # 能跟的都已跟过
+        is_loop = "infinite loop" in str(error.reason)
+        problem = "the server redirects in a loop" if is_loop else "refusing to follow an insecure redirect"
+        return DataError(problem, where=error.url or "", fix=_CHECK)
     fix = {
         401: "the file needs a login: download it by hand",
         403: "the file needs a login: download it by hand",
@@ -232,7 +234,7 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, start: int, report
     done = start
     while True:
         try:
-            block = response.read(BLOCK_BYTES)
+            block = response.read1(BLOCK_BYTES)  # 来多少收多少：停住不动时，已经来的不丢
         except (OSError, http.client.HTTPException) as error:
             problem = "the server stalled" if isinstance(error, TimeoutError) else "the connection broke"
             raise _TransientError(f"{problem} after {done:,} bytes") from error
