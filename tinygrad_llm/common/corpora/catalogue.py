@@ -75,7 +75,7 @@ _MINIMIND = f"{_HUB}/jingyaogong/minimind_dataset/resolve/312afb4f76391145c6902f
 _ENTRIES = (
     Entry(
         "tinyshakespeare",
-        "plays by Shakespeare, the classic first corpus",
+        "Shakespeare's plays",
         "public domain",
         "https://github.com/karpathy/char-rnn",
         (
@@ -88,7 +88,7 @@ _ENTRIES = (
     ),
     Entry(
         "tinystories-valid",
-        "the held-out part of TinyStories",
+        "held-out stories of TinyStories",
         "CDLA-Sharing-1.0",
         f"{_HUB}/roneneldan/TinyStories",
         (
@@ -102,7 +102,7 @@ _ENTRIES = (
     ),
     Entry(
         "tinystories",
-        "2.7 million short stories in simple English",
+        "2.7 million short stories",
         "CDLA-Sharing-1.0",
         f"{_HUB}/roneneldan/TinyStories",
         (
@@ -116,7 +116,7 @@ _ENTRIES = (
     ),
     Entry(
         "fineweb-edu",
-        "educational web pages, 100 billion tokens",
+        "educational web pages, 100B tokens",
         "ODC-By-1.0",
         f"{_HUB}/karpathy/fineweb-edu-100b-shuffle",
         _hub_shards("karpathy/fineweb-edu-100b-shuffle", "shard_{:05d}.parquet", 1823, 100_000_000),
@@ -124,7 +124,7 @@ _ENTRIES = (
     ),
     Entry(
         "wikitext-2",
-        "English Wikipedia articles, 2 million words",
+        "English Wikipedia, 2 million words",
         "CC-BY-SA-3.0",
         f"{_HUB}/Salesforce/wikitext",
         (
@@ -139,7 +139,7 @@ _ENTRIES = (
     ),
     Entry(
         "wikipedia-zh",
-        "the Chinese Wikipedia of November 2023",
+        "Chinese Wikipedia, November 2023",
         "CC-BY-SA-3.0, GFDL",
         f"{_HUB}/wikimedia/wikipedia",
         _hub_shards("wikimedia/wikipedia", "20231101.zh/train-{:05d}-of-00006.parquet", 6, 250_000_000),
@@ -147,8 +147,8 @@ _ENTRIES = (
     ),
     Entry(
         "minimind-zh",
-        "Chinese text for pretraining a very small model",
-        "Apache-2.0 (mixed sources)",
+        "Chinese text for tiny models",
+        "Apache-2.0, mixed",
         f"{_HUB}/jingyaogong/minimind_dataset",
         (
             RemoteFile(
@@ -161,15 +161,15 @@ _ENTRIES = (
     ),
     Entry(
         "smoltalk",
-        "a million conversations to fine-tune on",
-        "Apache-2.0 (in part)",
+        "a million conversations",
+        "Apache-2.0, partly",
         f"{_HUB}/HuggingFaceTB/smoltalk",
         _hub_shards("HuggingFaceTB/smoltalk", "data/all/train-{:05d}-of-00009.parquet", 9, 223_000_000),
         field="messages",
     ),
     Entry(
         "smol-smoltalk",
-        "the shorter conversations of SmolTalk, for small models",
+        "460,000 shorter conversations",
         "Apache-2.0",
         f"{_HUB}/HuggingFaceTB/smol-smoltalk",
         _hub_shards("HuggingFaceTB/smol-smoltalk", "data/train-{:05d}-of-00004.parquet", 4, 231_000_000),
@@ -177,7 +177,7 @@ _ENTRIES = (
     ),
     Entry(
         "gsm8k",
-        "7,473 grade-school maths problems with answers",
+        "7,473 maths problems with answers",
         "MIT",
         "https://github.com/openai/grade-school-math",
         (
@@ -191,7 +191,7 @@ _ENTRIES = (
     ),
     Entry(
         "gsm8k-test",
-        "1,319 test problems: never train on them",
+        "1,319 problems: never train on them",
         "MIT",
         "https://github.com/openai/grade-school-math",
         (
@@ -205,7 +205,7 @@ _ENTRIES = (
     ),
     Entry(
         "humaneval",
-        "164 Python test problems: never train on them",
+        "164 problems: never train on them",
         "MIT",
         "https://github.com/openai/human-eval",
         (

@@ -27,8 +27,8 @@ __all__ = ["FetchOptions", "ListOptions", "PeekOptions", "fetch_corpus", "list_c
 MAX_FIELDS = 12
 # 许可与一句话；名字与 ``sources.BUILT_IN`` 一致
 _BUILT_IN = {
-    "python-docs": ("PSF-2.0", "the Python language reference that ships with Python"),
-    "python-source": ("PSF-2.0", "the source code of Python's standard library"),
+    "python-docs": ("PSF-2.0", "Python's language reference"),
+    "python-source": ("PSF-2.0", "Python's standard library"),
 }
 
 
