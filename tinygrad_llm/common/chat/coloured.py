@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tinygrad_llm.common.chat.render import Rendered
 from tinygrad_llm.common.report import Section, page, tiles
-from tinygrad_llm.common.tokenizers.interface import SubwordTokenizer
+from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 from tinygrad_llm.common.tokenizers.views.tokens import (
     Chip,
     html_text,
@@ -39,7 +39,7 @@ LABELS = {
 }
 
 
-def chat_chips(rendered: Rendered, tokenizer: SubwordTokenizer) -> list[Chip]:
+def chat_chips(rendered: Rendered, tokenizer: TextTokenizer) -> list[Chip]:
     """逐个 token 的样子；样式名是 ``STYLES`` 里的一个。"""
     found: list[Chip] = []
     for segment in rendered.segments:
@@ -53,12 +53,12 @@ def chat_chips(rendered: Rendered, tokenizer: SubwordTokenizer) -> list[Chip]:
     return found
 
 
-def chat_terminal(rendered: Rendered, tokenizer: SubwordTokenizer) -> Text:
+def chat_terminal(rendered: Rendered, tokenizer: TextTokenizer) -> Text:
     """终端里的样子。"""
     return terminal_text(chat_chips(rendered, tokenizer), STYLES)
 
 
-def chat_page(conversations: Sequence[tuple[str, Rendered]], tokenizer: SubwordTokenizer, *, subtitle: str) -> str:
+def chat_page(conversations: Sequence[tuple[str, Rendered]], tokenizer: TextTokenizer, *, subtitle: str) -> str:
     """网页：每次对话一节。
 
     Args:

@@ -19,7 +19,7 @@ from tinygrad_llm.common.corpora.faults import Faults
 from tinygrad_llm.common.errors import DataError
 from tinygrad_llm.common.report import write_page
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer
-from tinygrad_llm.common.tokenizers.interface import SubwordTokenizer
+from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
 __all__ = ["ShowChatConfig", "main"]
 
@@ -93,7 +93,7 @@ def main(config: ShowChatConfig) -> None:
 
 
 def _rendered(
-    config: ShowChatConfig, template: Template, tokenizer: SubwordTokenizer, faults: Faults, totals: _Totals
+    config: ShowChatConfig, template: Template, tokenizer: TextTokenizer, faults: Faults, totals: _Totals
 ) -> Iterator[tuple[str, Rendered]]:
     for conversation in load_conversations(config.file, faults):
         try:

@@ -1,8 +1,9 @@
 """压缩率：同样的文本，几种分词器各要多少个 token。
 
-流入：几个分词器与各领域的样本；流出：``Compression`` 的表，写成终端的表格或网页。下一个文件：``animation.py``。
+流入：几个分词器与各领域的样本；流出：``Compression`` 的表，写成终端的表格或网页。
+下一个文件：``animation.py``。
 
-三个互补的数：``bytes/token`` 越大越省；``tokens/char`` 与语言的写法有关；``tokens/word``（fertility）里一个汉字算一个词。
+三个互补的数：``bytes/tok`` 越大越省；``tok/char`` 与语言的写法有关；``tok/word``（fertility）里一个汉字算一个词。
 另报不认识的、或不成整字的 token 占多少：字节回退越多，模型要从碎片里猜的越多。
 """
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Compression", "compression_page", "compression_table", "measure"]
 
-HEADERS = ("domain", "tokenizer", "tokens", "bytes/token", "tokens/char", "tokens/word", "fallback")
+HEADERS = ("domain", "tokenizer", "tokens", "bytes/tok", "tok/char", "tok/word", "fallback")
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,8 @@ def _is_whole(tokenizer: TextTokenizer, id: int) -> bool:
     with suppress(UserError):
         if id == tokenizer.special(UNKNOWN):
             return False
-    data = tokenizer.token_bytes(id) if hasattr(tokenizer, "token_bytes") else b""
     try:
-        data.decode()
+        tokenizer.token_bytes(id).decode()
     except UnicodeDecodeError:
         return False
     return True
@@ -118,7 +118,7 @@ def compression_table(results: Mapping[str, Mapping[str, Compression]]) -> Table
 
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header in HEADERS:
-        shown.add_column(header, justify="left" if header in HEADERS[:2] else "right", no_wrap=header in HEADERS[:1])
+        shown.add_column(header, justify="left" if header in HEADERS[:2] else "right", no_wrap=header != "tokenizer")
     for domain, by_name in results.items():
         best = max(one.bytes_per_token for one in by_name.values())
         for i, (name, one) in enumerate(by_name.items()):
@@ -142,7 +142,7 @@ def compression_page(results: Mapping[str, Mapping[str, Compression]]) -> str:
     rows: list[Sequence[str]] = [
         (domain, name, *one.row()) for domain, by_name in results.items() for name, one in by_name.items()
     ]
-    note = "tokens/word 里一个汉字算一个词；fallback 是不认识的、或单独解码不成整字的 token 所占的比例。"
+    note = "tok/word 里一个汉字算一个词；fallback 是不认识的、或单独解码不成整字的 token 所占的比例。"
     sections = [
         Section("每个 token 装得下几个字节", side_by_side(charts)),
         Section("全部数字", table(HEADERS, rows), note),

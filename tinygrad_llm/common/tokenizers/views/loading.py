@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tinygrad_llm.common.tokenizers.bpe import load_tokenizer
+from tinygrad_llm.common.tokenizers import load_tokenizer
 from tinygrad_llm.common.tokenizers.characters import load_characters
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 from tinygrad_llm.common.tokenizers.unigram import load_unigram

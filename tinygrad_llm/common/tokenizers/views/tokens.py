@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygrad_llm.common.tokenizers.interface import SubwordTokenizer
+from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -22,6 +22,7 @@ __all__ = [
     "chips",
     "html_text",
     "legend",
+    "one_line",
     "origin",
     "readable",
     "readable_run",
@@ -36,7 +37,7 @@ STYLE_SHEET = Path(__file__).with_name("tokens.css")
 TERMINAL_HUES = ("color(24)", "color(94)", "color(22)", "color(89)", "color(58)", "color(60)")
 REST = "◦"
 LONGEST_RUN = 8
-_MARKS: Mapping[int, str] = {ord("\n"): "⏎\n", ord("\t"): "⇥", ord("\r"): "␍", ord("\v"): "␋", ord("\f"): "␌"}
+_MARKS: Mapping[int, str] = {ord("\n"): "⏎\n", ord("\t"): "⇥"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ def readable(data: bytes) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else f"⟨U+{ord(letter):04X}⟩" for letter in text)
 
 
+def one_line(data: bytes) -> str:
+    """同 ``readable``，用在规则与表格里：空格写成 ``␣``，换行只写 ``⏎``。"""
+    shown = readable(data)
+    return shown.replace("\n", "").replace(" ", "␣") if _is_text(data) else shown
+
+
 def readable_run(tokens: Sequence[bytes]) -> list[str]:
     """一串 token 写成看得见的字：一个字的字节散在几个 token 里时，字写在头一个上，其余写作 ``◦``。"""
     shown: list[str] = []
@@ -84,7 +91,7 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def origin(tokenizer: SubwordTokenizer, id: int) -> str:
+def origin(tokenizer: TextTokenizer, id: int) -> str:
     """一个 token 从哪里来：特殊 token、单个字节，或第几次合并与它的两半。"""
     merges: Sequence[tuple[int, int]] = getattr(tokenizer, "merges", ())
     data = tokenizer.token_bytes(id)
@@ -95,11 +102,11 @@ def origin(tokenizer: SubwordTokenizer, id: int) -> str:
     if 0 <= id - 256 < len(merges):
         left, right = (tokenizer.token_bytes(half) for half in merges[id - 256])
         if left + right == data:
-            return f"merge {id - 256}: {readable(left)} + {readable(right)}"
+            return f"merge {id - 256}: {one_line(left)} + {one_line(right)}"
     return f"rank {id}"
 
 
-def chips(tokenizer: SubwordTokenizer, text: str) -> list[Chip]:
+def chips(tokenizer: TextTokenizer, text: str) -> list[Chip]:
     """文本切成 token，底色依次轮换。
 
     Args:
@@ -130,20 +137,21 @@ def styled(parts: Iterable[tuple[str, str]]) -> Text:
     return text
 
 
-def terminal_text(found: Iterable[Chip], styles: Mapping[str, str] | None = None) -> Text:
+def terminal_text(found: Iterable[Chip], styles: Mapping[str, str] | None = None, *, separator: str = "") -> Text:
     """终端里的样子。
 
     Args:
         found: 各个 token。
         styles: 样式名到 rich 的样式；轮换的底色不必给。
+        separator: 写在每个 token 之后；没有颜色的终端靠它看出界线。
     """
     known = {str(i): f"white on {hue}" for i, hue in enumerate(TERMINAL_HUES)} | dict(styles or {})
-    return styled((chip.text, known[chip.style]) for chip in found)
+    return styled(pair for chip in found for pair in ((chip.text, known[chip.style]), (separator, "dim")))
 
 
-def html_text(found: Iterable[Chip]) -> str:
-    """网页里的样子：悬停、点按或用 Tab 走到一个 token 时，显示它的 ``tip``。"""
-    spans = "".join(
+def html_text(found: Iterable[Chip], *, separator: str = "") -> str:
+    """网页里的样子：悬停、点按或用 Tab 走到一个 token 时，显示它的 ``tip``；``separator`` 写在各个 token 之间。"""
+    spans = separator.join(
         f'<span tabindex="0" class="chip chip-{chip.style}" data-tip="{escape(chip.tip)}">{escape(chip.text)}</span>'
         for chip in found
     )
