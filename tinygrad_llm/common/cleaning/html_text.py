@@ -185,7 +185,10 @@ class _Extractor(HTMLParser):
             trailing = ""
         if not data:
             return
-        if self.pieces or self.gap.endswith("- "):
-            self.pieces.append(self.gap if self.pieces else self.gap.lstrip())
+        if self.pieces and self.pieces[-1].endswith("\n"):
+            self.gap = self.gap.removeprefix("\n")  # <pre> 的末尾已经换过行
+        gap = self.gap if self.pieces else self.gap.lstrip()  # 全文开头的列表项只留「- 」
+        if gap:
+            self.pieces.append(gap)
         self.pieces.append(data)
         self.gap = trailing

@@ -109,7 +109,9 @@ _CARD = re.compile(r"[2-6](?:\d{12,18}|\d{3}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{3}([ 
 _IPV4 = re.compile(r"[12]?\d?\d(?:\.[12]?\d?\d){3}", re.ASCII)
 _VERSION = re.compile(r"(?:version|release|ver|v|sections?)[.:=\" ]{0,2}\Z", re.I)
 _IPV6 = re.compile(r"[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}")
-_INTERNATIONAL = re.compile(r"(?:\+|00)[1-9]\d{0,3}(?:[ .-]?\(0?\d{1,4}\))?(?:[ .-]?\d{1,12}){1,6}", re.ASCII)
+_INTERNATIONAL = re.compile(
+    r"(?:\(\+[1-9]\d{0,3}\)|(?:\+|00)[1-9]\d{0,3})(?:[ .-]?\(0?\d{1,4}\))?(?:[ .-]?\d{1,12}){1,6}", re.ASCII
+)
 _PHONES = (
     re.compile(r"1[3-9]\d(?:\d{8}|([ -])\d{4}\1\d{4})", re.ASCII),  # 大陆手机
     re.compile(r"\(?0[1-9]\d{1,2}(?:\)[ -]?|[ -])[2-9]\d{6,7}", re.ASCII),  # 大陆座机
@@ -227,7 +229,7 @@ def _phones(text: str, numbers: Sequence[Span]) -> Iterator[Span]:
         for match in _INTERNATIONAL.finditer(text, start, stop):
             end = _international_end(text, *match.span())
             digits = sum(map(str.isdigit, text[match.start() : end]))
-            least = 8 if text[match.start()] == "+" else 11
+            least = 11 if text[match.start()] == "0" else 8
             if digits >= least and _stands_alone(text, match.start(), end):
                 yield match.start(), end
 
