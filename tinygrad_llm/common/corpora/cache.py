@@ -13,8 +13,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -32,7 +31,7 @@ __all__ = ["CHECKSUMS", "cached_files", "entry_folder", "fetch", "present_files"
 CHECKSUMS, LOCK = "checksums.json", "fetch.lock"
 COMMAND = "python -m torch_llm data fetch"
 BLOCK_BYTES = 1 << 20
-_MEBI = 1 << 20
+_KIBI, _MEBI = 1 << 10, 1 << 20
 
 
 def entry_folder(entry: Entry) -> Path:
@@ -155,22 +154,37 @@ def _downloaded(file: RemoteFile, url: str, part: Path, patience: Patience, *, a
     if anew:
         _discard(part)
     size = file.size if file.is_exact else None
-    with _progress(file) as progress:
-        started_at, first = monotonic(), part.stat().st_size if part.exists() else 0
-
-        def report(done: int) -> None:
-            speed = max(done - first, 0) / 1e6 / max(monotonic() - started_at, 1e-3)
-            progress.update(done // _MEBI, MB_per_s=speed)
-
-        download(url, part, size=size, expected_size=file.size, patience=patience, report=report, note=progress.note)
+    with _Meter(file, part) as meter:
+        download(url, part, size=size, expected_size=file.size, patience=patience, report=meter.report, note=meter.note)
     return _sha256(part)
 
 
-@contextmanager
-def _progress(file: RemoteFile) -> Iterator[Progress]:
-    """以 MiB 计的进度。"""
-    with Progress(-(-file.size // _MEBI), file.name) as progress:
-        yield progress
+class _Meter:
+    """下载的进度：得到应答、知道全长以后才开始显示。"""
+
+    def __init__(self, file: RemoteFile, part: Path) -> None:
+        self._file, self._stack = file, ExitStack()
+        self._first = part.stat().st_size if part.exists() else 0
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> _Meter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def report(self, done: int, total: int | None) -> None:
+        total = total or self._file.size
+        unit, name = (_MEBI, "MiB") if total >= 100 * _MEBI else (_KIBI, "KiB")
+        if self._progress is None:
+            bar = Progress(-(-total // unit), f"{self._file.name} ({name})", start=self._first // unit)
+            self._progress = self._stack.enter_context(bar)
+            self._started_at = monotonic()
+        speed = max(done - self._first, 0) / 1e6 / max(monotonic() - self._started_at, 1e-3)
+        self._progress.update(-(-done // unit), MB_per_s=speed)
+
+    def note(self, text: str) -> None:
+        (self._progress.note if self._progress else _say)(text)
 
 
 def _sha256(path: Path) -> str:

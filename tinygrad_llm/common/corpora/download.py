@@ -35,6 +35,7 @@ BLOCK_BYTES = 1 << 18
 SPARE_BYTES = 64 << 20  # 下载之后，盘上还要剩下的余量
 MAX_NOTES_BYTES = 1 << 16
 RETRIED_CODES = {408, 425, 429, 500, 502, 503, 504}
+Report = Callable[[int, "int | None"], None]
 _CHECK = "check the network, or use another server with --mirror URL"
 
 
@@ -99,7 +100,7 @@ def download(
     size: int | None = None,
     expected_size: int = 0,
     patience: Patience = Patience(),
-    report: Callable[[int], None] = lambda done: None,
+    report: Report = lambda done, total: None,
     note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """把网址的内容写进半成品；它若已有一截，尽量接着下。
@@ -110,7 +111,7 @@ def download(
         size: 确知的字节数；不符就不下载。
         expected_size: 大约的字节数，服务器不说长度时用来检查磁盘。
         patience: 等多久，试几次。
-        report: 每写一块就以已有的字节数调用。
+        report: 每写一块就以已有的字节数与全长（不知道时为 ``None``）调用。
         note: 每次重试之前以一句话调用。
 
     Raises:
@@ -133,9 +134,7 @@ def download(
             time.sleep(delay_s)
 
 
-def _attempt(
-    url: str, part: Path, size: int | None, expected_size: int, patience: Patience, report: Callable[[int], None]
-) -> None:
+def _attempt(url: str, part: Path, size: int | None, expected_size: int, patience: Patience, report: Report) -> None:
     """试一次；半成品只会变长，或从头来过。"""
     start, validator, known_total = _resumable(part, url)
     if start and start == known_total:  # 上次下完了，还没来得及核对
@@ -150,7 +149,7 @@ def _attempt(
         _check_space(part, (total or expected_size) - start)
         file = stack.enter_context(_writable(part, start))  # 从头来过时先清空，再换版本记号
         _write_notes(part, url, response, total)
-        done = _copy(response, file, start, report)
+        done = _copy(response, file, start, lambda done: report(done, total))
     if total is not None and done != total:
         raise _TransientError(f"the connection broke after {done:,} of {total:,} bytes")
     if size is not None and done != size:
