@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Compression", "compression_page", "compression_table", "measure"]
 
-HEADERS = ("domain", "tokenizer", "tokens", "bytes/tok", "tok/char", "tok/word", "fallback")
+HEADERS = ("domain", "tokenizer", "tokens", "bytes/tok", "tok/char", "tok/word", "fallback %")
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Compression:
         """不认识的、不成整字的 token 占多少。"""
         return self.fallback / self.tokens
 
-    def row(self) -> tuple[str, ...]:
-        """写成文字，与 ``HEADERS`` 的后五列对应。"""
-        fertility = "–" if self.fertility is None else f"{self.fertility:.2f}"
-        ratios = (f"{self.bytes_per_token:.2f}", f"{self.tokens_per_character:.3f}", fertility)
-        return (f"{self.tokens:,}", *ratios, f"{self.fallback_share:.1%}")
+    def row(self) -> tuple[int | float | None, ...]:
+        """与 ``HEADERS`` 的后五列对应的数；比例写成百分数。"""
+        fertility = None if self.fertility is None else round(self.fertility, 2)
+        ratios = (round(self.bytes_per_token, 2), round(self.tokens_per_character, 3), fertility)
+        return (self.tokens, *ratios, round(100 * self.fallback_share, 1))
 
 
 def measure(tokenizer: TextTokenizer, text: str) -> Compression:
@@ -124,27 +124,32 @@ def compression_table(results: Mapping[str, Mapping[str, Compression]]) -> Table
         for i, (name, one) in enumerate(by_name.items()):
             style = "bold" if len(by_name) > 1 and one.bytes_per_token == best else ""
             last = i == len(by_name) - 1
-            shown.add_row(domain if i == 0 else "", name, *one.row(), style=style, end_section=last)
+            cells = ["–" if value is None else f"{value:,}" for value in one.row()]
+            shown.add_row(domain if i == 0 else "", name, *cells, style=style, end_section=last)
     return shown
 
 
 def compression_page(results: Mapping[str, Mapping[str, Compression]]) -> str:
     """一个自足的网页：每个领域一张条形图，再加全部数字。"""
-    charts = [
-        bar_chart(
-            list(by_name),
-            [one.bytes_per_token for one in by_name.values()],
-            title=f"{DOMAINS.get(domain, domain)}（{domain}）",
-            x_label="bytes/token，越大越省",
-        )
-        for domain, by_name in results.items()
-    ]
-    rows: list[Sequence[str]] = [
-        (domain, name, *one.row()) for domain, by_name in results.items() for name, one in by_name.items()
-    ]
+    names = list(next(iter(results.values())))
+    x_label = "bytes/token，越大越省"
+    if len(names) == 1:
+        values = [by_name[names[0]].bytes_per_token for by_name in results.values()]
+        charts = [bar_chart(list(results), values, title=names[0], x_label=x_label)]
+    else:
+        charts = [
+            bar_chart(
+                names,
+                [one.bytes_per_token for one in by_name.values()],
+                title=f"{DOMAINS.get(domain, '文本')}（{domain}）",
+                x_label=x_label,
+            )
+            for domain, by_name in results.items()
+        ]
+    rows = [(domain, name, *one.row()) for domain, by_name in results.items() for name, one in by_name.items()]
     note = "tok/word 里一个汉字算一个词；fallback 是不认识的、或单独解码不成整字的 token 所占的比例。"
     sections = [
         Section("每个 token 装得下几个字节", side_by_side(charts)),
         Section("全部数字", table(HEADERS, rows), note),
     ]
-    return page("分词器的压缩率", sections, subtitle="、".join(next(iter(results.values()))))
+    return page("分词器的压缩率", sections, subtitle="、".join(names))
