@@ -10,7 +10,7 @@ from tinygrad_llm.common.batches.packing import Plan, plan_rows
 from tinygrad_llm.common.batches.preferences import PreferencePair, Preferences
 from tinygrad_llm.common.batches.prefetch import Prefetch
 from tinygrad_llm.common.batches.store import Split, Store, open_store
-from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, Samples, Segments, Shuffled
+from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, Samples, Segments, Shuffled, Stream
 from tinygrad_llm.common.batches.supervised import Example, Examples, Padded
 from tinygrad_llm.common.batches.tokens import Ids, Tokens
 from tinygrad_llm.common.batches.windows import TokenDataset, Windows, encode_corpus, evaluation_batches
@@ -34,6 +34,7 @@ __all__ = [
     "Source",
     "Split",
     "Store",
+    "Stream",
     "TokenDataset",
     "Tokens",
     "Windows",

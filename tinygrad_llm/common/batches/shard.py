@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from tinygrad_llm.common.batches.writer import SHARD_TOKENS, SplitWriter, hashed
 from tinygrad_llm.common.corpora import Document, Faults, documents, split_text
 from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.progress import format_bytes, format_duration
+from tinygrad_llm.common.system import usable_cpus
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer
 
 __all__ = ["ShardConfig", "main", "write_shards"]
@@ -46,7 +46,7 @@ class ShardConfig:
     val_fraction: float = 0.0
     """留作验证的文档的比例，均匀地取自各处；0 表示不留。"""
     workers: int | None = None
-    """用几个进程分词；缺省为可用的核数。结果与此无关。"""
+    """用几个线程分词；缺省为可用的核数。结果与此无关。"""
     shard_tokens: int = SHARD_TOKENS
     """一片有多少 token。"""
     field: str = ""
@@ -85,7 +85,7 @@ def write_shards(
         out: 目标，须还不存在。
         source: 写进索引的出处。
         val_fraction: 留作验证的比例；只有一篇文档时按字数切开，否则整篇整篇地留。
-        workers: 用几个进程分词；文件的内容与此无关。
+        workers: 用几个线程分词；文件的内容与此无关。
         shard_tokens: 一片有多少 token。
         on_document: 每写完一篇调用一次，参数是至今的文档数、token 数、原文字节数。
 
@@ -103,7 +103,7 @@ def write_shards(
         writers: dict[str, SplitWriter] = {}
         pending: deque[tuple[str, int]] = deque()
         totals = [0, 0, 0]
-        for ids in encoded(_texts(stream, val_fraction, pending), folder / TOKENIZER, workers):
+        for ids in encoded(_texts(stream, val_fraction, pending), tokenizer, workers):
             split, text_bytes = pending.popleft()
             if split not in writers:
                 writers[split] = SplitWriter(folder, split, dtype=dtype, eot=eot, shard_tokens=shard_tokens)
@@ -171,7 +171,7 @@ def main(config: ShardConfig) -> None:
         config.out,
         source=config.source,
         val_fraction=config.val_fraction,
-        workers=config.workers or _usable_cores(),
+        workers=config.workers or usable_cpus(),
         shard_tokens=config.shard_tokens,
         on_document=report,
     )
@@ -185,7 +185,3 @@ def main(config: ShardConfig) -> None:
     print(f"wrote {config.out} in {format_duration(elapsed_s)} ({format_bytes(text_bytes / elapsed_s)} of text per s)")
     if faults.counts:
         print(faults.summary())
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,12 +24,15 @@ from tinygrad_llm.common.batches.index import (
 from tinygrad_llm.common.batches.order import Numbers
 from tinygrad_llm.common.batches.packed import Packed
 from tinygrad_llm.common.batches.packing import plan_rows
+from tinygrad_llm.common.batches.stream import Samples
 from tinygrad_llm.common.batches.tokens import Tokens
 from tinygrad_llm.common.batches.windows import Windows
-from tinygrad_llm.common.errors import DataError
+from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer
 
-__all__ = ["Split", "Store", "open_store"]
+__all__ = ["PACKINGS", "Split", "Store", "open_store"]
+
+PACKINGS = ("windows", "bos", "split")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,26 @@ class Split:
         """打包成行；选项见 ``packing.plan_rows``。"""
         plan = plan_rows(self.starts, self.lengths, context, fill=fill, long=long)
         return Packed(self.tokens, plan, pad=self.eot)
+
+    def samples(self, packing: str, context: int) -> Samples:
+        """按名字选成行的方法。
+
+        Args:
+            packing: ``"windows"`` 文档首尾相接，每 T 个 token 切一刀；``"bos"`` 整篇整篇地装行，每段从文档开头开始，
+                长过一行的只留开头；``"split"`` 同样装行，但长过一行的切成几段，不丢 token。
+            context: 行长 T。
+
+        Returns:
+            样本。
+
+        Raises:
+            UserError: 名字不认识，或数据不足一行。
+        """
+        if packing not in PACKINGS:
+            raise UserError(f"unknown packing {packing!r}", fix=f"use one of {', '.join(PACKINGS)}")
+        if packing == "windows":
+            return self.windows(context)
+        return self.packed(context, long="crop" if packing == "bos" else "split")
 
 
 @dataclass(frozen=True)
