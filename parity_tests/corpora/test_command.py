@@ -48,7 +48,7 @@ def test_fetch_then_list_then_peek(capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = [line for line in out.splitlines() if line.startswith("sums ")]
     assert row.endswith("  small sums")
     assert "2 of 3" in row
-    assert all(name in out for name in [*CATALOGUE, *sources.BUILT_IN])
+    assert all(name in out for name in [*CATALOGUE, *sources.CORPUS_NAMES])
     assert max(map(len, out.partition("\n\n")[0].splitlines())) <= 120
     code, out, _ = run(capsys, "peek", "sums", "--documents", "1")
     assert code == 0

@@ -530,6 +530,28 @@ def test_the_built_in_corpora_are_streams_too() -> None:
     assert (code.source, code.meta) == ("python-source#0", {"path": "__future__.py"})
 
 
+def test_storyworld_is_a_corpus_of_any_size() -> None:
+    """长短与种子写在名字里；每次相同，换了种子就不同；出处说得出是哪一篇。"""
+    english = load_corpus("storyworld-en:20K")
+    assert 20_000 <= len(english.text) < 25_000
+    assert english.text.isascii()
+    assert english.text == load_corpus("storyworld-en:20000").text
+    assert english.name == "storyworld-en:20K"
+    assert english.text[:500] != load_corpus("storyworld-en:20K:7").text[:500]
+    chinese = "".join(texts("storyworld-zh:5k"))
+    assert sum("\u4e00" <= letter <= "\u9fff" for letter in chinese) > 0.7 * len(chinese)
+    sources_of = [document.source for document in documents("storyworld:20K")]
+    assert len(set(sources_of)) == len(sources_of) > 10
+
+
+@pytest.mark.parametrize("name", ["storyworld:", "storyworld:x", "storyworld:0", "storyworld:1M:", "storyworld:1M:-1"])
+def test_a_misspelt_size_is_a_usage_error(name: str) -> None:
+    """说清写法，而不是去找一个叫这名字的文件。"""
+    with pytest.raises(UserError, match="not a size or a seed") as caught:
+        texts(name)
+    assert "storyworld:20M" in caught.value.fix
+
+
 # ---- 内存 ----
 
 

@@ -25,10 +25,13 @@ from tinygrad_llm.common.progress import format_bytes
 __all__ = ["FetchOptions", "ListOptions", "PeekOptions", "fetch_corpus", "list_corpora", "peek"]
 
 MAX_FIELDS = 12
-# 许可与一句话；名字与 ``sources.BUILT_IN`` 一致
+# 许可与一句话；名字与 ``sources.CORPUS_NAMES`` 一致
 _BUILT_IN = {
     "python-docs": ("PSF-2.0", "Python's language reference"),
     "python-source": ("PSF-2.0", "Python's standard library"),
+    "storyworld": ("MIT", "stories made here, English and Chinese"),
+    "storyworld-en": ("MIT", "English stories; any size: NAME:20M"),
+    "storyworld-zh": ("MIT", "Chinese stories; any size: NAME:20M"),
 }
 
 
