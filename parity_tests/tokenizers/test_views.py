@@ -35,7 +35,7 @@ from tinygrad_llm.common.tokenizers.views.command import (
     view,
     watch,
 )
-from tinygrad_llm.common.tokenizers.views.compression import measure
+from tinygrad_llm.common.tokenizers.views.compression import compression_of
 from tinygrad_llm.common.tokenizers.views.domains import DOMAINS, domain_text, gather
 from tinygrad_llm.common.tokenizers.views.glitches import inspect_tokens, read_embedding
 from tinygrad_llm.common.tokenizers.views.player import player_page, terminal_frames
@@ -108,18 +108,18 @@ def test_the_coloured_html_holds_every_token_with_its_origin() -> None:
 def test_compression_figures_equal_those_counted_by_hand() -> None:
     """字节、词、碎片的数法变了：手算的数对不上。"""
     plain = Tokenizer([])
-    one = measure(plain, "ab, 你好 x1")
+    one = compression_of(plain, "ab, 你好 x1")
     assert (one.characters, one.bytes, one.words, one.tokens, one.fallback) == (9, 13, 4, 13, 6)
     assert (one.bytes_per_token, one.fertility) == (1, 13 / 4)
     assert one.tokens_per_character == 13 / 9
     assert one.fallback_share == 6 / 13
-    assert measure(plain, "!!").fertility is None
+    assert compression_of(plain, "!!").fertility is None
 
 
 @pytest.mark.parametrize("tokenizer", [train_words("a b"), train_wordpiece("a b", 4)], ids=["words", "wordpiece"])
 def test_unknown_words_count_as_fallback(tokenizer: TextTokenizer) -> None:
     """不认识的词没有计入回退：按词的分词器看上去一个不错。"""
-    assert measure(tokenizer, "a b c d").fallback == 2
+    assert compression_of(tokenizer, "a b c d").fallback == 2
 
 
 def test_every_domain_has_text_of_its_kind() -> None:

@@ -17,7 +17,7 @@ from tinygrad_llm.common.report import Section, page, tiles, write_page
 from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.merges import learn_merges
 from tinygrad_llm.common.tokenizers.views.animation import MAX_TRAINING, encoding_frames, training_frames
-from tinygrad_llm.common.tokenizers.views.compression import compression_page, compression_table, measure
+from tinygrad_llm.common.tokenizers.views.compression import compression_of, compression_page, compression_table
 from tinygrad_llm.common.tokenizers.views.domains import MAX_CHARACTERS, domain_text, gather
 from tinygrad_llm.common.tokenizers.views.glitches import glitch_page, glitch_table, inspect_tokens, read_embedding
 from tinygrad_llm.common.tokenizers.views.loading import load_any
@@ -110,7 +110,8 @@ def report(config: ReportConfig) -> None:
     loaded = {name: load_any(path) for name, path in _named(config.tokenizers).items()}
     texts = gather(config.texts, config.max_characters)
     results = {
-        domain: {name: measure(tokenizer, text) for name, tokenizer in loaded.items()} for domain, text in texts.items()
+        domain: {name: compression_of(tokenizer, text) for name, tokenizer in loaded.items()}
+        for domain, text in texts.items()
     }
     _console().print(compression_table(results))
     if config.html:

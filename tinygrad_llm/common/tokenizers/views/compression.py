@@ -24,7 +24,7 @@ from tinygrad_llm.common.tokenizers.words import split_words
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Compression", "compression_page", "compression_table", "measure"]
+__all__ = ["Compression", "compression_of", "compression_page", "compression_table"]
 
 HEADERS = ("domain", "tokenizer", "tokens", "bytes/tok", "tok/char", "tok/word", "fallback %")
 
@@ -74,7 +74,7 @@ class Compression:
         return (self.tokens, *ratios, round(100 * self.fallback_share, 1))
 
 
-def measure(tokenizer: TextTokenizer, text: str) -> Compression:
+def compression_of(tokenizer: TextTokenizer, text: str) -> Compression:
     """量一段文本。
 
     Args:
