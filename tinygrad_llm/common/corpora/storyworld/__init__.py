@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 from tinygrad_llm.common.corpora.storyworld.checks import check, is_refusal
@@ -71,8 +70,6 @@ __all__ = [
     "preferences",
     "questions",
     "stories",
-    "text",
-    "texts",
 ]
 
 VERSION = 1
@@ -137,38 +134,6 @@ def policy(seed: int = 0, lang: str = BOTH, split: str = "train") -> Lazy[Policy
 def dialogues(seed: int = 0, lang: str = BOTH, split: str = "train") -> Lazy[Dialogue]:
     """多轮对话。"""
     return Lazy("dialogues", _dialogue, seed, lang, split)
-
-
-def texts(seed: int = 0, lang: str = BOTH, split: str = "train") -> Iterator[str]:
-    """一个接一个的故事，没有尽头。"""
-    return (story.text for story in stories(seed, lang, split))
-
-
-def text(seed: int = 0, lang: str = BOTH, characters: int = 1_000_000, split: str = "train") -> str:
-    """一段预训练文本：整篇整篇的故事，篇间空一行，直到不少于 ``characters`` 个字符。
-
-    Args:
-        seed: 种子。
-        lang: ``en``、``zh`` 或 ``both``。
-        characters: 至少多少个字符。
-        split: 划分。
-
-    Returns:
-        文本，以换行结尾。
-
-    Raises:
-        UserError: 参数不对。
-    """
-    if characters < 1:
-        raise UserError(f"characters must be at least 1, got {characters}", where="storyworld", fix="try 1000000")
-    parts: list[str] = []
-    size = 0
-    for story in texts(seed, lang, split):
-        parts.append(story + "\n")
-        size += len(story) + 2
-        if size - 1 >= characters:
-            break
-    return "\n".join(parts)
 
 
 def _name(kind: str, seed: int, lang: str, split: str, index: int) -> str:

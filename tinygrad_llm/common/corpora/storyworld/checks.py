@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 from tinygrad_llm.common.corpora.storyworld.items import Answerable, Labelled, Rule, Verdict
+from tinygrad_llm.common.corpora.storyworld.vocabulary import vocabulary
 
 __all__ = ["REFUSALS", "check", "is_refusal"]
 
@@ -64,20 +64,24 @@ def _json(rule: Rule, answer: str) -> Verdict:
 
 
 def _words(rule: Rule, answer: str) -> Verdict:
-    """恰好 ``count`` 个词（中文是汉字），各不相同，含有 ``value``；句末可以有一个句号，此外没有标点。"""
-    body = answer.removesuffix(".").removesuffix("。")
-    chinese = bool(re.fullmatch(r"[\u4e00-\u9fff]+", rule.value))
-    words = list(body) if chinese else body.split(" ")
-    if not all(re.fullmatch(r"[\u4e00-\u9fff]" if chinese else r"[A-Za-z]+", word) for word in words):
-        return Verdict(False, "something other than words")
+    """恰好 ``count`` 个词（中文是汉字），都认得，各不相同，含有 ``value``；句末可以有一个句号，此外没有标点。
+
+    英文句首的词可以大写；汉字偶有重复，但至少三分之二互不相同。
+    """
+    lang = "en" if rule.value.isascii() else "zh"
+    body = answer[:-1] if answer.endswith((".", "。")) else answer
+    words = body.split(" ") if lang == "en" else list(body)
     if len(words) != rule.count:
         return Verdict(False, f"{len(words)} words instead of {rule.count}")
-    if rule.value not in (body if chinese else [word.lower() for word in words]):
+    words[0] = words[0] if words[0] in vocabulary(lang) else words[0][:1].lower() + words[0][1:]
+    unknown = next((word for word in words if word not in vocabulary(lang)), None)
+    if unknown is not None:
+        return Verdict(False, f"{unknown[:20]!r} is not a known word")
+    if rule.value not in (words if lang == "en" else body):
         return Verdict(False, f"the word {rule.value!r} is missing")
-    if not chinese and len({word.lower() for word in words}) != len(words):
+    distinct = len({word.lower() for word in words})
+    if distinct < len(words) * (1 if lang == "en" else 2 / 3):
         return Verdict(False, "a word occurs twice")
-    if chinese and len(set(words)) * 3 < len(words) * 2:  # 汉字偶有重复，重复太多就是凑数
-        return Verdict(False, "too many characters occur twice")
     return _ACCEPTED
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from tinygrad_llm.common.corpora.storyworld.draws import Draws, split_of
 from tinygrad_llm.common.corpora.storyworld.grammar import Phrasebook
 from tinygrad_llm.common.corpora.storyworld.items import Instruction, Rule
-from tinygrad_llm.common.corpora.storyworld.task_words import PROMPTS_EN, PROMPTS_ZH
+from tinygrad_llm.common.corpora.storyworld.task_words import PROMPTS
 from tinygrad_llm.common.corpora.storyworld.tasks import TASKS, Draft
 
 __all__ = ["ask", "make_instruction"]
@@ -57,4 +57,4 @@ def ask(draws: Draws, lang: str, split: str, task: str, level: int, name: str) -
 
 @cache
 def _prompts(lang: str) -> Phrasebook:
-    return Phrasebook(PROMPTS_EN if lang == "en" else PROMPTS_ZH)
+    return Phrasebook(PROMPTS[lang])

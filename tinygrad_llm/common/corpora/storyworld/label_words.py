@@ -3,6 +3,8 @@
 流入：无；流出：``PHRASES``。下一个文件：``labelled.py``。
 """
 
+__all__ = ["BEASTS", "DAYS", "PHRASES"]
+
 PHRASES = {
     "en": """
 @topic.animals

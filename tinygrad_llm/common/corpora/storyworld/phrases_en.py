@@ -4,6 +4,8 @@
 下一个文件：``phrases_en_plots.py``。
 """
 
+__all__ = ["COMMON"]
+
 COMMON = """
 @intro.child
 {W} was [{Watrait}|a] {Wkind} [from|who lived in] {Wtown}.

@@ -3,6 +3,8 @@
 流入：无；流出：``PLOTS``，由 ``grammar.Phrasebook`` 读入。下一个文件：``plots.py``（这些话按什么次序说）。
 """
 
+__all__ = ["PLOTS"]
+
 PLOTS = """
 @lost.put
 There {Ahe} put {thex} {ink}, [so that {Ahis} hands were free|to keep it safe for a moment].
@@ -89,7 +91,7 @@ After that it was {W}'s turn, and {W} took {thex} home.
 @cause.turns
 taking turns was fun
 @swap.offer
-{B} had {ay}. "[Shall we swap|Let us swap]," said {B}. "[My {y} for your {x}|Your {x} for my {y}]."
+{B} had {ay}. "[Shall we swap?|Let us swap,]" said {B}. "[My {y} for your {x}|Your {x} for my {y}]."
 "What a nice {y}!" said {A}, for {B} had {ay}. "[Do you want it|Would you swap it]?" {B} asked.
 @swap.done
 So {A} gave {thex} to {B} and got {they} for it.

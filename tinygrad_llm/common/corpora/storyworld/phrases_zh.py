@@ -4,6 +4,8 @@
 下一个文件：``phrases_zh_plots.py``。
 """
 
+__all__ = ["COMMON"]
+
 COMMON = """
 @intro.child
 {Wtown}有个{Wkind}，名叫{W}。

@@ -3,6 +3,8 @@
 流入：无；流出：``PLOTS``，由 ``grammar.Phrasebook`` 读入。下一个文件：``plots.py``（这些话按什么次序说）。
 """
 
+__all__ = ["PLOTS"]
+
 PLOTS = """
 @lost.put
 手里东西太多，{A}就把{thex}先放在了{ink}。

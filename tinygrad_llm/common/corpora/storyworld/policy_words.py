@@ -3,6 +3,8 @@
 流入：无；流出：``POLICIES`` 等字典。全都无害：秘密不过是一个词，一种配料，一扇蓝门。下一个文件：``policy.py``。
 """
 
+__all__ = ["ASKED", "ATTACKS", "HOURS", "KINDS", "NEAR", "REPLIES", "SECRETS", "SYSTEM"]
+
 KINDS = ("password", "recipe", "door", "party", "treasure")
 """五条守则的名字。"""
 

@@ -75,7 +75,7 @@ def phrasebook(lang: str) -> Phrasebook:
 def tell(world: World, draws: Draws, split: str, *, brief: bool = False) -> Told:
     """讲一个属于 ``split`` 的故事。
 
-    反复抽「情节、主角、同伴、东西、地点」，直到这个组合按内容落在 ``split`` 里；组合不同，文字必不同。
+    选定情节，再反复抽「主角、同伴、东西、地点」，直到这个组合按内容落在 ``split`` 里；组合不同，文字必不同。
 
     Args:
         world: 世界。
@@ -87,8 +87,8 @@ def tell(world: World, draws: Draws, split: str, *, brief: bool = False) -> Told
         讲完的故事。
     """
     children = world.children
+    plot = draws.pick(_NAMES)
     while True:
-        plot = draws.pick(_NAMES)
         hero = draws.pick(children)
         near = [child for child in children if child.town == hero.town and child.name != hero.name]
         far = [child for child in children if child.town != hero.town]

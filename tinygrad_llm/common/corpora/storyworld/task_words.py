@@ -3,6 +3,8 @@
 流入：无；流出：若干多行字符串。下一个文件：``tasks.py``。
 """
 
+__all__ = ["ANTONYMS", "CLAUSES", "GROUPS", "PLURALS", "PROMPTS", "SYLLABLES"]
+
 ANTONYMS = {
     "en": """
 big small | hot cold | fast slow | high low | old new | hard soft | wet dry | light dark | full empty | happy sad
@@ -65,7 +67,7 @@ waits for its best friend | looks quite small and old today
 """,
 }
 
-PROMPTS_EN = """
+_PROMPTS_EN = """
 @reverse.1
 Write these letters backwards: {text}
 Reverse the letters: {text}
@@ -127,7 +129,7 @@ Write "{a}" in digits.
 Give me JSON with the keys {keys}. {facts}
 """
 
-PROMPTS_ZH = """
+_PROMPTS_ZH = """
 @reverse.1
 把这几个字倒过来写：{text}
 @reverse
@@ -183,3 +185,6 @@ PROMPTS_ZH = """
 {facts}请写成JSON，键是{keys}。
 写一个JSON，键是{keys}。{facts}
 """
+
+PROMPTS = {"en": _PROMPTS_EN, "zh": _PROMPTS_ZH}
+"""各题型的问法。"""

@@ -104,7 +104,11 @@ def _antonym(draws: Draws, lang: str, level: int) -> Draft:
     if any(pair == ("light", "heavy") for pair in chosen):  # light 有两个反义词，只从 heavy 这一边问
         chosen = [("heavy", "light") if pair == ("light", "heavy") else pair for pair in chosen]
     text = _COMMA[lang].join(pair[0] for pair in chosen)
-    return Draft(f"antonym/{text}", {"text": text}, _COMMA[lang].join(pair[1] for pair in chosen))
+    return Draft(
+        f"antonym/{sorted(sorted(pair) for pair in chosen)}",
+        {"text": text},
+        _COMMA[lang].join(pair[1] for pair in chosen),
+    )
 
 
 def _plural(draws: Draws, lang: str, level: int) -> Draft:
@@ -112,10 +116,12 @@ def _plural(draws: Draws, lang: str, level: int) -> Draft:
     if lang == "en":
         chosen = draws.sample(pairs(PLURALS), level + 1)
         text = ", ".join(pair[0] for pair in chosen)
-        return Draft(f"plural/{text}", {"text": text}, ", ".join(pair[1] for pair in chosen))
+        return Draft(f"plural/{sorted(chosen)}", {"text": text}, ", ".join(pair[1] for pair in chosen))
     things = draws.sample(lexicon(lang).things, level + 1)
     text = "，".join(f"一（）{thing.noun}" for thing in things)
-    return Draft(f"plural/{text}", {"text": text}, "，".join(thing.measure for thing in things))
+    return Draft(
+        f"plural/{sorted(thing.noun for thing in things)}", {"text": text}, "，".join(thing.measure for thing in things)
+    )
 
 
 def _sum(draws: Draws, lang: str, level: int) -> Draft:

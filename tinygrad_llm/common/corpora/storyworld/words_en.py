@@ -3,6 +3,29 @@
 流入：无；流出：若干多行字符串，由 ``lexicon.py`` 读成元组。改动任何一行都会改变数据，须同时增大 ``VERSION``。
 """
 
+__all__ = [
+    "ANIMALS",
+    "BOYS",
+    "COLOURS",
+    "FEARS",
+    "FOODS",
+    "GIRLS",
+    "GOODIES",
+    "GOODS",
+    "HIDEOUTS",
+    "HOBBIES",
+    "JOBS",
+    "LANDMARKS",
+    "LANDS",
+    "NOISES",
+    "NUMBERS",
+    "PETS",
+    "PLACES",
+    "THINGS",
+    "TOWNS",
+    "TRAITS",
+]
+
 GIRLS = """
 Mara Ida Nell Tess Ruth Wren Lotte Hazel Orla Petra Clara Edith Greta Hilda Iris Kaia Linnea Maeve Nora Olive Pia
 Rosa Signe Thea Una Vera Willa Yara Zelda Ada Bea Cora Dora Elsa

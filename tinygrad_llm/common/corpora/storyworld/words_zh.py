@@ -3,6 +3,32 @@
 流入：无；流出：若干多行字符串，由 ``lexicon.py`` 读成元组。改动任何一行都会改变数据，须同时增大 ``VERSION``。
 """
 
+__all__ = [
+    "ANIMALS",
+    "BOYS",
+    "COLOURS",
+    "FEARS",
+    "FOODS",
+    "GIRLS",
+    "GOODIES",
+    "GOODS",
+    "HIDEOUTS",
+    "HOBBIES",
+    "JOBS",
+    "LANDMARKS",
+    "LANDS",
+    "MEN",
+    "NOISES",
+    "NUMBERS",
+    "PETS",
+    "PLACES",
+    "SURNAMES",
+    "THINGS",
+    "TOWNS",
+    "TRAITS",
+    "WOMEN",
+]
+
 GIRLS = "朵朵 青青 晓月 小雨 苗苗 圆圆 小禾 阿秀 果果 婷婷 玲玲 兰兰 小梅 芳芳 丹丹 小荷"
 
 BOYS = "豆豆 冬冬 石头 阿福 小舟 大勇 文文 阿木 铁蛋 小满 阿宁 虎子 小川 乐乐 小松 阿亮"
