@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tinygrad_llm.common.cleaning.config import CleanConfig, NearConfig
 from tinygrad_llm.common.cleaning.dedup import Indices, exact_keepers, near_keepers
-from tinygrad_llm.common.cleaning.shard import ROW, read_documents
+from tinygrad_llm.common.cleaning.shard import read_documents
 from tinygrad_llm.common.cleaning.tally import MAX_EXAMPLES, Tally
 from tinygrad_llm.common.cleaning.words import Hashes, shingles
 from tinygrad_llm.common.corpora.document import Document
@@ -48,6 +48,8 @@ def remove_duplicates(
     Returns:
         每个分片一个 (份数,) 的布尔数组：留不留。
     """
+    if not counts:
+        return []
     shelf = _Shelf(work, counts)
     alive = np.ones(sum(counts), np.bool_)
     for stage in config.stages:
@@ -63,7 +65,7 @@ def remove_duplicates(
             keepers = _near(shelf, candidates, config.near, check)
         tallies[stage] = _tally(stage, keepers, candidates, shelf)
         alive[candidates] = keepers[candidates] == candidates
-    return np.split(alive, np.cumsum(counts)[:-1]) if counts else []
+    return np.split(alive, np.cumsum(counts)[:-1])
 
 
 def _near(shelf: _Shelf, candidates: Indices, config: NearConfig, check: Callable[[], None]) -> Indices:
@@ -79,8 +81,8 @@ class _Shelf:
     def __init__(self, work: Path, counts: Sequence[int]) -> None:
         self.stems = [work / f"{index:05}" for index in range(len(counts))]
         self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        parts = [np.load(stem.with_suffix(".rows.npy"), allow_pickle=False) for stem in self.stems]
-        self.rows: npt.NDArray[Any] = np.concatenate(parts) if parts else np.empty(0, ROW)
+        rows = [np.load(stem.with_suffix(".rows.npy"), allow_pickle=False) for stem in self.stems]
+        self.rows: npt.NDArray[Any] = np.concatenate(rows)
 
     def document(self, index: int) -> Document:
         shard = int(np.searchsorted(self.starts, index, side="right")) - 1

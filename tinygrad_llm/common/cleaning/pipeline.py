@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,6 +104,7 @@ def clean(
     shards = _shards(documents, shard_chars)
     if out.exists() and any(_listed(out)):
         return _checked(out, settings, shards)
+    shards = _started(shards)  # 先读出一片：输入打不开时，什么也还没有写
     work, inputs = _prepared(out, settings), hashlib.blake2b(digest_size=16)
     result = Result()
     with GracefulStop() as stop:
@@ -160,6 +162,13 @@ def _shards(documents: Iterable[Document], shard_chars: int) -> Iterator[tuple[D
         size += len(document.text)
     if shard:
         yield tuple(shard)
+
+
+def _started(shards: Iterator[tuple[Document, ...]]) -> Iterator[tuple[Document, ...]]:
+    first = next(shards, None)
+    if first is None:
+        raise DataError("the input has no documents", fix="use another source")
+    return chain([first], shards)
 
 
 def _check(stop: GracefulStop, work: Path) -> None:
@@ -249,7 +258,7 @@ def _why(result: Result) -> str:
         if tally.removed
         for reason, count in tally.reasons.most_common(2)
     ]
-    return "; ".join(reasons)[:200] or "the input has no documents"
+    return "; ".join(reasons)[:200]
 
 
 def _leaks(config: CleanConfig) -> Leaks | None:
