@@ -12,6 +12,7 @@ VERBS: dict[str, Verb] = {
     "clean": Verb("tinygrad_llm.common.cleaning.command:clean_corpus", "clean a corpus: filter, deduplicate, scrub"),
     "report": Verb("tinygrad_llm.common.cleaning.command:report_corpus", "what a corpus is made of, as a page"),
     "shard": Verb("tinygrad_llm.common.batches.shard:main", "turn a corpus into memory-mapped token shards"),
+    "show-chat": Verb("tinygrad_llm.common.chat.command:main", "see which words of a conversation are trained on"),
     "inspect": Verb("tinygrad_llm.common.batches.inspect:main", "counts, lengths and a decoded batch of token shards"),
     "pack-report": Verb("tinygrad_llm.common.batches.pack_report:main", "ways to fill rows, with what each one loses"),
     "verify": Verb("tinygrad_llm.common.batches.verify:main", "check every file of token shards against its hash"),
