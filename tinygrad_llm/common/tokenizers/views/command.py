@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +19,13 @@ from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.merges import learn_merges
 from tinygrad_llm.common.tokenizers.views.animation import MAX_TRAINING, encoding_frames, training_frames
 from tinygrad_llm.common.tokenizers.views.compression import compression_of, compression_page, compression_table
-from tinygrad_llm.common.tokenizers.views.domains import MAX_CHARACTERS, domain_text, gather
+from tinygrad_llm.common.tokenizers.views.domains import (
+    DOMAINS,
+    MAX_CHARACTERS,
+    domain_documents,
+    domain_text,
+    gather,
+)
 from tinygrad_llm.common.tokenizers.views.glitches import glitch_page, glitch_table, inspect_tokens, read_embedding
 from tinygrad_llm.common.tokenizers.views.loading import load_any
 from tinygrad_llm.common.tokenizers.views.player import player_page, terminal_frames
@@ -174,9 +181,9 @@ def glitch(config: GlitchConfig) -> None:
     """``tokenizer glitch``。"""
     tokenizer = load_any(config.tokenizer)
     embedding = read_embedding(config.run) if config.run else None
-    texts = gather(config.texts, max_characters=1 << 40)
-    inspection = inspect_tokens(tokenizer, texts.values(), embedding)
-    names = ", ".join(texts)
+    names = ", ".join(config.texts or DOMAINS)
+    texts = chain.from_iterable(map(domain_documents, config.texts)) if config.texts else gather(()).values()
+    inspection = inspect_tokens(tokenizer, texts, embedding)
     print(f"{tokenizer.vocab_size:,} tokens; corpus of {int(inspection.counts.sum()):,} tokens: {names}")
     _console().print(glitch_table(tokenizer, inspection))
     if config.html:

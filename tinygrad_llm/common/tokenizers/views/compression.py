@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Compression", "compression_of", "compression_page", "compression_table"]
 
 HEADERS = ("domain", "tokenizer", "tokens", "bytes/tok", "tok/char", "tok/word", "fallback %")
+FORMS = ("{:,}", "{:.2f}", "{:.3f}", "{:.2f}", "{:.1f}")
 
 
 @dataclass(frozen=True)
@@ -116,15 +117,15 @@ def compression_table(results: Mapping[str, Mapping[str, Compression]]) -> Table
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for header in HEADERS:
         shown.add_column(header, justify="left" if header in HEADERS[:2] else "right", no_wrap=header != "tokenizer")
     for domain, by_name in results.items():
         best = max(one.bytes_per_token for one in by_name.values())
         for i, (name, one) in enumerate(by_name.items()):
             style = "bold" if len(by_name) > 1 and one.bytes_per_token == best else ""
-            last = i == len(by_name) - 1
-            cells = ["–" if value is None else f"{value:,}" for value in one.row()]
+            last = i == len(by_name) - 1 > 0
+            cells = ["–" if value is None else form.format(value) for value, form in zip(one.row(), FORMS, strict=True)]
             shown.add_row(domain if i == 0 else "", name, *cells, style=style, end_section=last)
     return shown
 

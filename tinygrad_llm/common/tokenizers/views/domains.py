@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import ast
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import tinygrad_llm.common
-from tinygrad_llm.common.corpora import load_corpus
 from tinygrad_llm.common.corpora.faults import Faults
 from tinygrad_llm.common.corpora.sources import documents
 from tinygrad_llm.common.errors import DataError
 
-__all__ = ["DOMAINS", "domain_text", "gather"]
+__all__ = ["DOMAINS", "domain_documents", "domain_text", "gather"]
 
-PASSAGES = Path(__file__).with_name("passages")
+FOLDER = Path(__file__).with_name("passages")
 DOMAINS = {
     "english": "一段英文故事",
     "chinese": "一段中文故事",
+    "storyworld-en": "生成的英文故事",
+    "storyworld-zh": "生成的中文故事",
     "docs": "Python 的语言参考（英文说明文）",
     "docs-zh": "本软件的中文说明",
     "code": "Python 标准库的源码",
@@ -29,6 +31,8 @@ DOMAINS = {
     "languages": "另外十二种语言的同一句话",
 }
 MAX_CHARACTERS = 200_000
+_PASSAGES = ("english", "chinese", "emoji", "languages")
+_CORPORA = {"docs": "python-docs", "code": "python-source"}
 
 
 def gather(names: tuple[str, ...], max_characters: int = MAX_CHARACTERS) -> dict[str, str]:
@@ -45,45 +49,39 @@ def gather(names: tuple[str, ...], max_characters: int = MAX_CHARACTERS) -> dict
         UserError: 点了名的既不是领域、语料，也不像路径。
         DataError: 点了名的文本缺失、为空或读不了。
     """
-    if names:
-        return {name: domain_text(name)[:max_characters] for name in names}
     found: dict[str, str] = {}
-    for name in DOMAINS:
+    for name in names or DOMAINS:
         try:
-            found[name] = domain_text(name)[:max_characters]
+            found[name] = domain_text(name, max_characters)
         except DataError:  # 精简的 Python 发行版不带语言参考或源码
-            continue
+            if names:
+                raise
     return found
 
 
-def domain_text(name: str) -> str:
-    """一个领域的样本。
-
-    Raises:
-        UserError: 既不是领域、语料，也不像路径。
-        DataError: 文本缺失、为空或读不了。
-    """
-    if name in ("english", "chinese", "languages", "emoji"):
-        return (PASSAGES / f"{name}.txt").read_text(encoding="utf-8")
-    if name == "docs":
-        return load_corpus("python-docs").text
-    if name == "code":
-        return _beginning("python-source")
-    if name == "docs-zh":
-        return _docstrings()
-    if name == "numbers":
-        return _numbers()
-    return load_corpus(name).text
-
-
-def _beginning(corpus: str) -> str:
-    """一份大语料的开头，不必全部读进来。"""
-    text = ""
-    for document in documents(corpus, on_error=Faults(offers_skip=False)):
-        text += document.text + "\n\n"
-        if len(text) >= MAX_CHARACTERS:
+def domain_text(name: str, max_characters: int = MAX_CHARACTERS) -> str:
+    """一个领域的样本：开头至多 ``max_characters`` 个字符，各份文档以空行相接；报错同 ``gather``。"""
+    texts: list[str] = []
+    size = 0
+    for text in domain_documents(name):
+        texts.append(text)
+        size += len(text) + 2
+        if size > max_characters:
             break
-    return text
+    return "\n\n".join(texts)[:max_characters]
+
+
+def domain_documents(name: str) -> Iterator[str]:
+    """一个领域的各份文档，逐份读出；报错同 ``gather``。"""
+    if name in _PASSAGES:
+        yield (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+    elif name == "docs-zh":
+        yield _docstrings()
+    elif name == "numbers":
+        yield _numbers()
+    else:
+        for document in documents(_CORPORA.get(name, name), on_error=Faults(offers_skip=False)):
+            yield document.text
 
 
 def _docstrings() -> str:
