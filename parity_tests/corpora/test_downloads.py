@@ -17,10 +17,11 @@ import pytest
 
 from parity_tests.corpora.server import FaultyServer
 from tinygrad_llm.common import environment
-from tinygrad_llm.common.corpora import cache, documents, download
-from tinygrad_llm.common.corpora.cache import CHECKSUMS, cached_files, fetch
+from tinygrad_llm.common.corpora import cache, documents, download, fetching
+from tinygrad_llm.common.corpora.cache import CHECKSUMS, cached_files
 from tinygrad_llm.common.corpora.catalogue import CATALOGUE, Entry, RemoteFile
 from tinygrad_llm.common.corpora.download import Patience
+from tinygrad_llm.common.corpora.fetching import fetch
 from tinygrad_llm.common.errors import DataError, OutOfDiskError, UserError
 
 BODY = "\n".join(f"line {n}: the quick brown fox" for n in range(20_000)).encode()
@@ -60,7 +61,7 @@ def fetched(server: FaultyServer) -> bytes:
 
 def leftovers(path: Path) -> list[str]:
     """文件夹里成品、记录与锁之外的东西。"""
-    return sorted(one.name for one in path.parent.iterdir() if one.name not in (NAME, CHECKSUMS, cache.LOCK))
+    return sorted(one.name for one in path.parent.iterdir() if one.name not in (NAME, CHECKSUMS, fetching.LOCK))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_part_that_was_complete_is_verified_and_published(
 ) -> None:
     """上次刚下完就被杀掉：不再下载，核对后直接到位。"""
     path = listed(monkeypatch)
-    monkeypatch.setattr(cache, "_sha256", None)
+    monkeypatch.setattr(fetching, "_sha256", None)
     with pytest.raises(TypeError):
         fetched(server)
     assert not path.exists()

@@ -1,13 +1,13 @@
 """具名语料的目录：从哪里下载、多大、什么许可、正文在哪个字段。
 
 流入：语料名；流出：``Entry``。大小与 SHA-256 都取自公开的记载，写得出的才写；写不出的大小是约数，
-SHA-256 在第一次下载时记下，以后照着核对（见 ``cache.py``）。网址里有提交号的，内容不会再变。下一个文件：``cache.py``。
+SHA-256 在第一次下载时记下，以后照着核对（见 ``fetching.py``）。
+网址里有提交号的，内容不会再变。下一个文件：``cache.py``。
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 __all__ = ["CATALOGUE", "Entry", "RemoteFile"]
 
@@ -34,7 +34,7 @@ class RemoteFile:
     @property
     def name(self) -> str:
         """缓存里的文件名：网址的最后一段。"""
-        return urlsplit(self.url).path.rpartition("/")[2]
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)

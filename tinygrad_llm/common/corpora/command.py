@@ -14,10 +14,11 @@ from statistics import median
 from typing import ClassVar, Literal
 
 from tinygrad_llm.common import environment
-from tinygrad_llm.common.corpora.cache import CHECKSUMS, entry_folder, fetch, present_files
+from tinygrad_llm.common.corpora.cache import CHECKSUMS, entry_folder, present_files
 from tinygrad_llm.common.corpora.catalogue import CATALOGUE, Entry
 from tinygrad_llm.common.corpora.document import Document
 from tinygrad_llm.common.corpora.faults import Faults
+from tinygrad_llm.common.corpora.fetching import fetch
 from tinygrad_llm.common.corpora.sources import documents
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.progress import format_bytes
