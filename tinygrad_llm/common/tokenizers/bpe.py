@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from operator import add
@@ -32,7 +32,7 @@ from tinygrad_llm.common.tokenizers.symbols import chars_of, numbers_of, symbol_
 if TYPE_CHECKING:
     import tiktoken
 
-__all__ = ["END_OF_TEXT", "TokenIdError", "Tokenizer", "new_rows", "specials_problem", "train_bpe"]
+__all__ = ["END_OF_TEXT", "TokenIdError", "Tokenizer", "merge_word", "new_rows", "specials_problem", "train_bpe"]
 
 END_OF_TEXT = "<|endoftext|>"
 _LAST = "\U0010ffff"  # 排在一切符号之后：这一对没有合并
@@ -84,6 +84,32 @@ def train_bpe(
             fix=f"use vocab_size <= {largest}, or more text",
         )
     return Tokenizer(merges, specials, pattern)
+
+
+def merge_word(word: str, merged: Mapping[str, str]) -> str:
+    """编码的核心：反复合并最早学到的一对里最靠左的一处，直到没有可合并的。
+
+    Args:
+        word: 一个块的符号串，开始时一个字节一个符号。
+        merged: 一对 → 合并成的符号；越早学到的符号码位越小。
+
+    Returns:
+        合并之后的符号串。
+    """
+    symbols = list(word)
+    candidates = [merged.get(pair, _LAST) for pair in map(add, word, word[1:])]  # 第 i 项：合并 i 与 i + 1 得到什么
+    while candidates:
+        first = min(candidates)
+        if first == _LAST:
+            break
+        place = candidates.index(first)
+        symbols[place : place + 2] = [first]
+        del candidates[place]
+        if place > 0:
+            candidates[place - 1] = merged.get(symbols[place - 1] + first, _LAST)
+        if place < len(candidates):
+            candidates[place] = merged.get(first + symbols[place + 1], _LAST)
+    return "".join(symbols)
 
 
 class Tokenizer:
@@ -196,7 +222,7 @@ class Tokenizer:
         return ids
 
     def _merge_all(self, chunk: bytes) -> str:
-        """反复合并最早学到的一对里最靠左的一处，直到没有可合并的。"""
+        """一个块 → 符号串。"""
         if self.missing:
             chunk = chunk.translate(None, self.missing)
         if whole := self._odd_symbols.get(chunk):
@@ -204,15 +230,7 @@ class Tokenizer:
         word = chars_of(chunk)
         if len(word) > _LONG:
             return self._merge_long(word)
-        merged = self._merged_symbol
-        while len(word) > 1:
-            candidates = [merged.get(pair, _LAST) for pair in map(add, word, word[1:])]
-            first = min(candidates)
-            if first == _LAST:
-                break
-            place = candidates.index(first)
-            word = word[:place] + first + word[place + 2 :]
-        return word
+        return merge_word(word, self._merged_symbol)
 
     def _merge_long(self, word: str) -> str:
         """很长的块：按学到的先后把每个合并过一遍，与逐处合并结果相同，因为新的一对总比造出它的合并更晚学到。"""
