@@ -9,31 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 
-from tinygrad_llm.common.corpora.storyworld.lexicon import Place, Thing, number_word, with_article
+from tinygrad_llm.common.corpora.storyworld.lexicon import Place, Thing, lexicon, number_word, with_article
 from tinygrad_llm.common.corpora.storyworld.world import Person, job_phrase, pet_noun
 
 __all__ = ["hideout_forms", "person_forms", "place_forms", "thing_forms"]
-
-_PRONOUNS = {  # 女、男
-    "en": ({"he": "she", "his": "her", "him": "her"}, {"he": "he", "his": "his", "him": "him"}),
-    "zh": ({"he": "她", "his": "她", "him": "她"}, {"he": "他", "his": "他", "him": "他"}),
-}
-_KIND = {
-    "en": {"child": ("girl", "boy"), "adult": ("woman", "man"), "old": ("old woman", "old man")},
-    "zh": {"child": ("小姑娘", "小男孩"), "adult": ("女人", "男人"), "old": ("老奶奶", "老爷爷")},
-}
 
 
 @lru_cache(maxsize=4096)
 def person_forms(lang: str, person: Person, role: str) -> Mapping[str, str]:
     """一个人以某个角色出场时的全部词形。"""
-    forms = dict(_PRONOUNS[lang][not person.female])
+    words = lexicon(lang)
+    forms = dict(zip(("he", "his", "him"), words.pronouns[not person.female], strict=True))
     forms |= {form.capitalize(): text.capitalize() for form, text in forms.items()}
-    stage = person.role if person.role == "child" else "old" if person.role.startswith("grand") else "adult"
+    stage = 0 if person.role == "child" else 2 if person.role.startswith("grand") else 1
     forms |= {
         "": person.name,
         "town": person.town,
-        "kind": _KIND[lang][stage][not person.female],
+        "kind": words.folk[stage][not person.female],
         "age": number_word(lang, person.age),
         "job": person.job,
         "ajob": job_phrase(lang, person.job) if person.job else "",

@@ -46,10 +46,10 @@ def make_instruction(
 
 
 def ask(draws: Draws, lang: str, split: str, task: str, level: int, name: str) -> Instruction:
-    """出一道题：反复打草稿，直到内容属于 ``split``。"""
+    """出一道题：反复打草稿，直到内容属于 ``split``；键里不写语言，「3 + 4 =」在两种语言里是同一道题。"""
     while True:
         draft: Draft = TASKS[lang][task](draws, lang, level)
-        if split_of(f"{lang}/{draft.key}") == split:
+        if split_of(draft.key) == split:
             break
     prompt = _prompts(lang).say(draft.prompt or task, draft.slots, draws)
     return Instruction(name, lang, split, task, prompt, draft.answer, draft.rule or Rule("exact", draft.answer), level)

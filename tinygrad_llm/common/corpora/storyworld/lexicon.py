@@ -17,7 +17,6 @@ from tinygrad_llm.common.errors import UserError
 __all__ = ["LANGUAGES", "Lexicon", "Place", "Thing", "count_words", "lexicon", "number_word", "with_article"]
 
 LANGUAGES = ("en", "zh")
-_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,10 @@ class Lexicon:
     fears: tuple[tuple[str, str, str], ...]
     noises: tuple[tuple[str, str, str], ...]
     numbers: tuple[str, ...]
+    tens: tuple[str, ...]
+    directions: tuple[str, ...]
+    pronouns: tuple[tuple[str, str, str], ...]
+    folk: tuple[tuple[str, str], ...]
 
 
 @cache
@@ -127,6 +130,10 @@ def lexicon(lang: str) -> Lexicon:
         fears=tuple((fear, deed, spot) for fear, deed, spot in rows(words.FEARS)),
         noises=tuple((noise, who, deed) for noise, who, deed in rows(words.NOISES)),
         numbers=_words(words, "NUMBERS"),
+        tens=_words(words, "TENS"),
+        directions=_words(words, "DIRECTIONS"),
+        pronouns=tuple((he, his, him) for he, his, him in rows(words.PRONOUNS)),
+        folk=tuple((female, male) for female, male in rows(words.FOLK)),
     )
 
 
@@ -137,13 +144,12 @@ def with_article(noun: str) -> str:
 
 def number_word(lang: str, number: int) -> str:
     """0 到 99 的数写成文字：``forty-two``、「四十二」。"""
-    words = lexicon(lang).numbers
-    if number < len(words):
-        return words[number]
+    words = lexicon(lang)
+    if number < len(words.numbers):
+        return words.numbers[number]
     tens, ones = divmod(number, 10)
-    if lang == "en":
-        return _TENS[tens] + (f"-{words[ones]}" if ones else "")
-    return f"{words[tens]}十{words[ones] if ones else ''}"
+    hyphen = "-" if lang == "en" else ""
+    return words.tens[tens - 1] + (hyphen + words.numbers[ones] if ones else "")
 
 
 def count_words(lang: str, count: int, one: str, many: str) -> str:

@@ -7,7 +7,9 @@ __all__ = [
     "ANIMALS",
     "BOYS",
     "COLOURS",
+    "DIRECTIONS",
     "FEARS",
+    "FOLK",
     "FOODS",
     "GIRLS",
     "GOODIES",
@@ -21,6 +23,8 @@ __all__ = [
     "NUMBERS",
     "PETS",
     "PLACES",
+    "PRONOUNS",
+    "TENS",
     "THINGS",
     "TOWNS",
     "TRAITS",
@@ -132,8 +136,8 @@ onion | onions
 lemon | lemons
 fig | figs
 cookie | cookies
-candle | candles
-button | buttons
+peach | peaches
+walnut | walnuts
 """
 
 COLOURS = "red blue green yellow white black purple orange brown grey silver pink"
@@ -285,4 +289,20 @@ a splash | frog | playing in the bucket
 NUMBERS = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty
+"""
+
+TENS = "ten twenty thirty forty fifty sixty seventy eighty ninety"
+
+DIRECTIONS = "north east south west"
+
+PRONOUNS = """
+she | her | her
+he | his | him
+"""
+
+# 孩子、大人、老人：女、男
+FOLK = """
+girl | boy
+woman | man
+old woman | old man
 """

@@ -7,7 +7,9 @@ __all__ = [
     "ANIMALS",
     "BOYS",
     "COLOURS",
+    "DIRECTIONS",
     "FEARS",
+    "FOLK",
     "FOODS",
     "GIRLS",
     "GOODIES",
@@ -22,7 +24,9 @@ __all__ = [
     "NUMBERS",
     "PETS",
     "PLACES",
+    "PRONOUNS",
     "SURNAMES",
+    "TENS",
     "THINGS",
     "TOWNS",
     "TRAITS",
@@ -135,8 +139,8 @@ GOODIES = """
 橘子 | 个
 石榴 | 个
 烧饼 | 张
-蜡烛 | 支
-纽扣 | 颗
+桃子 | 个
+核桃 | 颗
 """
 
 COLOURS = "红色 蓝色 绿色 黄色 白色 黑色 紫色 橙色 棕色 灰色 银色 粉色"
@@ -287,3 +291,19 @@ NOISES = """
 """
 
 NUMBERS = "零 一 二 三 四 五 六 七 八 九 十 十一 十二 十三 十四 十五 十六 十七 十八 十九 二十"
+
+TENS = "十 二十 三十 四十 五十 六十 七十 八十 九十"
+
+DIRECTIONS = "北边 东边 南边 西边"
+
+PRONOUNS = """
+她 | 她 | 她
+他 | 他 | 他
+"""
+
+# 孩子、大人、老人：女、男
+FOLK = """
+小姑娘 | 小男孩
+女人 | 男人
+老奶奶 | 老爷爷
+"""

@@ -12,16 +12,13 @@ from functools import lru_cache
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
 from tinygrad_llm.common.corpora.storyworld.lexicon import Lexicon, lexicon, with_article
 
-__all__ = ["DIRECTIONS", "Person", "Town", "World", "world_of"]
+__all__ = ["Person", "Town", "World", "world_of"]
 
 _TOWNS = 5
 _FAMILIES = 10
 _CHILD_AGES = (6, 12)
 _ELDER_AGES = (61, 79)
 _ADULT_AGES = (29, 48)
-
-DIRECTIONS = {"en": ("north", "east", "south", "west"), "zh": ("北边", "东边", "南边", "西边")}
-"""第 1 到第 4 座城镇依次在中心城镇的这些方向。"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class Town:
         landmark: 镇中心的标志。
         land: 坐落在哪里，如 ``on a green hill``。
         good: 以什么出名。
-        direction: 在中心城镇的哪一边；中心城镇自己为空。
+        direction: 在中心城镇的哪一边；中心城镇自己为空，其余四座依次在它的北、东、南、西。
     """
 
     name: str
@@ -136,7 +133,7 @@ def world_of(seed: int, lang: str) -> World:
             draws.sample(words.landmarks, _TOWNS),
             draws.sample(words.lands, _TOWNS),
             draws.sample(words.goods, _TOWNS),
-            ("", *DIRECTIONS[lang]),
+            ("", *words.directions),
             strict=True,
         )
     )
