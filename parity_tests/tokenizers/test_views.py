@@ -241,17 +241,17 @@ def test_the_verbs_print_and_write_self_contained_pages(tmp_path: Path, capsys: 
     _bpe().save(bpe)
     train_words(TEXT).save(words)
     pages = [tmp_path / f"{name}.html" for name in ("report", "view", "watch", "glitch")]
-    report(ReportConfig((bpe, words), texts=("english", "chinese"), html=pages[0]))
+    report(ReportConfig((str(bpe), str(words)), texts=("english", "chinese"), html=pages[0]))
     out = capsys.readouterr().out
     assert all(name in out for name in ("english", "chinese", "bpe", "words", "bytes/tok"))
-    view(ViewConfig(bpe, ("the", "cat"), html=pages[1]))
+    view(ViewConfig(str(bpe), ("the", "cat"), html=pages[1]))
     tokens = len(_bpe().encode("the cat"))
     assert f"{tokens} tokens, 7 characters, 7 bytes" in capsys.readouterr().out
-    view(ViewConfig(words, ("the  cat",)))
+    view(ViewConfig(str(words), ("the  cat",)))
     assert "decoding does not restore" in capsys.readouterr().out
     watch(WatchConfig(("the", "cat"), merges=10, html=pages[2]))
     assert "merge 9: " in capsys.readouterr().out
-    glitch(GlitchConfig(bpe, texts=("english",), html=pages[3]))
+    glitch(GlitchConfig(str(bpe), texts=("english",), html=pages[3]))
     assert "unreachable" in capsys.readouterr().out
     for path in pages:
         html = path.read_text(encoding="utf-8")
@@ -266,8 +266,8 @@ def test_the_verbs_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no tokenizer given"):
         report(ReportConfig(()))
     with pytest.raises(UserError, match="no text to view"):
-        view(ViewConfig(tmp_path / "t.json", ()))
+        view(ViewConfig(str(tmp_path / "t.json"), ()))
     with pytest.raises(UserError, match="no text to watch"):
         watch(WatchConfig(()))
     with pytest.raises(DataError):
-        view(ViewConfig(tmp_path / "missing.json", ("a",)))
+        view(ViewConfig(str(tmp_path / "missing.json"), ("a",)))

@@ -16,6 +16,7 @@ from itertools import pairwise
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
+from tinygrad_llm.common.tokenizers.layout import ODD_PAIR
 from tinygrad_llm.common.tokenizers.merges import Pair, learn_merges
 from tinygrad_llm.common.tokenizers.split import pretokenize
 from tinygrad_llm.common.tokenizers.views.tokens import one_line, readable_run
@@ -78,15 +79,14 @@ def encoding_frames(tokenizer: TextTokenizer, text: str) -> list[Frame]:
     """
     if not isinstance(tokenizer, Tokenizer):
         raise UserError("this tokenizer does not merge pairs", fix="give a BPE tokenizer, or none at all")
-    number_of = {id: number for number, id in enumerate(_ids(tokenizer))}
+    number_of = {int(id): number for number, id in enumerate(tokenizer.layout.symbol_ids)}
     final = [number_of[id] for id in tokenizer.encode(text[:MAX_SAMPLE]) if id in number_of]
     if not final:
         raise UserError("the text gives no tokens to watch", fix="use a word or a sentence")
     merges = tokenizer.merges
     used = sorted({number - 256 for top in final for number in _inside(top, merges) if number >= 256})
-    return [
-        _frame([part for top in final for part in _cut(top, merges, merge)], merges, merge) for merge in [-1, *used]
-    ]
+    cuts = ((merge, [part for top in final for part in _cut(top, merges, merge)]) for merge in [-1, *used])
+    return [_frame(parts, merges, tokenizer.symbols, merge) for merge, parts in cuts]
 
 
 def training_frames(text: str, wanted: int, sample: str) -> list[Frame]:
@@ -113,7 +113,8 @@ def training_frames(text: str, wanted: int, sample: str) -> list[Frame]:
     words = [list(chunk.encode()) for chunk in chunks]
     times = list(chunks.values())
     shown = [list(chunk.encode()) for chunk in pretokenize(sample[:MAX_SAMPLE])]
-    first = _frame(_flat(shown), merges)
+    names = _names(merges)
+    first = _frame(_flat(shown), merges, names)
     frames = [_counted(first, [], times, words)]
     for number, pair in enumerate(merges):
         counts: Counter[Pair] = Counter()
@@ -122,31 +123,29 @@ def training_frames(text: str, wanted: int, sample: str) -> list[Frame]:
                 counts[found] += repeats
         others = [item for item in counts.most_common(CANDIDATES) if item[0] != pair]
         best = [(pair, counts[pair]), *others][:CANDIDATES]
-        names = _names(merges[:number])
         candidates = [Candidate(one_line(names[left]), one_line(names[right]), count) for (left, right), count in best]
         words = [_merged(word, pair, 256 + number) for word in words]
         shown = [_merged(word, pair, 256 + number) for word in shown]
-        frames.append(_counted(_frame(_flat(shown), merges, number), candidates, times, words))
+        frames.append(_counted(_frame(_flat(shown), merges, names, number), candidates, times, words))
     return frames
-
-
-def _ids(tokenizer: Tokenizer) -> Sequence[int]:
-    """各个符号（字节与合并）的 id；自己训练的分词器里，符号的号码就是 id。"""
-    layout = getattr(tokenizer, "layout", None)
-    return range(256 + len(tokenizer.merges)) if layout is None else [int(id) for id in layout.symbol_ids]
 
 
 def _inside(number: int, merges: Sequence[Pair]) -> list[int]:
     """合成一个 token 途中的全部 token，含它自己。"""
-    if number < 256:
+    if _is_leaf(number, merges):
         return [number]
     left, right = merges[number - 256]
     return [number, *_inside(left, merges), *_inside(right, merges)]
 
 
+def _is_leaf(number: int, merges: Sequence[Pair]) -> bool:
+    """字节，或个别词表里不是合并而来的 token。"""
+    return number < 256 or merges[number - 256] == ODD_PAIR
+
+
 def _cut(number: int, merges: Sequence[Pair], merge: int) -> list[int]:
     """做完第 ``merge`` 次合并时，一个最终的 token 还是哪几块。"""
-    if number < 256 or number - 256 <= merge:
+    if number - 256 <= merge or _is_leaf(number, merges):
         return [number]
     left, right = merges[number - 256]
     return [*_cut(left, merges, merge), *_cut(right, merges, merge)]
@@ -159,10 +158,9 @@ def _names(merges: Sequence[Pair]) -> list[bytes]:
     return names
 
 
-def _frame(numbers: list[int], merges: Sequence[Pair], merge: int = -1) -> Frame:
-    names = _names(merges[: merge + 1])
+def _frame(numbers: list[int], merges: Sequence[Pair], names: Sequence[bytes], merge: int = -1) -> Frame:
     rule = ("", "", "")
-    if merge >= 0:
+    if merge >= 0 and not _is_leaf(256 + merge, merges):
         left, right = merges[merge]
         rule = (one_line(names[left]), one_line(names[right]), one_line(names[256 + merge]))
     return Frame(readable_run([names[number] for number in numbers]), numbers, merge, rule)

@@ -27,7 +27,7 @@ from tinygrad_llm.common.tokenizers.views.domains import (
     gather,
 )
 from tinygrad_llm.common.tokenizers.views.glitches import glitch_page, glitch_table, inspect_tokens, read_embedding
-from tinygrad_llm.common.tokenizers.views.loading import load_any
+from tinygrad_llm.common.tokenizers.views.loading import open_tokenizer, references
 from tinygrad_llm.common.tokenizers.views.player import player_page, terminal_frames
 from tinygrad_llm.common.tokenizers.views.tokens import chips, html_text, terminal_text, token_style
 
@@ -46,10 +46,12 @@ class ReportConfig:
 
     cli_markers: ClassVar[tuple[str, ...]] = POSITIONAL
 
-    tokenizers: tuple[Path, ...]
-    """分词器文件，可以几个。"""
+    tokenizers: tuple[str, ...]
+    """分词器文件，或 gpt2 一类知名词表的名字；可以几个。"""
     texts: tuple[str, ...] = ()
     """领域、语料名或路径，可以几个；不给时是自带的各领域。"""
+    alone: bool = False
+    """不与本机已有的 GPT-2、GPT-4 词表比较。"""
     max_characters: int = MAX_CHARACTERS
     """每个领域至多取开头多少个字符。"""
     html: Path | None = None
@@ -62,8 +64,8 @@ class ViewConfig:
 
     cli_markers: ClassVar[tuple[str, ...]] = POSITIONAL
 
-    tokenizer: Path
-    """分词器文件。"""
+    tokenizer: str
+    """分词器文件，或 gpt2 一类知名词表的名字。"""
     words: tuple[str, ...]
     """文本；几个词之间补一个空格。"""
     file: Path | None = None
@@ -80,8 +82,8 @@ class WatchConfig:
 
     words: tuple[str, ...]
     """用来看的一句话；几个词之间补一个空格。"""
-    tokenizer: Path | None = None
-    """分词器文件：只看它怎样合成这句话；不给时先看训练。"""
+    tokenizer: str = ""
+    """分词器文件或知名词表的名字：只看它怎样合成这句话；不给时先看训练。"""
     texts: tuple[str, ...] = ("english", "chinese")
     """训练用的领域、语料名或路径，可以几个。"""
     merges: int = 60
@@ -98,8 +100,8 @@ class GlitchConfig:
 
     cli_markers: ClassVar[tuple[str, ...]] = POSITIONAL
 
-    tokenizer: Path
-    """分词器文件。"""
+    tokenizer: str
+    """分词器文件，或 gpt2 一类知名词表的名字。"""
     texts: tuple[str, ...] = ()
     """领域、语料名或路径，可以几个；不给时是自带的各领域。"""
     run: Path | None = None
@@ -114,7 +116,8 @@ def report(config: ReportConfig) -> None:
         raise UserError("no tokenizer given", fix="give one or more tokenizer files")
     if config.max_characters < 1:
         raise UserError(f"max_characters must be at least 1, got {config.max_characters}", fix="try 100000")
-    loaded = {name: load_any(path) for name, path in _named(config.tokenizers).items()}
+    loaded = {name: open_tokenizer(source) for name, source in _named(config.tokenizers).items()}
+    loaded |= {name: known for name, known in references().items() if not config.alone and name not in loaded}
     texts = gather(config.texts, config.max_characters)
     results = {
         domain: {name: compression_of(tokenizer, text) for name, tokenizer in loaded.items()}
@@ -128,7 +131,7 @@ def report(config: ReportConfig) -> None:
 
 def view(config: ViewConfig) -> None:
     """``tokenizer view``。"""
-    tokenizer = load_any(config.tokenizer)
+    tokenizer = open_tokenizer(config.tokenizer)
     text = " ".join(config.words)
     if config.file:
         text = "\n\n".join(document.text for document in documents(str(config.file)))
@@ -148,7 +151,7 @@ def view(config: ViewConfig) -> None:
         figures = {"token": f"{len(found):,}", "字符": f"{len(text):,}", "bytes/token": f"{size / len(found):.2f}"}
         body = token_style() + tiles(figures) + html_text(found, separator="" if lossless else " ")
         note = "悬停、点按或用 Tab 走到一个 token，看它的 id、字节与来历。◦ 是同一个字的其余字节。"
-        subtitle = f"{config.tokenizer.name} · 词表 {tokenizer.vocab_size:,}"
+        subtitle = f"{_short(config.tokenizer)} · 词表 {tokenizer.vocab_size:,}"
         write_page(config.html, page("切成了哪些 token", [Section("文本", body, note)], subtitle=subtitle))
         print(f"wrote {config.html}")
 
@@ -162,7 +165,7 @@ def watch(config: WatchConfig) -> None:
         raise UserError(f"merges must be at least 1, got {config.merges}", fix="try 60")
     training = []
     if config.tokenizer:
-        tokenizer, subtitle = load_any(config.tokenizer), config.tokenizer.name
+        tokenizer, subtitle = open_tokenizer(config.tokenizer), _short(config.tokenizer)
     else:
         text = "\n\n".join(map(domain_text, config.texts))[:MAX_TRAINING]
         training = training_frames(text, config.merges, sample)
@@ -179,7 +182,7 @@ def watch(config: WatchConfig) -> None:
 
 def glitch(config: GlitchConfig) -> None:
     """``tokenizer glitch``。"""
-    tokenizer = load_any(config.tokenizer)
+    tokenizer = open_tokenizer(config.tokenizer)
     embedding = read_embedding(config.run) if config.run else None
     names = ", ".join(config.texts or DOMAINS)
     texts = chain.from_iterable(map(domain_documents, config.texts)) if config.texts else gather(()).values()
@@ -187,7 +190,7 @@ def glitch(config: GlitchConfig) -> None:
     print(f"{tokenizer.vocab_size:,} tokens; corpus of {int(inspection.counts.sum()):,} tokens: {names}")
     _console().print(glitch_table(tokenizer, inspection))
     if config.html:
-        write_page(config.html, glitch_page(tokenizer, inspection, subtitle=f"{config.tokenizer.name} · {names}"))
+        write_page(config.html, glitch_page(tokenizer, inspection, subtitle=f"{_short(config.tokenizer)} · {names}"))
         print(f"wrote {config.html}")
 
 
@@ -208,8 +211,12 @@ def _separator(console: Console, lossless: bool) -> str:
     return "" if lossless else " "
 
 
-def _named(paths: Sequence[Path]) -> dict[str, Path]:
-    """每个文件一个短名字：文件名，重名时带上文件夹。"""
-    stems = [path.stem for path in paths]
-    names = [str(path) if stems.count(path.stem) > 1 else path.stem for path in paths]
-    return dict(zip(names, paths, strict=True))
+def _named(sources: Sequence[str]) -> dict[str, str]:
+    """每个分词器一个短名字；重名时写全。"""
+    short = [_short(source) for source in sources]
+    return {source if short.count(name) > 1 else name: source for name, source in zip(short, sources, strict=True)}
+
+
+def _short(source: str) -> str:
+    """文件名，不带后缀。"""
+    return Path(source).stem

@@ -29,7 +29,7 @@ from tinygrad_llm.common.tokenizers.views.tokens import (
     Chip,
     html_text,
     one_line,
-    origin,
+    origins,
     terminal_text,
     token_style,
 )
@@ -194,9 +194,10 @@ def glitch_page(tokenizer: TextTokenizer, inspection: Inspection, *, subtitle: s
 
 def _chips(tokenizer: TextTokenizer, inspection: Inspection, ids: Iterable[int]) -> list[Chip]:
     found = []
+    origin = origins(tokenizer)
     for position, id in enumerate(ids):
         name = _name(tokenizer, id)
-        tip = f"id {id}\n{origin(tokenizer, id)}\nseen {int(inspection.counts[id]):,} times" if name else f"id {id}"
+        tip = f"id {id}\n{origin(id)}\nseen {int(inspection.counts[id]):,} times" if name else f"id {id}"
         if inspection.norms is not None:
             tip += f"\nembedding norm {inspection.norms[id]:.4g}"
         found.append(Chip(name or f"#{id}", str(position % HUES), tip))

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = [
     "html_text",
     "legend",
     "one_line",
-    "origin",
+    "origins",
     "readable",
     "readable_run",
     "styled",
@@ -91,19 +92,24 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def origin(tokenizer: TextTokenizer, id: int) -> str:
-    """一个 token 从哪里来：特殊 token、单个字节，或第几次合并与它的两半。"""
-    merges: Sequence[tuple[int, int]] = getattr(tokenizer, "merges", ())
-    data = tokenizer.token_bytes(id)
-    if id in {tokenizer.special(name) for name in tokenizer.specials}:
-        return "special token"
-    if len(data) == 1:
-        return "single byte"
-    if 0 <= id - 256 < len(merges):
-        left, right = (tokenizer.token_bytes(half) for half in merges[id - 256])
-        if left + right == data:
-            return f"merge {id - 256}: {one_line(left)} + {one_line(right)}"
-    return f"rank {id}"
+def origins(tokenizer: TextTokenizer) -> Callable[[int], str]:
+    """说得出每个 id 从哪里来的函数：特殊 token、单个字节、第几次合并与它的两半，或词表里的一项。"""
+    special = {tokenizer.special(name) for name in tokenizer.specials}
+    merges: dict[int, tuple[int, str]] = {}
+    if isinstance(tokenizer, Tokenizer):
+        for number, (left, right) in enumerate(tokenizer.merges):
+            if left >= 0:  # 个别词表里有不是合并而来的，见 ``layout.ODD_PAIR``
+                halves = f"{one_line(tokenizer.symbols[left])} + {one_line(tokenizer.symbols[right])}"
+                merges[int(tokenizer.layout.symbol_ids[256 + number])] = (number, halves)
+
+    def origin(id: int) -> str:
+        if id in special:
+            return "special token"
+        if len(tokenizer.token_bytes(id)) == 1:
+            return "single byte"
+        return f"merge {merges[id][0]}: {merges[id][1]}" if id in merges else f"entry {id}"
+
+    return origin
 
 
 def chips(tokenizer: TextTokenizer, text: str) -> list[Chip]:
@@ -117,9 +123,10 @@ def chips(tokenizer: TextTokenizer, text: str) -> list[Chip]:
         各个 token，依次连起来就是原文。
     """
     ids = tokenizer.encode(text)
+    origin = origins(tokenizer)
     tokens = [tokenizer.token_bytes(id) for id in ids]
     return [
-        Chip(shown, str(position % HUES), f"id {id}\n{data.hex(' ')}\n{origin(tokenizer, id)}")
+        Chip(shown, str(position % HUES), f"id {id}\n{data.hex(' ')}\n{origin(id)}")
         for position, (id, data, shown) in enumerate(zip(ids, tokens, readable_run(tokens), strict=True))
     ]
 
