@@ -13,6 +13,7 @@ VERBS = {
     "scaling": Verb("benchmarks.scaling:main", "the step against length, batch, layers and cores"),
     "ablation": Verb("benchmarks.ablation:main", "the NumPy step with one technique at a time switched off"),
     "overhead": Verb("benchmarks.overhead:main", "small graphs: time per op"),
+    "loader": Verb("benchmarks.loader:main", "batches from token shards: windows, packed, mixed"),
     "player": Verb(
         "benchmarks.player:main", "the page that replays a recording: bytes, time to open, steps per second"
     ),

@@ -133,6 +133,14 @@ def _overhead(result: dict[str, dict[str, float]]) -> list[Panel]:
     return [_bars("small graphs", ratios, unit="x torch", mark=1.0)]
 
 
+def _loader(results: dict[str, Any]) -> list[Panel]:
+    lines = {
+        name: [(float(context), found["tokens_per_s"] / 1e6) for context, found in speeds.items()]
+        for name, speeds in results["speeds"].items()
+    }
+    return [_lines("batches from shards", lines, x="T", y="million tokens/s")]
+
+
 PANELS: dict[str, Callable[[Any], list[Panel]]] = {
     "step": _step,
     "gemm": _gemm,
@@ -141,5 +149,6 @@ PANELS: dict[str, Callable[[Any], list[Panel]]] = {
     "scaling": _scaling,
     "ablation": _ablation,
     "overhead": _overhead,
+    "loader": _loader,
 }
 """测速的名字到它的各格。"""

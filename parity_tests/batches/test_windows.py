@@ -223,6 +223,9 @@ def test_shards_read_differently_from_one_array(sizes: list[int], length: int, d
     starts = np.array(data.draw(st.lists(st.integers(0, whole.size - length), min_size=1, max_size=9)))
     assert np.array_equal(tokens.rows(starts, length), whole[starts[:, None] + np.arange(length)])
     assert np.array_equal(tokens.at(starts), whole[starts])
+    out = np.zeros(starts.size * length, np.int64)
+    tokens.copy(starts, np.full(starts.size, length), out, np.arange(starts.size) * length)
+    assert out.tolist() == [id for start in starts.tolist() for id in whole[start : start + length].tolist()]
     assert tokens.rows(starts, length).dtype == whole.dtype
     for start in starts.tolist():
         assert np.array_equal(tokens.read(start, start + length), whole[start : start + length])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -273,14 +272,15 @@ def environment(**extra: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("argv", [["--help"], ["spam", "--help"]])
 def test_help_takes_longer_than_half_a_second(program: list[str], argv: list[str]) -> None:
-    """帮助在半秒内回答（取三次最快的一次，免受机器繁忙影响），且不导入没点到的动词。"""
-    elapsed_s = []
+    """帮助在半秒内回答，且不导入没点到的动词；量的是进程用去的处理器时间：机器忙时等得久，算得不会多。"""
+    used_s = []
     for _ in range(3):
-        started_at = time.perf_counter()
+        before = os.times()
         result = subprocess.run([*program, *argv], capture_output=True, check=True, env=environment())
-        elapsed_s.append(time.perf_counter() - started_at)
+        after = os.times()
+        used_s.append(sum(after[2:4]) - sum(before[2:4]))  # 结束了的子进程的用户与系统时间
         assert result.stderr == b""
-    assert min(elapsed_s) < 0.5
+    assert min(used_s) < 0.5
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell pipe")

@@ -40,7 +40,7 @@ def _positional(function: Any) -> list[str] | None:
         parameters = inspect.signature(function).parameters.values()
     except (ValueError, TypeError):  # C 实现的函数没有签名
         return None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):  # 只转交参数的外壳
+    if any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in parameters):  # 外壳；或 3.13 起 C 方法的 (self, /)
         return None
     return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 

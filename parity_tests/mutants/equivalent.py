@@ -33,5 +33,9 @@ EQUIVALENT: dict[str, str] = {
     "special_functions._i1e_slope [condition] abs(x) < _TINY -> abs(x) <= _TINY": "只在 |x| = 阈值时不同，那里两式同值",
     "vector_norm.x [constant] 0.0 -> 1.0 #5": "y = 0 则 x 全是 0，后面的因子 sign(x) 把它乘成 0",
     "pow_scalar.x [constant] return g * 0.0 -> g * 0.0 * 2": "0 的两倍还是 0",
+    "LBFGS._History.two_loops [operand order] self.ys[i] @ r -> r @ self.ys[i]": "两个向量的内积：各项的积可交换",
+    "LBFGS._Search.flat_gradient [off by one] 1 -> 2": "reshape(-2)：NumPy 把任何负数都当作「由总数算出」，与 -1 相同",
+    "cofactor.x [off by one] 1 -> 2": "方阵：最后一根轴与倒数第二根一样长",
+    "cofactor.x [operator] det(u) * det(vh) -> det(u) / det(vh)": "正交阵的行列式是 ±1，乘与除相同",
 }
 """变异体的名字 → 为什么它与原文是同一个函数。"""

@@ -15,6 +15,7 @@ import torch
 import tinygrad_llm as tg
 from parity_tests.engine.twins import same, same_gradient, values
 from parity_tests.tolerances import assert_close
+from tinygrad_llm.ops import REGISTRY
 from tinygrad_llm.optim.adamw import adamw_update
 from tinygrad_llm.parallel.ring import Ring, SharedGradient
 
@@ -34,6 +35,8 @@ CORNERS: dict[str, tuple[Callable[[Any, Any], Any], list[list[float]]]] = {
     "hardswish": (lambda m, x: m.nn.functional.hardswish(x), [[-3.0, 3.0, 0.0]]),
     "elu": (lambda m, x: m.nn.functional.elu(x, 1.7), [[-1.0, 0.0, 1.0]]),
     "logit": (lambda m, x: m.logit(x, 0.05), [[0.02, 0.5, 0.99]]),
+    "logit zeros": (lambda m, x: m.logit(x), [[-0.0, 0.0, 1.0]]),
+    "logit outside": (lambda m, x: m.logit(x, -0.5), [[-0.2, 1.2, 0.3]]),
     "vector_norm": (
         lambda m, x: m.linalg.vector_norm(x, float("inf"), dim=-1),
         [[1.0, float("nan"), -3.0], [2.0, -2.0, 1.0], [0.0, 0.0, 0.0]],
@@ -59,6 +62,7 @@ LBFGS_OPTIONS: list[dict[str, Any]] = [
     {"line_search_fn": "strong_wolfe", "lr": 0.01, "max_iter": 12},
     {"line_search_fn": "strong_wolfe", "max_iter": 40, "tolerance_change": 0.3},
     {"lr": 0.02, "max_iter": 40, "tolerance_change": 0.02},
+    {"line_search_fn": "strong_wolfe", "lr": 1e-4, "max_iter": 12, "max_eval": 3},
 ]
 
 
@@ -84,6 +88,25 @@ def test_lbfgs_in_rough_country(options: dict[str, Any], seed: int) -> None:
         return len(losses), p.detach(), unused.detach()
 
     same(run, "float64")
+
+
+def test_lbfgs_out_of_evaluations_between_equal_losses() -> None:
+    """求损失的次数用完，区间两端的损失恰好相等：该停在起点，却走到了另一端。"""
+
+    def run(m: Any) -> Any:
+        p = m.nn.Parameter(m.tensor([1.0], dtype=m.float64))
+        optimizer = m.optim.LBFGS([p], lr=2.0, max_eval=1, line_search_fn="strong_wolfe")
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = (p**2).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return p.detach()
+
+    same(run, "exact")
 
 
 def test_adagrad_updates_a_group_added_later() -> None:
@@ -130,6 +153,30 @@ def test_linear_puts_each_gradient_into_its_own_memory() -> None:
     assert_close(memories[1], np.full(4, 5.0), "float64")
 
 
+class _Halves:
+    """两个进程各管一半的行：这一份梯度分两块算，先后放进同一块内存。"""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def take(self, produce: Callable[[slice, Any, bool], None]) -> Any:
+        """后一半先算，与环上的次序相同。"""
+        middle = len(self.array) // 2
+        for rows in (slice(middle, len(self.array)), slice(0, middle)):
+            produce(rows, self.array[rows], False)
+        return self.array
+
+
+def test_embedding_puts_only_the_rows_of_its_block() -> None:
+    """分块放梯度时，把别的块的行也放了进来。"""
+    ids, g, buffer = np.array([[0, 3, 3], [1, 0, 2]]), values(0, 2, 3, 5), _Halves(np.full((4, 5), 7.0))
+    vjp = REGISTRY["embedding"].vjps["weight"]
+    found = vjp(g, ids, shapes=[(4, 5)], into=lambda place: buffer)
+    expected = np.zeros((4, 5))
+    np.add.at(expected, ids, g)
+    assert_close(found, expected, "float64")
+
+
 def test_sinc_has_a_second_derivative_at_zero() -> None:
     """在 0 处的二阶导成了 NaN（torch 正是如此）：没被选中的一支除以了 0。"""
     x = tg.tensor([0.0, 1.0], dtype=tg.float64, requires_grad=True)
@@ -145,6 +192,18 @@ def test_cofactor_has_the_sign_of_the_determinant() -> None:
         x = m.tensor(np.array([[1.0, 4.0], [3.0, 2.0]]), requires_grad=True)
         (first,) = m.autograd.grad(m.linalg.det(x), [x], create_graph=True)
         (second,) = m.autograd.grad((first * m.tensor(values(0, 2, 2))).sum(), [x])
+        return first, second
+
+    same(run, "float64")
+
+
+def test_cofactor_has_complex_second_derivatives() -> None:
+    """一批复矩阵的行列式，二阶导少了转置，或一批里的各个矩阵混在了一起。"""
+
+    def run(m: Any) -> Any:
+        x = m.tensor(values(0, 2, 3, 3) + 1j * values(1, 2, 3, 3), requires_grad=True)
+        (first,) = m.autograd.grad(m.linalg.det(x).abs().sum(), [x], create_graph=True)
+        (second,) = m.autograd.grad((first * m.tensor(values(2, 2, 3, 3))).abs().sum(), [x])
         return first, second
 
     same(run, "float64")

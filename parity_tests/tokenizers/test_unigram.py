@@ -17,7 +17,7 @@ from tokenizers import models
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers.lattice import best_path, expected_counts, sampled_path
-from tinygrad_llm.common.tokenizers.merges import pretokenize
+from tinygrad_llm.common.tokenizers.split import pretokenize
 from tinygrad_llm.common.tokenizers.unigram import UnigramTokenizer, em_step, seed_pieces, train_unigram
 
 SAMPLE = "the cat sat on the mat; the other cat's hat is there. 猫坐在垫子上，另一只猫也坐在垫子上。\n"

@@ -230,9 +230,12 @@ def test_gradient_flow_record_starts_as_training_starts(load: Any) -> None:
         same = found["text"] == kept["text"]
         assert flow.residual is residual is saved.residual
         np.testing.assert_allclose(flow.losses[0], saved.losses[0], rtol=1e-3 if same else 0.02)
-        np.testing.assert_allclose(flow.stream[0], saved.stream[0], rtol=2e-3 if same else 0.5)
         if same:
+            np.testing.assert_allclose(flow.stream[0], saved.stream[0], rtol=2e-3)
             assert found["baseline"] == kept["baseline"]
+        else:
+            apart = np.log10(flow.stream[0]) - np.log10(saved.stream[0])
+            assert np.abs(apart).max() < 0.5, "not even the same order of magnitude"
 
 
 def test_gradient_flow_record_shows_what_the_text_says(load: Any) -> None:

@@ -69,9 +69,13 @@ def test_signal_before_the_first_step_leaves_half_a_run(place: Place, monkeypatc
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("the signal was ignored")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(session, "train_bpe", press)
-        ended = place.train("numpy", "a")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # 从后台启动的测试继承的是「不理会」
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(session, "train_bpe", press)
+            ended = place.train("numpy", "a")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (ended.code, ended.err) == (130, "interrupted\n")
     assert place.contents() == {}
     assert place.train("numpy", "a").code == 0

@@ -259,7 +259,7 @@ def _flags(config_type: type[Any], prefix: str = "") -> list[str]:
 def _readable_help(boxes: str) -> str:
     """把 tyro 画的帮助框改排成两列文字，列宽按汉字占两列计算。"""
     rows: list[tuple[str, str] | str] = []
-    for line in boxes.splitlines():
+    for line in _one_column(boxes.splitlines()):
         title = re.match(r"╭─ (.*?) ─*╮", line)
         if title:
             rows.append(f"{title[1]}:")
@@ -278,6 +278,20 @@ def _readable_help(boxes: str) -> str:
             rows.append("" if line.startswith("╰") else line)
     width = min(FLAG_WIDTH, max((len(row[0]) for row in rows if isinstance(row, tuple)), default=0))
     return "\n".join(row if isinstance(row, str) else _help_row(*row, width) for row in rows).strip()
+
+
+def _one_column(lines: list[str]) -> list[str]:
+    """tyro 的框太多时分成几列并排；从两框相接处竖着切开，右边的接到左边的下面。"""
+    seam = next((line.index("╮╭") + 1 for line in lines if "╮╭" in line), 0)
+    if not seam:
+        return lines
+    first = next(index for index, line in enumerate(lines) if line.startswith("╭"))
+    # 有汉字的行宽窄不一：两条边相接处优先于固定的列
+    joints = [re.search(r"(?<=.[│╮╯])[│╭╰]", line) for line in lines[first:]]
+    cuts = [joint.start() if joint else seam for joint in joints]
+    left = [line[:cut].rstrip() for line, cut in zip(lines[first:], cuts, strict=True)]
+    right = [line[cut:] for line, cut in zip(lines[first:], cuts, strict=True)]
+    return [*lines[:first], *filter(None, left), *_one_column(right)]
 
 
 def _help_row(flag: str, text: str, width: int) -> str:

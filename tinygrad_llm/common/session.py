@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tinygrad_llm.common.batches import Ids, TokenDataset, encode_corpus
+from tinygrad_llm.common.batches import Ids, Stream, TokenDataset, Tokens, encode_corpus
+from tinygrad_llm.common.batches.sources import data_digest, open_sources, training_stream, validation_tokens
 from tinygrad_llm.common.checkpoint import (
     LATEST,
     SPARE_BYTES,
@@ -45,19 +46,23 @@ class Session:
         tokenizer: 分词器。
         train: 训练批次。
         validation: 验证集的 token。
-        train_text: 训练文本。
-        validation_text: 验证文本。
+        train_text: 训练文本；数据来自分片时为空。
+        validation_text: 验证文本；数据来自分片时为空。
         checkpoint: 要接着走的检查点；从头训练时为 ``None``。
+        train_tokens: 训练用的 token 数。
+        data_digest: 分片的摘要；数据来自文本时为空。
     """
 
     settings: TrainConfig
     model: GPTConfig
     tokenizer: Tokenizer
-    train: TokenDataset
-    validation: Ids
+    train: Stream
+    validation: Ids | Tokens
     train_text: str
     validation_text: str
     checkpoint: Checkpoint | None
+    train_tokens: int
+    data_digest: str = ""
 
     @property
     def first_step(self) -> int:
@@ -66,8 +71,8 @@ class Session:
 
     @cached_property
     def text_digest(self) -> str:
-        """全文的 SHA-256：续训时据此发现语料已经变了。"""
-        return hashlib.sha256((self.train_text + self.validation_text).encode()).hexdigest()
+        """全文或分片的 SHA-256：续训时据此发现语料已经变了。"""
+        return self.data_digest or hashlib.sha256((self.train_text + self.validation_text).encode()).hexdigest()
 
 
 def prepare(settings: TrainConfig) -> Session:
@@ -86,8 +91,17 @@ def prepare(settings: TrainConfig) -> Session:
         OutOfDiskError: 剩余空间放不下检查点。
     """
     _check_folder(settings)
-    corpus = load_corpus(settings.corpus)
-    train_text, validation_text = split_text(corpus.text, settings.val_fraction)
+    session = _from_shards(settings) if settings.data else _from_text(settings)
+    checkpoint = session.checkpoint
+    if checkpoint is not None:
+        _check_resumable(session, checkpoint)
+    _check_space(settings, session.model)
+    return session
+
+
+def _from_text(settings: TrainConfig) -> Session:
+    """语料是一段文本：切成训练与验证，训练分词器，编码。"""
+    train_text, validation_text = split_text(load_corpus(settings.corpus).text, settings.val_fraction)
     settings.model(settings.vocab_size)  # 先查模型配置：训练分词器要花时间
     checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None
     if checkpoint is not None:
@@ -95,19 +109,35 @@ def prepare(settings: TrainConfig) -> Session:
     else:
         tokenizer = train_bpe(train_text, settings.vocab_size)
     model = settings.model(tokenizer.vocab_size)
-    ids, validation = encode_corpus(train_text, tokenizer), encode_corpus(validation_text, tokenizer)
     train = TokenDataset(
-        ids,
+        encode_corpus(train_text, tokenizer),
         vocab_size=model.vocab_size,
         context=model.context,
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
-    session = Session(settings, model, tokenizer, train, validation, train_text, validation_text, checkpoint)
-    if checkpoint is not None:
-        _check_resumable(session, checkpoint)
-    _check_space(settings, model)
-    return session
+    validation = encode_corpus(validation_text, tokenizer)
+    return Session(
+        settings, model, tokenizer, train, validation, train_text, validation_text, checkpoint, train.ids.size
+    )
+
+
+def _from_shards(settings: TrainConfig) -> Session:
+    """语料是分片：分词器、训练与验证都已备好，只须打开。"""
+    sources = open_sources(settings.data)
+    tokenizer = sources[0].store.tokenizer
+    model = settings.model(tokenizer.vocab_size)
+    train = training_stream(
+        sources,
+        packing=settings.packing,
+        context=model.context,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
+    checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None
+    validation, digest = validation_tokens(sources), data_digest(sources)
+    tokens = sum(source.store.split("train").tokens.size for source in sources)
+    return Session(settings, model, tokenizer, train, validation, "", "", checkpoint, tokens, digest)
 
 
 def _check_folder(settings: TrainConfig) -> None:
@@ -155,7 +185,9 @@ def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
         raise CheckpointError("this checkpoint is another run's", where=str(where), fix="restore the run's own one")
     if state.get("text") != session.text_digest:
         raise DataError(
-            "the text has changed since the run began", where=settings.corpus, fix="restore it, or start a new run"
+            "the text has changed since the run began",
+            where=settings.data or settings.corpus,
+            fix="restore it, or start a new run",
         )
     if checkpoint.step >= settings.last_step:
         stop = "" if settings.stop_at is None else f" and --stop-at {settings.stop_at}"

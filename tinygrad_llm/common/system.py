@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["git_commit", "hardware", "peak_memory_bytes"]
+__all__ = ["git_commit", "hardware", "peak_memory_bytes", "usable_cpus"]
 
 GIT_TIMEOUT_S = 5.0
 
@@ -52,7 +52,7 @@ def hardware() -> dict[str, str]:
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "cpus": str(_usable_cpus()),
+        "cpus": str(usable_cpus()),
     }
     if model := _cpu_model():
         described["cpu"] = model
@@ -89,7 +89,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
     """本进程用得上的 CPU 核数；容器与 taskset 的限制算在内。"""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -20,9 +20,10 @@ DType = Literal["float32", "float64"]
 
 MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "window", "dropout")
 FIXED_ON_RESUME = (
-    "preset", *MODEL_FIELDS, "corpus", "vocab_size", "val_fraction", "batch_size", "dtype", "seed", "optimizer",
+    "preset", *MODEL_FIELDS, "corpus", "packing", "vocab_size", "val_fraction", "batch_size", "dtype",
+    "seed", "optimizer",
 )  # fmt: skip
-"""续训时不许改动的设置：改了就不再是同一次训练。"""
+"""续训时不许改动的设置：改了就不再是同一次训练。``data`` 不在其中：分片可以搬家，内容另有摘要核对。"""
 TORCH_ONLY = ("device", "precision", "tf32", "compile", "recompute", "auto_batch")
 """只有 torch 才有的设置，见 ``torch_config.py``；NumPy 接着训练时，运行文件夹的配置里有它们也不算错。"""
 MAX_SEED = 2**64 - 1
@@ -59,6 +60,10 @@ class TrainConfig:
     """覆盖预设：dropout 概率。"""
     corpus: str = "python-docs"
     """文本：``python-docs``、``python-source``，或文件、文件夹的路径。"""
+    data: str = ""
+    """``data shard`` 写下的分片文件夹，代替 ``--corpus``；几个按权重混合，写作 ``A=0.7,B=0.3``。分词器随分片而来。"""
+    packing: Literal["windows", "bos", "split"] = "windows"
+    """分片怎样成行：首尾相接再切；整篇装行，每段从文档开头开始；或同样装行，而长文档切成几段。"""
     vocab_size: int = 1024
     """训练分词器的词表大小。"""
     val_fraction: float = 0.1
@@ -123,6 +128,8 @@ class TrainConfig:
         for name, kinds in (("dtype", DType), ("optimizer", Rule), ("schedule", Schedule)):
             if getattr(self, name) not in get_args(kinds):
                 problems.append(f"--{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+        if self.packing != "windows" and not self.data:
+            problems.append(f"--packing {self.packing} needs --data: a corpus has no document boundaries")
         if not problems and self.batch_size % self.accumulate:
             problems.append(f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}")
         if problems:

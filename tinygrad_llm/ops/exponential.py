@@ -98,10 +98,11 @@ def xlog1py(a: Array, b: Array) -> Any:
 
 
 def _logit_slope(x: Any, eps: float | None) -> Any:
-    """``1/(x(1 - x))``；被截断的地方为 0，没有截断而越出 ``[0, 1]`` 的地方为 NaN。"""
-    low = 0.0 if eps is None else eps
+    """``1/(x(1 - x))``；被截断的地方为 0，没有截断（负的 ``eps`` 也算）而越出 ``[0, 1]`` 的地方为 NaN。"""
+    edge = -1.0 if eps is None else eps
+    low = max(edge, 0.0)
     outside = (x < low) | (x > 1 - low)
-    return where(outside, math.nan if eps is None else 0.0, 1 / abs(x * (1 - x)))
+    return where(outside, math.nan if edge < 0 else 0.0, 1 / abs(x * (1 - x)))
 
 
 @op("y = ln(x / (1 - x))", x=lambda g, x, eps: g * _logit_slope(x, eps))

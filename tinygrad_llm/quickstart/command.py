@@ -195,7 +195,7 @@ def _say(number: int, text: str) -> None:
 
 
 def _describe(session: Session, baseline: float) -> None:
-    tokens, size = session.train.ids.size, len(session.train_text.encode())
+    tokens, size = session.train_tokens, len(session.train_text.encode())
     print(f"{size:,} bytes of training text = {tokens:,} tokens ({size / tokens:.2f} bytes each)")
     print(f"{parameter_count(session.model):,} parameters; a byte 3-gram model scores {baseline:.3f} bits/byte")
 

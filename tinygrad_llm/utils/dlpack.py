@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.cpu import require_cpu
 from tinygrad_llm.literals import supported
+from tinygrad_llm.ops.op import Array
 from tinygrad_llm.tensor import Tensor
 
 
@@ -26,6 +27,20 @@ class _Capsule:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0
+
+
+class _Writeable:
+    """同一块内存，去掉只读的标记；内存由 ``array`` 留着。"""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def _received(source: Any) -> Array:
+    """``np.from_dlpack``；NumPy 2.0 把得来的内存一律标成只读，而真正只读的数组根本不给胶囊。"""
+    found = np.from_dlpack(source)
+    return np.asarray(_Writeable(found)) if np.lib.NumpyVersion(np.__version__) < "2.1.0" else found
 
 
 def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
@@ -45,7 +60,7 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
         raise RuntimeError(
             f"from_dlpack expects an array with __dlpack__ or a capsule, got {type(ext_tensor).__name__}"
         )
-    found = Tensor.wrap(supported(np.from_dlpack(_Capsule(ext_tensor) if is_capsule else ext_tensor)))
+    found = Tensor.wrap(supported(_received(_Capsule(ext_tensor) if is_capsule else ext_tensor)))
     return found.clone() if copy else found
 
 

@@ -7,14 +7,13 @@ y 总是原序列里的下一个 token：一篇文档的最后一个 token 预�
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from tinygrad_llm.common.batches.order import Numbers
 from tinygrad_llm.common.batches.packing import Plan
 from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, Segments
 from tinygrad_llm.common.batches.tokens import Tokens
 
-__all__ = ["Packed"]
+__all__ = ["Packed", "ramps"]
 
 
 class Packed:
@@ -36,50 +35,49 @@ class Packed:
             targets: 与 ``tokens`` 逐位对应的 y；缺省为下一个 token。
         """
         self.plan, self.size, self.context = plan, plan.rows, plan.context
-        self._x, self._y, self._shift = tokens, targets or tokens, 0 if targets else 1
-        self._pad = pad
+        self._tokens, self._targets, self._pad = tokens, targets, pad
 
     def take(self, samples: Numbers) -> Batch:
         """各个序号的行：x 与 y，形状 (B, T)，int64。"""
-        positions, real, _ = self._layout(samples)
-        found_x, found_y = self._x.at(positions), self._y.at(positions + self._shift)
-        shape = (samples.size, self.context)
-        if real is None:  # 没有填充：最常见，不必按掩码填
-            return found_x.astype(np.int64).reshape(shape), found_y.astype(np.int64).reshape(shape)
-        x, y = np.full(shape, self._pad, np.int64), np.full(shape, IGNORE_INDEX, np.int64)
-        x[real], y[real] = found_x, found_y
+        starts, lengths, places, _, filled = self._pieces(samples)
+        x, y = np.empty((samples.size, self.context), np.int64), np.empty((samples.size, self.context), np.int64)
+        self._tokens.copy(starts, lengths, x.reshape(-1), places)
+        if self._targets is None:  # y 就是右邻的 x，只有各段的最后一个要另取
+            y[:, :-1] = x[:, 1:]
+            y.reshape(-1)[places + lengths - 1] = self._tokens.at(starts + lengths)
+        else:
+            self._targets.copy(starts, lengths, y.reshape(-1), places)
+        for row in np.flatnonzero(filled < self.context).tolist():
+            x[row, filled[row] :], y[row, filled[row] :] = self._pad, IGNORE_INDEX
         return x, y
 
     def segments(self, samples: Numbers) -> Segments:
         """各个位置属于行内的第几段，填充处为 -1，形状 (B, T)。"""
-        _, real, nth = self._layout(samples)
-        if real is None:
-            return nth.reshape(samples.size, self.context)
+        _, lengths, places, nth, _ = self._pieces(samples)
         segments = np.full((samples.size, self.context), -1, np.int32)
-        segments[real] = nth
+        segments.reshape(-1)[np.repeat(places, lengths) + ramps(lengths)] = np.repeat(nth, lengths)
         return segments
 
-    def _layout(self, samples: Numbers) -> tuple[Numbers, npt.NDArray[np.bool_] | None, Segments]:
-        """各行依次由原序列的哪些位置组成。
+    def _pieces(self, samples: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
+        """各行依次由哪几段组成。
 
         Returns:
-            真的 token 在原序列里的位置，摊平成一维；它们在 (B, T) 里占哪些格子，占满时为 ``None``；各属于行内的第几段。
+            各段的起点、长度、在摊平的 (B·T,) 里的位置、是行内的第几段，形状都是 (P,)；各行的 token 数，形状 (B,)。
         """
         ends = self.plan.row_ends
         first = np.where(samples > 0, ends[samples - 1], 0)
         counts = ends[samples] - first  # (B,)，各行的段数
-        nth = _ramps(counts)
+        nth = ramps(counts)
         pieces = np.repeat(first, counts) + nth
         lengths = self.plan.lengths[pieces].astype(np.int64)
-        positions = np.repeat(self.plan.starts[pieces], lengths) + _ramps(lengths)
-        segments = np.repeat(nth.astype(np.int32), lengths)
-        if positions.size == samples.size * self.context:
-            return positions, None, segments
-        filled = np.bincount(np.repeat(np.arange(samples.size), counts), lengths, minlength=samples.size)
-        return positions, np.arange(self.context) < filled[:, None], segments
+        before = np.cumsum(lengths) - lengths  # 不算填充时，各段的位置
+        heads = before[np.cumsum(counts) - counts]  # (B,)，各行第一段的
+        filled = np.append(heads[1:], lengths.sum()) - heads
+        places = before + np.repeat(np.arange(samples.size) * self.context - heads, counts)
+        return self.plan.starts[pieces], lengths, places, nth, filled
 
 
-def _ramps(lengths: Numbers) -> Numbers:
-    """依次 0 … n-1，每个长度一段，首尾相接。"""
+def ramps(lengths: Numbers) -> Numbers:
+    """依次 0 … n-1，每个长度一段，首尾相接；形状 (总长,)。"""
     ends = np.cumsum(lengths)
     return np.arange(int(ends[-1]) if ends.size else 0) - np.repeat(ends - lengths, lengths)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tinygrad_llm.common.batches.order import Numbers, draw, share
 from tinygrad_llm.common.errors import UserError
 
-__all__ = ["IGNORE_INDEX", "Batch", "Samples", "Segments", "Shuffled"]
+__all__ = ["IGNORE_INDEX", "Batch", "Samples", "Segments", "Shuffled", "Stream"]
 
 Batch = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Segments = npt.NDArray[np.int32]
@@ -39,6 +39,13 @@ class Samples(Protocol):
 
     def segments(self, samples: Numbers) -> Segments:
         """各个位置属于行内的第几篇文档，形状 (B, T)，填充处为 -1；注意力不该跨过它的变化处。"""
+
+
+class Stream(Protocol):
+    """批次流：单一来源的与混合的都是。"""
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """第 ``step`` 步中第 ``rank`` 个进程的那一份；约定见 ``Shuffled.batch``。"""
 
 
 class Shuffled:

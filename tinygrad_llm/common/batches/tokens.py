@@ -30,6 +30,7 @@ class Tokens:
     def __init__(self, parts: Sequence[Ids]) -> None:
         self.parts: list[Ids] = [np.asarray(part) for part in parts]  # 内存映射也当作普通数组：切片快得多
         self._ends: Numbers = np.cumsum([part.size for part in self.parts], dtype=np.int64)
+        self._sizes: Numbers = np.array([part.size for part in self.parts])
         self.size: int = int(self._ends[-1])
         self.dtype: np.dtype[np.integer] = self.parts[0].dtype
 
@@ -69,13 +70,34 @@ class Tokens:
                 out[row] = self.read(int(starts[row]), int(starts[row]) + length)
         return out
 
+    def copy(self, starts: Numbers, lengths: Numbers, out: npt.NDArray[np.int64], places: Numbers) -> None:
+        """取几段，放进 ``out``，顺带转成 int64。
+
+        Args:
+            starts: 各段的起点，形状 (P,)。
+            lengths: 各段的长度，都是正数，形状 (P,)。
+            out: 一维数组。
+            places: 各段放到 ``out`` 的何处，形状 (P,)。
+        """
+        homes = np.searchsorted(self._ends, starts, side="right")
+        sizes = self._sizes[homes]
+        local = starts - (self._ends[homes] - sizes)
+        stops = local + lengths
+        crossing = np.flatnonzero(stops > sizes).tolist()
+        columns = (homes, local, np.minimum(stops, sizes), places)
+        for home, start, stop, place in zip(*(column.tolist() for column in columns), strict=True):
+            out[place : place + stop - start] = self.parts[home][start:stop]
+        for i in crossing:
+            start, length, place = int(starts[i]), int(lengths[i]), int(places[i])
+            out[place : place + length] = self.read(start, start + length)
+
     def at(self, positions: Numbers) -> Ids:
-        """任意位置的 id，形状与 ``positions`` 相同。"""
+        """各个位置的 id，形状与 ``positions`` 相同。"""
         if len(self.parts) == 1:
             return self.parts[0][positions]
         out = np.empty(positions.shape, self.dtype)
         homes = np.searchsorted(self._ends, positions, side="right")
         for i in np.unique(homes).tolist():
             here = homes == i
-            out[here] = self.parts[i][positions[here] - (int(self._ends[i]) - self.parts[i].size)]
+            out[here] = self.parts[i][positions[here] - (self._ends[i] - self._sizes[i])]
         return out

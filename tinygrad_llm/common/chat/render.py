@@ -16,7 +16,7 @@ from typing import Literal
 from tinygrad_llm.common.chat.conversation import Conversation, Message
 from tinygrad_llm.common.chat.templates import OURS, Part, Special, Template
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.tokenizers.interface import SubwordTokenizer
+from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
 __all__ = ["ConversationTooLongError", "Rendered", "Segment", "TrainOn", "render", "render_prompt"]
 
@@ -65,7 +65,7 @@ class Rendered:
 
 def render(
     conversation: Conversation,
-    tokenizer: SubwordTokenizer,
+    tokenizer: TextTokenizer,
     template: Template = OURS,
     *,
     train_on: TrainOn = "assistant",
@@ -103,7 +103,7 @@ def render(
 
 def render_prompt(
     conversation: Conversation,
-    tokenizer: SubwordTokenizer,
+    tokenizer: TextTokenizer,
     template: Template = OURS,
     *,
     max_tokens: int | None = None,
@@ -135,7 +135,7 @@ def render_prompt(
 
 def _fitted(
     conversation: Conversation,
-    tokenizer: SubwordTokenizer,
+    tokenizer: TextTokenizer,
     template: Template,
     train_on: TrainOn | None,
     max_tokens: int | None,
@@ -203,7 +203,7 @@ def _joined(parts: list[Part], is_trained: bool) -> Iterator[tuple[Part, bool]]:
 class _Writer:
     """逐段写下 id、掩码与来历；文字只经 ``encode``，特殊 id 只经 ``special``。"""
 
-    def __init__(self, tokenizer: SubwordTokenizer) -> None:
+    def __init__(self, tokenizer: TextTokenizer) -> None:
         self.tokenizer = tokenizer
         self.ids: list[int] = []
         self.loss_mask: list[bool] = []
@@ -220,7 +220,7 @@ class _Writer:
         self.segments.append(Segment(text, is_special, is_trained, start, len(self.ids)))
 
 
-def _check_specials(tokenizer: SubwordTokenizer, template: Template) -> None:
+def _check_specials(tokenizer: TextTokenizer, template: Template) -> None:
     missing = [name for name in template.specials if name not in tokenizer.specials]
     if missing:
         raise UserError(

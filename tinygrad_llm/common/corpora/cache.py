@@ -1,38 +1,23 @@
 """下载的缓存：一份语料一个文件夹，里面的文件都是核对过的。
 
-流入：语料名；流出：缓存里的文件。布局是 ``缓存/corpora/NAME/文件`` 与 ``checksums.json``。
-
-``checksums.json`` 记着每个文件的大小与 SHA-256。目录里写明了摘要的，以目录为准；没写的，第一次下载时记下，
-以后照着核对。先记摘要，再改名到位：断电最多留下一条多余的记录，不会留下一个没有来历的成品。
-下一个文件：``download.py``。
+流入：目录里的一份语料；流出：缓存里的文件。布局是 ``缓存/corpora/NAME/文件`` 与 ``checksums.json``，
+后者记着每个文件的大小与 SHA-256。这里只读；写入见 ``fetching.py``。
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from tinygrad_llm.common import environment
-from tinygrad_llm.common.corpora.catalogue import CATALOGUE, Entry, RemoteFile
-from tinygrad_llm.common.corpora.download import Patience, download, mirrored, notes_of
-from tinygrad_llm.common.corpora.locking import exclusive
-from tinygrad_llm.common.errors import DataError, OutOfDiskError, UserError
-from tinygrad_llm.common.files import sync_folder, write_atomically
-from tinygrad_llm.common.progress import Progress
+from tinygrad_llm.common.corpora.catalogue import Entry
+from tinygrad_llm.common.errors import DataError
 
-__all__ = ["CHECKSUMS", "cached_files", "entry_folder", "fetch", "present_files"]
+__all__ = ["CHECKSUMS", "COMMAND", "cached_files", "entry_folder", "present_files", "read_records"]
 
-CHECKSUMS, LOCK = "checksums.json", "fetch.lock"
+CHECKSUMS = "checksums.json"
 COMMAND = "python -m torch_llm data fetch"
-BLOCK_BYTES = 1 << 20
-_MEBI = 1 << 20
 
 
 def entry_folder(entry: Entry) -> Path:
@@ -62,7 +47,7 @@ def cached_files(entry: Entry) -> list[Path]:
     if not paths:
         fix = f"run: {COMMAND} {entry.name}"
         raise DataError(f"the corpus {entry.name} is not in the cache", where=str(entry_folder(entry)), fix=fix)
-    records = _read_records(entry_folder(entry))
+    records = read_records(entry_folder(entry))
     for path in paths:
         size = records.get(path.name, {}).get("size")
         if size is not None and path.stat().st_size != size:
@@ -71,118 +56,18 @@ def cached_files(entry: Entry) -> list[Path]:
     return paths
 
 
-def fetch(
-    name: str,
-    *,
-    files: int = 0,
-    mirror: str = "",
-    offline: bool = False,
-    patience: Patience = Patience(),  # noqa: B008  冻结的 dataclass
-) -> list[Path]:
-    """下载一份具名语料；已有的核对后沿用，断了的接着下。
+def read_records(folder: Path) -> dict[str, Any]:
+    """读一份语料的记录。
 
     Args:
-        name: 目录里的名字。
-        files: 下载前几个文件；0 表示目录的默认值。
-        mirror: 镜像的网址前缀；默认取自环境变量。
-        offline: 不联网；环境变量也能要求这一点。
-        patience: 等多久，试几次。
+        folder: 它在缓存里的文件夹。
 
     Returns:
-        核对过的文件。
+        文件名到 ``size``、``sha256``、``url`` 与 ``pinned``；还没有记录时为空。
 
     Raises:
-        UserError: 没有这个名字，或文件数越界，或镜像不是网址。
-        DataError: 下载失败，摘要不符，或断网而缓存里没有。
-        OutOfDiskError: 盘上放不下，或缓存不可写。
+        DataError: 记录坏了。
     """
-    entry = CATALOGUE.get(name)
-    if entry is None:
-        raise UserError(f"unknown corpus: {name[:80]!r}", where="name", fix=f"use one of {', '.join(CATALOGUE)}")
-    if not 0 <= files <= len(entry.files):
-        raise UserError(f"{name} has {len(entry.files):,} files, got {files:,}", where="--files", fix="ask for fewer")
-    mirror = mirror or environment.mirror()
-    wanted = entry.files[: files or entry.default_files]
-    urls = [mirrored(file.url, mirror) for file in wanted]  # 先查网址，再碰磁盘
-    folder = entry_folder(entry)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder / LOCK, lambda: _say(f"another process is fetching {name}; waiting for it")):
-            offline = offline or environment.is_offline()
-            return [
-                _fetch_file(entry, file, url, offline=offline, patience=patience)
-                for file, url in zip(wanted, urls, strict=True)
-            ]
-    except OSError as error:
-        problem = f"cannot write the cache: {error.strerror}"
-        fix = f"check the folder, or choose another with {environment.CACHE}"
-        raise OutOfDiskError(problem, where=str(folder), fix=fix) from error
-
-
-def _fetch_file(entry: Entry, file: RemoteFile, url: str, *, offline: bool, patience: Patience) -> Path:
-    """一个文件：已有就核对，没有就下载、核对、记下、改名到位。"""
-    folder = entry_folder(entry)
-    path, part = folder / file.name, folder / f"{file.name}.part"
-    expected = file.sha256 or _read_records(folder).get(file.name, {}).get("sha256", "")
-    if path.exists():
-        digest = _sha256(path)
-        if digest == (expected or digest):
-            _record(folder, file, path, digest)
-            return path
-        _say(f"{path} was changed after its download; fetching it again")
-    if offline:
-        fix = f'on a machine with a network run "{COMMAND} {entry.name}", then copy its folder here'
-        raise DataError(f"{file.name} is not in the cache, and we are offline", where=str(folder), fix=fix)
-    had_part = part.exists()
-    digest = _downloaded(file, url, part, patience)
-    if digest != (expected or digest) and had_part:  # 续上的一截也许来自别的版本
-        _say("the resumed file has a wrong checksum; starting over")
-        digest = _downloaded(file, url, part, patience, anew=True)
-    if digest != (expected or digest):
-        _discard(part)
-        problem = f"wrong checksum: sha256 {digest[:16]}…, and {expected[:16]}… was expected"
-        fix = "try another --mirror" if file.sha256 else f"if its source was updated, delete {folder} and fetch again"
-        raise DataError(problem, where=url, fix=fix)
-    _record(folder, file, part, digest)
-    os.replace(part, path)  # noqa: PTH105  与 files.py 的写法一致
-    sync_folder(folder)
-    _discard(part)
-    return path
-
-
-def _downloaded(file: RemoteFile, url: str, part: Path, patience: Patience, *, anew: bool = False) -> str:
-    """下载到半成品，返回它的 SHA-256。"""
-    if anew:
-        _discard(part)
-    size = file.size if file.is_exact else None
-    with _progress(file) as progress:
-        started_at, first = monotonic(), part.stat().st_size if part.exists() else 0
-
-        def report(done: int) -> None:
-            speed = max(done - first, 0) / 1e6 / max(monotonic() - started_at, 1e-3)
-            progress.update(done // _MEBI, MB_per_s=speed)
-
-        download(url, part, size=size, expected_size=file.size, patience=patience, report=report, note=progress.note)
-    return _sha256(part)
-
-
-@contextmanager
-def _progress(file: RemoteFile) -> Iterator[Progress]:
-    """以 MiB 计的进度。"""
-    with Progress(-(-file.size // _MEBI), file.name) as progress:
-        yield progress
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _read_records(folder: Path) -> dict[str, Any]:
-    """文件名到它的记录；没有记录时为空。"""
     path = folder / CHECKSUMS
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
@@ -194,21 +79,3 @@ def _read_records(folder: Path) -> dict[str, Any]:
     if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
         raise DataError("the record of checksums is damaged", where=str(path), fix="delete it and fetch again")
     return records
-
-
-def _record(folder: Path, file: RemoteFile, path: Path, digest: str) -> None:
-    """记下一个文件；已经记着同样的内容时不写。"""
-    records = _read_records(folder)
-    record = {"size": path.stat().st_size, "sha256": digest, "url": file.url, "pinned": bool(file.sha256)}
-    if records.get(file.name) != record:
-        text = json.dumps(records | {file.name: record}, indent=2, sort_keys=True)
-        write_atomically(folder / CHECKSUMS, f"{text}\n".encode())
-
-
-def _discard(part: Path) -> None:
-    part.unlink(missing_ok=True)
-    notes_of(part).unlink(missing_ok=True)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -1,13 +1,13 @@
 """具名语料的目录：从哪里下载、多大、什么许可、正文在哪个字段。
 
 流入：语料名；流出：``Entry``。大小与 SHA-256 都取自公开的记载，写得出的才写；写不出的大小是约数，
-SHA-256 在第一次下载时记下，以后照着核对（见 ``cache.py``）。网址里有提交号的，内容不会再变。下一个文件：``cache.py``。
+SHA-256 在第一次下载时记下，以后照着核对（见 ``fetching.py``）。
+网址里有提交号的，内容不会再变。下一个文件：``cache.py``。
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 __all__ = ["CATALOGUE", "Entry", "RemoteFile"]
 
@@ -34,7 +34,7 @@ class RemoteFile:
     @property
     def name(self) -> str:
         """缓存里的文件名：网址的最后一段。"""
-        return urlsplit(self.url).path.rpartition("/")[2]
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ _MINIMIND = f"{_HUB}/jingyaogong/minimind_dataset/resolve/312afb4f76391145c6902f
 _ENTRIES = (
     Entry(
         "tinyshakespeare",
-        "Shakespeare's plays in one text file, the classic first corpus",
+        "Shakespeare's plays",
         "public domain",
         "https://github.com/karpathy/char-rnn",
         (
@@ -88,7 +88,7 @@ _ENTRIES = (
     ),
     Entry(
         "tinystories-valid",
-        "the held-out part of TinyStories: 22 MB of short stories for small models",
+        "held-out stories of TinyStories",
         "CDLA-Sharing-1.0",
         f"{_HUB}/roneneldan/TinyStories",
         (
@@ -102,7 +102,7 @@ _ENTRIES = (
     ),
     Entry(
         "tinystories",
-        "2.7 million short stories in simple English, written by GPT-4",
+        "2.7 million short stories",
         "CDLA-Sharing-1.0",
         f"{_HUB}/roneneldan/TinyStories",
         (
@@ -116,7 +116,7 @@ _ENTRIES = (
     ),
     Entry(
         "fineweb-edu",
-        "educational web pages, shuffled, 100 billion tokens in 1,823 shards",
+        "educational web pages, 100B tokens",
         "ODC-By-1.0",
         f"{_HUB}/karpathy/fineweb-edu-100b-shuffle",
         _hub_shards("karpathy/fineweb-edu-100b-shuffle", "shard_{:05d}.parquet", 1823, 100_000_000),
@@ -124,7 +124,7 @@ _ENTRIES = (
     ),
     Entry(
         "wikitext-2",
-        "good and featured Wikipedia articles, 2 million words",
+        "English Wikipedia, 2 million words",
         "CC-BY-SA-3.0",
         f"{_HUB}/Salesforce/wikitext",
         (
@@ -139,16 +139,16 @@ _ENTRIES = (
     ),
     Entry(
         "wikipedia-zh",
-        "the Chinese Wikipedia of November 2023",
-        "CC-BY-SA-3.0 and GFDL",
+        "Chinese Wikipedia, November 2023",
+        "CC-BY-SA-3.0, GFDL",
         f"{_HUB}/wikimedia/wikipedia",
         _hub_shards("wikimedia/wikipedia", "20231101.zh/train-{:05d}-of-00006.parquet", 6, 250_000_000),
         field="text",
     ),
     Entry(
         "minimind-zh",
-        "Chinese text for pretraining a very small model",
-        "Apache-2.0, says its page; mixed sources",
+        "Chinese text for tiny models",
+        "Apache-2.0, mixed",
         f"{_HUB}/jingyaogong/minimind_dataset",
         (
             RemoteFile(
@@ -161,15 +161,15 @@ _ENTRIES = (
     ),
     Entry(
         "smoltalk",
-        "a million conversations for supervised fine-tuning",
-        "Apache-2.0 for the new parts; see its page",
+        "a million conversations",
+        "Apache-2.0, partly",
         f"{_HUB}/HuggingFaceTB/smoltalk",
         _hub_shards("HuggingFaceTB/smoltalk", "data/all/train-{:05d}-of-00009.parquet", 9, 223_000_000),
         field="messages",
     ),
     Entry(
         "smol-smoltalk",
-        "the shorter conversations of SmolTalk, for models below a billion parameters",
+        "460,000 shorter conversations",
         "Apache-2.0",
         f"{_HUB}/HuggingFaceTB/smol-smoltalk",
         _hub_shards("HuggingFaceTB/smol-smoltalk", "data/train-{:05d}-of-00004.parquet", 4, 231_000_000),
@@ -177,7 +177,7 @@ _ENTRIES = (
     ),
     Entry(
         "gsm8k",
-        "7,473 grade-school maths problems with worked answers",
+        "7,473 maths problems with answers",
         "MIT",
         "https://github.com/openai/grade-school-math",
         (
@@ -191,7 +191,7 @@ _ENTRIES = (
     ),
     Entry(
         "gsm8k-test",
-        "the 1,319 test problems of GSM8K: for evaluation and decontamination, not for training",
+        "1,319 problems: never train on them",
         "MIT",
         "https://github.com/openai/grade-school-math",
         (
@@ -205,7 +205,7 @@ _ENTRIES = (
     ),
     Entry(
         "humaneval",
-        "164 Python programming problems: for evaluation and decontamination, not for training",
+        "164 problems: never train on them",
         "MIT",
         "https://github.com/openai/human-eval",
         (

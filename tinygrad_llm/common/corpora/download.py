@@ -1,6 +1,6 @@
 """下载一个文件：重试、续传、核对长度，只用标准库。
 
-流入：网址与「半成品」的路径；流出：长度完整的半成品。它还不是成品：核对摘要与改名到位是 ``cache.py`` 的事。
+流入：网址与「半成品」的路径；流出：长度完整的半成品。它还不是成品：核对摘要与改名到位是 ``fetching.py`` 的事。
 
 半成品旁有一份小小的 JSON，记着服务器给的版本记号（ETag 或 Last-Modified）。续传时把记号放进 ``If-Range``：
 内容没变，服务器接着给（206）；变了，或不会续传，就从头给（200），我们也从头写。
@@ -35,6 +35,7 @@ BLOCK_BYTES = 1 << 18
 SPARE_BYTES = 64 << 20  # 下载之后，盘上还要剩下的余量
 MAX_NOTES_BYTES = 1 << 16
 RETRIED_CODES = {408, 425, 429, 500, 502, 503, 504}
+Report = Callable[[int, "int | None"], None]
 _CHECK = "check the network, or use another server with --mirror URL"
 
 
@@ -99,7 +100,7 @@ def download(
     size: int | None = None,
     expected_size: int = 0,
     patience: Patience = Patience(),
-    report: Callable[[int], None] = lambda done: None,
+    report: Report = lambda done, total: None,
     note: Callable[[str], None] = lambda text: None,
 ) -> None:
     """把网址的内容写进半成品；它若已有一截，尽量接着下。
@@ -110,7 +111,7 @@ def download(
         size: 确知的字节数；不符就不下载。
         expected_size: 大约的字节数，服务器不说长度时用来检查磁盘。
         patience: 等多久，试几次。
-        report: 每写一块就以已有的字节数调用。
+        report: 每写一块就以已有的字节数与全长（不知道时为 ``None``）调用。
         note: 每次重试之前以一句话调用。
 
     Raises:
@@ -129,13 +130,11 @@ def download(
                 problem = f"the download failed {failures} times in a row: {error}"
                 raise DataError(problem, where=url, fix=f"{_CHECK}; what came so far is kept") from error
             delay_s = min(error.delay_s or patience.first_delay_s * 2 ** (failures - 1), patience.longest_delay_s)
-            note(f"{error}; trying again in {delay_s:.0f} s")
+            note(f"{error}; trying again in {delay_s:.3g} s")
             time.sleep(delay_s)
 
 
-def _attempt(
-    url: str, part: Path, size: int | None, expected_size: int, patience: Patience, report: Callable[[int], None]
-) -> None:
+def _attempt(url: str, part: Path, size: int | None, expected_size: int, patience: Patience, report: Report) -> None:
     """试一次；半成品只会变长，或从头来过。"""
     start, validator, known_total = _resumable(part, url)
     if start and start == known_total:  # 上次下完了，还没来得及核对
@@ -150,7 +149,7 @@ def _attempt(
         _check_space(part, (total or expected_size) - start)
         file = stack.enter_context(_writable(part, start))  # 从头来过时先清空，再换版本记号
         _write_notes(part, url, response, total)
-        done = _copy(response, file, start, report)
+        done = _copy(response, file, start, lambda done: report(done, total))
     if total is not None and done != total:
         raise _TransientError(f"the connection broke after {done:,} of {total:,} bytes")
     if size is not None and done != size:
@@ -190,8 +189,10 @@ def _refused(error: urllib.error.HTTPError, part: Path) -> Exception:
     if error.code == 416:  # 半成品比文件还长：它不是同一个文件
         part.unlink(missing_ok=True)
         return _TransientError("the server has no more bytes than we do; starting over")
-    if "infinite loop" in str(error.reason) or error.code in (301, 302, 303, 307, 308):
-        return DataError("the server redirects in a loop", where=error.url or "", fix=_CHECK)
+    if 300 <= error.code < 400:  # 能跟的都已跟过
+        is_loop = "infinite loop" in str(error.reason)
+        problem = "the server redirects in a loop" if is_loop else "refusing to follow an insecure redirect"
+        return DataError(problem, where=error.url or "", fix=_CHECK)
     fix = {
         401: "the file needs a login: download it by hand",
         403: "the file needs a login: download it by hand",
@@ -209,7 +210,8 @@ def _unreachable(reason: object, request: urllib.request.Request) -> Exception:
         return _TransientError(f"cannot find the host {request.host}")
     if isinstance(reason, TimeoutError):
         return _TransientError("the server did not answer in time")
-    return _TransientError(" ".join(str(reason).split())[:120] or type(reason).__name__)
+    text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+    return _TransientError(f"cannot reach the server: {' '.join(text.split())[:120] or type(reason).__name__}")
 
 
 def _extent(response: http.client.HTTPResponse, start: int, part: Path) -> tuple[int, int | None]:
@@ -231,7 +233,7 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, start: int, report
     done = start
     while True:
         try:
-            block = response.read(BLOCK_BYTES)
+            block = response.read1(BLOCK_BYTES)  # 来多少收多少：停住不动时，已经来的不丢
         except (OSError, http.client.HTTPException) as error:
             problem = "the server stalled" if isinstance(error, TimeoutError) else "the connection broke"
             raise _TransientError(f"{problem} after {done:,} bytes") from error

@@ -10,8 +10,9 @@ import importlib
 import io
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from tinygrad_llm.common.corpora.faults import BadInput
 from tinygrad_llm.common.errors import UserError
@@ -19,6 +20,7 @@ from tinygrad_llm.common.errors import UserError
 __all__ = ["BROKEN_STREAM", "explain", "kind_of", "open_bytes", "optional"]
 
 BUFFER_BYTES = 1 << 20
+STEP_BYTES = 1 << 16
 COMPRESSED = {".gz", ".zst"}
 KINDS = {
     ".txt": "text",
@@ -30,6 +32,7 @@ KINDS = {
 }
 # 读到一半才发现文件坏了：读不出、截断、解压失败（zlib.error 不是 OSError，gzip 的截断是 EOFError）
 BROKEN_STREAM = (OSError, EOFError, zlib.error)
+_Reads = Callable[[int], bytes]
 
 
 def kind_of(path: Path) -> str:
@@ -61,14 +64,16 @@ def open_bytes(path: Path) -> BinaryIO:
     suffix = path.suffix.lower()
     if suffix not in COMPRESSED:
         return path.open("rb", buffering=BUFFER_BYTES)
+    decompress = _gzip_reads if suffix == ".gz" else _zstd_reads()
     file = path.open("rb")
-    if not file.read(1):  # 解压器把空文件当作空内容，其实是没写完
+    try:
+        if not file.read(1):  # 解压器把空文件当作空内容，其实是没写完
+            raise EOFError("empty compressed file")
+        file.seek(0)
+        return io.BufferedReader(_Stepwise(decompress(file), file), BUFFER_BYTES)
+    except BaseException:
         file.close()
-        raise EOFError("empty compressed file")
-    file.seek(0)
-    if suffix == ".gz":
-        return cast("BinaryIO", _Owning(gzip.GzipFile(fileobj=file), file))
-    return cast("BinaryIO", _Owning(_zstd_stream(file), file))
+        raise
 
 
 def explain(error: BaseException) -> BadInput:
@@ -112,18 +117,24 @@ def optional(module: str, purpose: str) -> Any:
         raise UserError(f"{purpose} needs {package}", fix='pip install "zero-one-llm[data]"') from error
 
 
-class _Owning(io.BufferedReader):
-    """关闭时连同底下的文件一起关闭：解压器不替别人关文件。"""
+class _Stepwise(io.RawIOBase):
+    """一小步一小步地解压：数据在哪里断，最多损失一步，先前各步已经交出去了。"""
 
-    def __init__(self, raw: Any, file: BinaryIO) -> None:
-        super().__init__(raw, BUFFER_BYTES)
-        self._file = file
+    def __init__(self, read: _Reads, file: BinaryIO) -> None:
+        self._read, self._file = read, file
 
-    def close(self) -> None:
-        try:
-            super().close()
-        finally:
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._read(min(len(buffer), STEP_BYTES))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:  # 解压器不替别人关文件
+        if not self.closed:
             self._file.close()
+        super().close()
 
 
 def _inner_name(path: Path) -> str:
@@ -131,9 +142,14 @@ def _inner_name(path: Path) -> str:
     return path.stem if path.suffix.lower() in COMPRESSED else path.name
 
 
-def _zstd_stream(file: BinaryIO) -> Any:
-    """zstd 的解压流：3.14 起标准库就有，之前借 pyarrow 的；两者都认多帧，也都报告截断。"""
+def _gzip_reads(file: BinaryIO) -> _Reads:
+    return gzip.GzipFile(fileobj=file).read1
+
+
+def _zstd_reads() -> Callable[[BinaryIO], _Reads]:
+    """zstd：3.14 起标准库就有，之前借 pyarrow 的；两者都认多帧，也都报告截断。"""
     if sys.version_info >= (3, 14):
-        return importlib.import_module("compression.zstd").ZstdFile(file)
+        zstd = importlib.import_module("compression.zstd")
+        return lambda file: zstd.ZstdFile(file).read1
     pyarrow = optional("pyarrow", "reading .zst files before Python 3.14")
-    return pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
+    return lambda file: pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd").read

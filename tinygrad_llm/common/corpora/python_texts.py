@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,11 +52,8 @@ def python_source() -> Iterator[Document]:
         DataError: 发行版不带源码。
     """
     root = Path(sysconfig.get_paths()["stdlib"])
-    found = [path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() == ".py"]
     index = 0
-    for path in sorted(found, key=Path.as_posix):
-        if not _SKIPPED_FOLDERS.isdisjoint(path.parts) or not (root / path).is_file():
-            continue
+    for path in _source_files(root):
         try:
             text = unix_newlines((root / path).read_bytes().decode())
         except UnicodeDecodeError:
@@ -64,3 +62,12 @@ def python_source() -> Iterator[Document]:
         index += 1
     if not index:
         raise DataError("the standard library has no source files", where=str(root), fix="use python-docs")
+
+
+def _source_files(root: Path) -> list[Path]:
+    """标准库各个文件的相对路径，按 POSIX 写法排序；不走进要跳过的文件夹，它们往往比标准库还大。"""
+    found = []
+    for folder, children, names in os.walk(root):
+        children[:] = [name for name in children if name not in _SKIPPED_FOLDERS]
+        found += [Path(folder, name).relative_to(root) for name in names if name.lower().endswith(".py")]
+    return sorted((path for path in found if (root / path).is_file()), key=Path.as_posix)

@@ -136,7 +136,7 @@ def _parsed(text: str, number: int) -> Mapping[str, Any]:
     """一行 JSON 解析成对象。"""
     one_a_line = "write one object a line, e.g. with jq -c '.[]'"
     try:
-        record = json.loads(text)
+        record = json.loads(text.rstrip())
     except json.JSONDecodeError as error:
         if number == 1 and text.strip() in ("[", "{"):
             raise BadInput("one JSON document over many lines, not JSON lines", one_a_line, "malformed JSON") from error

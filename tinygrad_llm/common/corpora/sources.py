@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 from tinygrad_llm.common.corpora.cache import cached_files
@@ -17,6 +18,7 @@ from tinygrad_llm.common.corpora.folders import files_of, is_pattern, known_suff
 from tinygrad_llm.common.corpora.opening import kind_of
 from tinygrad_llm.common.corpora.python_texts import python_docs, python_source
 from tinygrad_llm.common.corpora.record_files import json_documents, parquet_documents
+from tinygrad_llm.common.corpora.story_names import STORY_NAMES, is_story_name, story_documents
 from tinygrad_llm.common.corpora.text_files import PIECE_BYTES, text_documents
 from tinygrad_llm.common.errors import DataError, UserError
 
@@ -24,7 +26,7 @@ __all__ = ["CORPUS_NAMES", "documents", "file_documents", "is_named"]
 
 BUILT_IN = {"python-docs": python_docs, "python-source": python_source}
 DEFAULT_FIELD = "text"
-CORPUS_NAMES = tuple(BUILT_IN)  # 不联网也有的语料
+CORPUS_NAMES = (*BUILT_IN, *STORY_NAMES)  # 不联网也有的语料
 
 
 def documents(
@@ -33,8 +35,8 @@ def documents(
     """把一份语料读成文档流。
 
     Args:
-        source: ``python-docs``、``python-source``；目录里的名字（``catalogue.py``，须已下载）；
-            或一个文件、文件夹、通配式（``"data/*.parquet"``）。文件的格式由后缀断定，不认识的当作文本。
+        source: ``python-docs``、``python-source``；``storyworld``、``storyworld-en``、``storyworld-zh``，
+            可以写明长短与种子（``story_names.py``）；目录里的名字（``catalogue.py``，须已下载）；或一个文件、文件夹、通配式（``"data/*.parquet"``）。文件的格式由后缀断定，不认识的当作文本。
         on_error: 坏输入的处置，``"stop"`` 或 ``"skip"``；要看计数，就传入自己的 ``Faults``。
         field: 记录里正文的字段；几个字段用逗号隔开。默认为目录所记的，或 ``text``。
         piece_bytes: 文本文件一片至多多少字节；更长的文本在段落之间切成几份文档。
@@ -49,6 +51,9 @@ def documents(
     faults = on_error if isinstance(on_error, Faults) else Faults(on_error)
     if source in BUILT_IN:
         yield from BUILT_IN[source]()
+        return
+    if is_story_name(source):
+        yield from story_documents(source)
         return
     if source in CATALOGUE:
         entry = CATALOGUE[source]
@@ -94,7 +99,7 @@ def file_documents(
 
 def is_named(source: str) -> bool:
     """是否语料名：不联网也有的，或目录里的。"""
-    return source in BUILT_IN or source in CATALOGUE
+    return source in BUILT_IN or source in CATALOGUE or is_story_name(source)
 
 
 def _check_path(source: str) -> None:
@@ -107,11 +112,11 @@ def _check_path(source: str) -> None:
         raise DataError(f"not a usable path: {error.strerror}", where=source[:80], fix="check the path") from error
     if path.suffix or len(path.parts) > 1:
         raise DataError("no such file or folder", where=source[:200], fix="check the path")
-    raise UserError(
-        f"unknown corpus or missing file: {source[:80]!r}",
-        where="corpus",
-        fix=f"use one of {', '.join([*BUILT_IN, *CATALOGUE])}, or the path of a text file",
-    )
+    names = [*CORPUS_NAMES, *CATALOGUE]
+    near = get_close_matches(source, names, n=1)
+    hint = f'did you mean "{near[0]}"? ' if near else ""
+    fix = f'{hint}use {", ".join(CORPUS_NAMES)}, a name from "python -m torch_llm data list", or a path'
+    raise UserError(f"unknown corpus or missing file: {source[:80]!r}", where="corpus", fix=fix)
 
 
 def _nothing(source: str, files: int, faults: Faults) -> DataError:

@@ -11,6 +11,7 @@
 ``interface.py`` 是它们共同的接口，``vocabulary.py`` 是除 BPE 外共用的词表文件，``views/`` 把切法画出来给人看。
 """
 
-from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT, TokenIdError, Tokenizer, load_tokenizer, train_bpe
+from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT, TokenIdError, Tokenizer, new_rows, train_bpe
+from tinygrad_llm.common.tokenizers.saved import load_tokenizer
 
-__all__ = ["END_OF_TEXT", "TokenIdError", "Tokenizer", "load_tokenizer", "train_bpe"]
+__all__ = ["END_OF_TEXT", "TokenIdError", "Tokenizer", "load_tokenizer", "new_rows", "train_bpe"]

@@ -1,8 +1,8 @@
-"""分词器：用学好的合并编码、解码，并存成 JSON。
+"""字节级 BPE：用学好的合并编码、解码。
 
-流入：任意文本；流出：token id（0–255 是字节，其后是合并，最后是特殊 token）。
+流入：任意文本；流出：token id（自己训练的：0–255 是字节，其后是合并，最后是特殊 token；别处来的词表见 ``layout.py``）。
 用户文本永远不会变成特殊 token：``encode`` 只产生普通 id，特殊 id 只能由 ``Tokenizer.special`` 取得。
-下一个文件：``../batches/windows.py``（id 怎样切成批次）。
+下一个文件：``saved.py``（存成 JSON 再读回来），``fast.py``（同样的 id，编码更快）。
 """
 
 from __future__ import annotations
@@ -10,50 +10,65 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from itertools import pairwise
+from operator import add
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_llm.common.errors import DataError, UserError
-from tinygrad_llm.common.tokenizers.merges import SPACE, Pair, learn_merges, merge_pair, pretokenize, split_pattern
+from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.tokenizers.fast import is_risky, tiktoken_encoding
+from tinygrad_llm.common.tokenizers.interface import well_formed
+from tinygrad_llm.common.tokenizers.layout import MISSING, ODD_PAIR, Layout, plain_layout
+from tinygrad_llm.common.tokenizers.merges import Pair, learn_merges
+from tinygrad_llm.common.tokenizers.split import check_pattern, pieces, pretokenize
+from tinygrad_llm.common.tokenizers.symbols import chars_of, numbers_of, symbol_of
 
 if TYPE_CHECKING:
     import tiktoken
 
+__all__ = ["END_OF_TEXT", "TokenIdError", "Tokenizer", "merge_word", "new_rows", "specials_problem", "train_bpe"]
+
 END_OF_TEXT = "<|endoftext|>"
-FORMAT, VERSION, PATTERN_NAME = "tinygrad_llm.tokenizer", 1, "gpt2"
-_MAX_TOTAL_BYTES = 4 << 20  # 全部 token 的字节数之和：防止文件用连环合并造出天文长度的 token
-_LONG_SPACE = re.compile(f"[{SPACE}]{{64,}}")
+_LAST = "\U0010ffff"  # 排在一切符号之后：这一对没有合并
+_LONG = 200  # 更长的块改用逐个合并过一遍的办法
 
 
 class TokenIdError(UserError, ValueError):
     """id 不在词表内。"""
 
 
-def train_bpe(text: str, vocab_size: int, specials: Sequence[str] = (END_OF_TEXT,)) -> Tokenizer:
+def train_bpe(
+    texts: str | Iterable[str],
+    vocab_size: int,
+    specials: Sequence[str] = (END_OF_TEXT,),
+    pattern: str = "gpt2",
+    progress: Callable[[int, int], None] | None = None,
+) -> Tokenizer:
     """在文本上训练字节级 BPE。
 
     算法见 ``merges.learn_merges``；同样的文本总是得到同样的分词器。
 
     Args:
-        text: 训练文本。
+        texts: 训练文本，或逐个给出文本的迭代器（内存因此只与不同的词有多少有关）。
         vocab_size: 词表大小 = 256 个字节 + 合并数 + 特殊 token 数。
         specials: 特殊 token 的名字，排在词表最后。
+        pattern: 切法的名字，见 ``split.PATTERNS``。
+        progress: 每学出一个合并就调用一次，参数是（已学出几个，要学几个）。
 
     Returns:
         训练好的分词器。
 
     Raises:
-        UserError: 词表大小容不下字节与特殊 token，或文本不足以产生这么多合并。
+        UserError: 词表大小容不下字节与特殊 token，文本不足以产生这么多合并，或不认得这个切法。
     """
-    if problem := _specials_problem(specials):
+    check_pattern(pattern)
+    if problem := specials_problem(specials):
         raise UserError(problem, where="specials", fix="give each special token its own non-empty name")
     wanted = vocab_size - 256 - len(specials)
     if wanted < 0:
@@ -61,88 +76,204 @@ def train_bpe(text: str, vocab_size: int, specials: Sequence[str] = (END_OF_TEXT
             f"vocab_size {vocab_size} has no room for 256 bytes and {len(specials)} special tokens",
             fix=f"use vocab_size >= {256 + len(specials)}",
         )
-    merges = learn_merges(_well_formed(text), wanted)
+    merges = learn_merges(texts, wanted, pattern, progress)
     if len(merges) < wanted:
         largest = 256 + len(merges) + len(specials)
         raise UserError(
             f"the text yields only {len(merges)} merges, vocab_size {vocab_size} needs {wanted}",
             fix=f"use vocab_size <= {largest}, or more text",
         )
-    return Tokenizer(merges, specials)
+    return Tokenizer(merges, specials, pattern)
+
+
+def merge_word(word: str, merged: Mapping[str, str]) -> str:
+    """编码的核心：反复合并最早学到的一对里最靠左的一处，直到没有可合并的。
+
+    Args:
+        word: 一个块的符号串，开始时一个字节一个符号。
+        merged: 一对 → 合并成的符号；越早学到的符号码位越小。
+
+    Returns:
+        合并之后的符号串。
+    """
+    symbols = list(word)
+    candidates = [merged.get(pair, _LAST) for pair in map(add, word, word[1:])]  # 第 i 项：合并 i 与 i + 1 得到什么
+    while candidates:
+        first = min(candidates)
+        if first == _LAST:
+            break
+        place = candidates.index(first)
+        symbols[place : place + 2] = [first]
+        del candidates[place]
+        if place > 0:
+            candidates[place - 1] = merged.get(symbols[place - 1] + first, _LAST)
+        if place < len(candidates):
+            candidates[place] = merged.get(first + symbols[place + 1], _LAST)
+    return "".join(symbols)
 
 
 class Tokenizer:
     """训练好的字节级 BPE；不可变，按内容比较。
 
     Attributes:
-        merges: 第 i 项是 id 256 + i 的左右两半。
-        specials: 特殊 token 的名字，id 从 256 + len(merges) 起。
-        vocab_size: 词表大小。
+        merges: 第 i 项是 256 + i 号符号的左右两半（自己训练的分词器里，符号的号码就是 id）。
+        specials: 特殊 token 的名字，按 id 排列。
+        pattern: 切法的名字，见 ``split.PATTERNS``。
+        normalization: 编码之前的 Unicode 规范化（``"NFC"`` 等），空串表示原样。
+        layout: 符号与特殊 token 的 id。
+        vocab_size: 词表大小：最大的 id 加一。
+        missing: 词表里没有的字节。编码时跳过它们，与 HF ``tokenizers`` 相同；自己训练的分词器一个也不缺。
     """
 
-    def __init__(self, merges: Sequence[Pair], specials: Sequence[str] = (END_OF_TEXT,)) -> None:
+    def __init__(
+        self,
+        merges: Sequence[Pair],
+        specials: Sequence[str] = (END_OF_TEXT,),
+        pattern: str = "gpt2",
+        normalization: str = "",
+        layout: Layout | None = None,
+    ) -> None:
         self.merges: tuple[Pair, ...] = tuple(merges)
         self.specials: tuple[str, ...] = tuple(specials)
-        self.vocab_size: int = 256 + len(self.merges) + len(self.specials)
-        self._merged_id = {pair: 256 + i for i, pair in enumerate(self.merges)}
-        self._bytes = [bytes([value]) for value in range(256)]
-        for left, right in self.merges:
-            self._bytes.append(self._bytes[left] + self._bytes[right])
-        self._bytes.extend(name.encode() for name in self.specials)
+        self.pattern, self.normalization = pattern, normalization
+        self.is_plain = layout is None
+        self.layout: Layout = layout or plain_layout(len(self.merges), len(self.specials))
+        self.vocab_size: int = self.layout.vocab_size
+        self.missing = bytes(byte for byte in range(256) if self.layout.symbol_ids[byte] == MISSING)
+        self.symbols: list[bytes] = [bytes([value]) for value in range(256)]
+        for number, (left, right) in enumerate(self.merges, start=256):
+            odd = self.layout.odd.get(number)
+            self.symbols.append(self.symbols[left] + self.symbols[right] if odd is None else odd)
+        self._special_id = dict(zip(self.specials, self.layout.special_ids, strict=True))
+        self._bytes: list[bytes | None] = [None] * self.vocab_size  # 按 id
+        for token, id in [*zip(self.symbols, self.layout.symbol_ids, strict=True), *self._named_tokens()]:
+            if id != MISSING:
+                self._bytes[id] = token
+
+    def _named_tokens(self) -> Iterator[tuple[bytes, int]]:
+        yield from ((name.encode(), id) for name, id in self._special_id.items())
+        yield from ((token, id) for id, token in self.layout.unused.items())
+
+    # ---- 编码 ----
 
     def encode(self, text: str) -> list[int]:
         """文本 → id；装有 tiktoken 时由它执行，否则走 ``encode_readable``，两者结果相同。
 
         落单的代理项（不是合法的 Unicode 文本）先换成 U+FFFD。
         """
-        if self._tiktoken is None:
-            return self.encode_readable(text)
-        text = _well_formed(text)
-        # 超长的空白会使 tiktoken 的正则引擎栈溢出。空白后面若还有字，它的最后一个空白归下一块，此处正是块的边界
-        cuts = [run.end() - 1 for run in _LONG_SPACE.finditer(text) if run.end() < len(text)]
+        if self.normalization:
+            text = unicodedata.normalize(self.normalization, well_formed(text))  # type: ignore[arg-type]
         ids: list[int] = []
-        for start, stop in pairwise([0, *cuts, len(text)]):
-            ids.extend(self._tiktoken.encode_ordinary(text[start:stop]))
+        for piece in pieces(text):
+            ids.extend(self._encode_piece(piece))
         return ids
+
+    def _encode_piece(self, piece: str) -> list[int]:
+        fast = self._tiktoken
+        if fast is None or is_risky(piece) or (self.missing and self._drops(piece)):
+            return self._encode_chunks(pretokenize(well_formed(piece), self.pattern), "strict")
+        numbers: list[int] = fast.encode_ordinary(piece)
+        if self.is_plain:
+            return numbers
+        ids: list[int] = self._symbol_ids[numbers].tolist() if numbers else []
+        return ids
+
+    def encode_to_numpy(self, text: str) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """同 ``encode``，结果是装得下词表的最窄的无符号整数数组；很长的文本逐段编码，省去一整列 Python 整数。"""
+        dtype = np.min_scalar_type(self.vocab_size - 1)
+        if self.normalization:
+            text = unicodedata.normalize(self.normalization, well_formed(text))  # type: ignore[arg-type]
+        return np.concatenate([np.array(self._encode_piece(piece), dtype) for piece in pieces(text)])
+
+    def encode_batch(self, texts: Sequence[str], threads: int | None = None) -> list[list[int]]:
+        """逐篇编码，几个线程同时做；tiktoken 编码时不占解释器的锁，所以线程真的同时算。
+
+        Args:
+            texts: 若干篇文本。
+            threads: 线程数；缺省与核数相同。
+        """
+        count = min(threads or os.cpu_count() or 1, len(texts))
+        if count < 2 or self._tiktoken is None:
+            return [self.encode(text) for text in texts]
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(self.encode, texts))
 
     def encode_readable(self, text: str) -> list[int]:
         """编码的定义：切块，再在每块里按训练的次序合并。"""
-        return self._encode_chunks(pretokenize(_well_formed(text)), "strict")
+        text = well_formed(text)
+        if self.normalization:
+            text = unicodedata.normalize(self.normalization, text)  # type: ignore[arg-type]
+        return self._encode_chunks(pretokenize(text, self.pattern), "strict")
 
     def encode_bytes(self, data: bytes) -> list[int]:
-        """任意字节 → id，``decode_bytes`` 逐字节还原；不是 UTF-8 的字节按标点一类切块。"""
-        return self._encode_chunks(pretokenize(data.decode("utf-8", "surrogateescape")), "surrogateescape")
+        """任意字节 → id，``decode_bytes`` 逐字节还原；不是 UTF-8 的字节按标点一类切块，也不做规范化。"""
+        return self._encode_chunks(
+            pretokenize(data.decode("utf-8", "surrogateescape"), self.pattern), "surrogateescape"
+        )
 
     def _encode_chunks(self, chunks: Iterable[str], errors: str) -> list[int]:
         known: dict[str, list[int]] = {}  # 同一个词反复出现，只合并一次
         ids: list[int] = []
         for chunk in chunks:
             if chunk not in known:
-                known[chunk] = self._merge_all(list(chunk.encode("utf-8", errors)))
+                symbols = self._merge_all(chunk.encode("utf-8", errors))
+                known[chunk] = [self.layout.symbol_ids[number] for number in numbers_of(symbols)]
             ids.extend(known[chunk])
         return ids
 
-    def _merge_all(self, ids: list[int]) -> list[int]:
-        """反复合并眼下最早学到的一对，直到没有可合并的。"""
-        while len(ids) > 1:
-            candidates = {self._merged_id[pair]: pair for pair in set(pairwise(ids)) if pair in self._merged_id}
-            if not candidates:
-                break
-            first = min(candidates)
-            ids = merge_pair(ids, candidates[first], first)
-        return ids
+    def _merge_all(self, chunk: bytes) -> str:
+        """一个块 → 符号串。"""
+        if self.missing:
+            chunk = chunk.translate(None, self.missing)
+        if whole := self._odd_symbols.get(chunk):
+            return whole
+        word = chars_of(chunk)
+        if len(word) > _LONG:
+            return self._merge_long(word)
+        return merge_word(word, self._merged_symbol)
+
+    def _merge_long(self, word: str) -> str:
+        """很长的块：按学到的先后把每个合并过一遍，与逐处合并结果相同，因为新的一对总比造出它的合并更晚学到。"""
+        present = set(word)
+        for pair, symbol in self._merged_symbol.items():
+            if pair[0] in present and pair[1] in present and pair in word:
+                word = word.replace(pair, symbol)
+                present.add(symbol)
+        return word
+
+    @cached_property
+    def _merged_symbol(self) -> dict[str, str]:
+        """一对 → 合并成的符号，按学到的先后排列。"""
+        merged = {symbol_of(left) + symbol_of(right): symbol_of(256 + i) for i, (left, right) in enumerate(self.merges)
+                  if (left, right) != ODD_PAIR}  # fmt: skip
+        if not self.layout.odd:
+            return merged
+        number_of = {token: number for number, token in enumerate(self.symbols)}
+        for number, token in self.layout.odd.items():
+            for cut in range(1, len(token)):
+                left, right = number_of.get(token[:cut]), number_of.get(token[cut:])
+                if left is not None and right is not None:
+                    merged[symbol_of(left) + symbol_of(right)] = symbol_of(number)
+        return dict(sorted(merged.items(), key=lambda item: max(*item[0], item[1])))  # 两半都有了才能合并
+
+    @cached_property
+    def _odd_symbols(self) -> dict[bytes, str]:
+        return {token: symbol_of(number) for number, token in self.layout.odd.items()}
+
+    @cached_property
+    def _symbol_ids(self) -> npt.NDArray[np.int64]:
+        return np.array(self.layout.symbol_ids, dtype=np.int64)
 
     @cached_property
     def _tiktoken(self) -> tiktoken.Encoding | None:
-        """同样的合并与切块交给 tiktoken；没有安装时为 None。"""
-        try:
-            import tiktoken
-        except ImportError:
-            return None
-        ranks = {token: i for i, token in enumerate(self._bytes[: 256 + len(self.merges)])}
-        # 占有式的末尾空白：不回溯，一百万个空白也不溢出；它与 split_pattern() 的选择相同
-        pattern = rf"[{SPACE}]++\z|{split_pattern()}"
-        return tiktoken.Encoding("ours", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+        return tiktoken_encoding(self.symbols, self.pattern)
+
+    def _drops(self, text: str) -> int:
+        """文本里有几个字节是词表没有的。"""
+        data = text.encode("utf-8", "replace")
+        return len(data) - len(data.translate(None, self.missing))
+
+    # ---- 解码 ----
 
     def decode(self, ids: Iterable[int]) -> str:
         """Id → 文本；不完整的 UTF-8 序列显示为 U+FFFD。"""
@@ -156,22 +287,25 @@ class Tokenizer:
         """一个 token 的字节。
 
         Raises:
-            TokenIdError: id 不在 [0, vocab_size) 内。
+            TokenIdError: id 不在 [0, vocab_size) 内，或是词表里空着的一个。
         """
-        if not 0 <= id < self.vocab_size:
+        token = self._bytes[id] if 0 <= id < self.vocab_size else None
+        if token is None:
             raise TokenIdError(
                 f"token id {id} is outside the vocabulary of {self.vocab_size}",
                 fix="decode with the tokenizer that the model was trained with",
             )
-        return self._bytes[id]
+        return token
 
     @cached_property
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """每个 id 的字节数，形状 (vocab_size,)，特殊 token 为 0；用来把每 token 的损失换成每字节的比特数。"""
-        lengths = np.array([len(token) for token in self._bytes], dtype=np.int64)
-        lengths[256 + len(self.merges) :] = 0
+        lengths = np.array([len(token or b"") for token in self._bytes], dtype=np.int64)
+        lengths[list(self.layout.special_ids)] = 0
         lengths.flags.writeable = False
         return lengths
+
+    # ---- 特殊 token ----
 
     def special(self, name: str) -> int:
         """特殊 token 的 id。
@@ -179,46 +313,38 @@ class Tokenizer:
         Raises:
             UserError: 词表里没有这个名字。
         """
-        if name not in self.specials:
+        if name not in self._special_id:
             raise UserError(f"the tokenizer has no special token {name!r}", fix=f"it has: {', '.join(self.specials)}")
-        return 256 + len(self.merges) + self.specials.index(name)
+        return self._special_id[name]
 
     @property
     def eot(self) -> int:
         """文本结束符的 id。"""
         return self.special(END_OF_TEXT)
 
-    def to_json(self) -> dict[str, Any]:
-        """可写成 JSON 的字典；``from_json`` 还原。"""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "pattern": PATTERN_NAME,
-            "merges": [list(pair) for pair in self.merges],
-            "specials": list(self.specials),
-        }
+    def with_specials(self, names: Sequence[str]) -> Tokenizer:
+        """添上几个特殊 token：原有的 id 都不变，新的从 ``vocab_size`` 排起。
 
-    @classmethod
-    def from_json(cls, data: object, where: str = "tokenizer") -> Tokenizer:
-        """从字典还原，并检查每一处。
+        模型的词嵌入与输出层也要添上同样多的行，见 ``new_rows``。
 
         Raises:
-            DataError: 内容不合法，``where`` 指明来处。
+            UserError: 名字为空、重复，或词表里已有。
         """
-        problem = _json_problem(data)
-        if isinstance(data, dict) and not problem:
-            tokenizer = cls([(left, right) for left, right in data["merges"]], data["specials"])
-            problem = tokenizer._merges_problem()
-            if not problem:
-                return tokenizer
-        raise DataError(problem, where=where, fix="restore the file, or train the tokenizer again")
+        if problem := specials_problem([*self.specials, *names]):
+            raise UserError(problem, where=", ".join(map(repr, names)), fix="add only names that are not there yet")
+        added = range(self.vocab_size, self.vocab_size + len(names))
+        old = self.layout
+        grown = Layout(old.symbol_ids, (*old.special_ids, *added), old.odd, old.unused)
+        layout = None if self.is_plain else grown
+        return Tokenizer(self.merges, [*self.specials, *names], self.pattern, self.normalization, layout)
 
-    def _merges_problem(self) -> str:
-        """每个合并出的 token 都应由自己的字节编码而来；否则 tiktoken 与可读路径会分道扬镳。"""
-        for id, pair in enumerate(self.merges, start=256):
-            if self._merge_all(list(self._bytes[id])) != [id]:
-                return f"merge {id - 256} {list(pair)} duplicates another token or can never be reached"
-        return ""
+    # ---- 存取与比较 ----
+
+    def to_json(self) -> dict[str, Any]:
+        """可写成 JSON 的字典，见 ``saved.py``。"""
+        from tinygrad_llm.common.tokenizers.saved import to_json
+
+        return to_json(self)
 
     @cached_property
     def digest(self) -> str:
@@ -227,24 +353,20 @@ class Tokenizer:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """原子地写成 JSON：先写临时文件并落盘，再改名，中途断电也不会留下半个文件。
+        """原子地写成 JSON，见 ``saved.save_tokenizer``。"""
+        from tinygrad_llm.common.tokenizers.saved import save_tokenizer
 
-        Raises:
-            DataError: 写不了。
+        save_tokenizer(self, path)
+
+    def unreachable(self) -> int | None:
+        """第一个不能由自己的字节编码而来的符号；没有就是 ``None``。
+
+        每个合并出的 token 都应由自己的字节编码而来：这样「按对」与「按拼成的字节」（tiktoken 的办法）才处处相同。
         """
-        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(self.to_json(), file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
-            raise DataError(
-                f"cannot write the tokenizer: {error.strerror}", where=str(path), fix="check the folder"
-            ) from error
+        for number in range(256, len(self.symbols)):
+            if self._merge_all(self.symbols[number]) != symbol_of(number):
+                return number
+        return None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self.digest == other.digest
@@ -253,56 +375,34 @@ class Tokenizer:
         return hash(self.digest)
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """读入 ``Tokenizer.save`` 写下的文件。
+def new_rows(old: Tokenizer, new: Tokenizer) -> range:
+    """换用添过 token 的分词器时，模型的词嵌入与输出层要新添的行；其余各行原样保留。
+
+    新的行通常取原有各行的均值：损失从「没见过这个 token」的水平起步，而不是从一个随机的方向起步。
+
+    Args:
+        old: 模型原来的分词器。
+        new: ``old.with_specials(...)`` 或读入的同一份词表的扩充。
+
+    Returns:
+        新添的行号，即新 token 的 id。
 
     Raises:
-        DataError: 文件缺失、不是 JSON 或内容不合法。
+        UserError: 有一个原有的 token 变了，权重因此不能沿用。
     """
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"cannot read the tokenizer: {error.strerror}", where=str(path), fix="check the path"
-        ) from error
-    except (ValueError, RecursionError) as error:  # 后者：嵌套极深的 JSON
-        raise DataError("the tokenizer file is not JSON", where=str(path), fix="train the tokenizer again") from error
-    return Tokenizer.from_json(data, where=str(path))
+    for id in range(old.vocab_size):
+        before, after = old._bytes[id], new._bytes[id] if id < new.vocab_size else None
+        if before != after and before is not None:
+            raise UserError(
+                f"token {id} was {before!r} and is now {after!r}: the model's rows would no longer fit",
+                fix="add tokens with Tokenizer.with_specials, which keeps every id",
+            )
+    return range(old.vocab_size, new.vocab_size)
 
 
-def _well_formed(text: str) -> str:
-    r"""把落单的代理项换成 U+FFFD（JSON 里的 ``"\ud800"`` 就会带来一个），其余原样返回。"""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _specials_problem(specials: Sequence[object]) -> str:
-    names = [name for name in specials if isinstance(name, str) and name and name == _well_formed(name)]
+def specials_problem(specials: Sequence[object]) -> str:
+    """特殊 token 的名字有什么不对；空串表示没有。"""
+    names = [name for name in specials if isinstance(name, str) and name and name == well_formed(name)]
     if len(set(names)) != len(specials):
         return "special tokens must be distinct non-empty strings"
     return ""
-
-
-def _json_problem(data: object) -> str:
-    """第一处不合法的地方；空串表示形状与取值都对。"""
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        return f"not a tokenizer file (expected format {FORMAT!r})"
-    if data.get("version") != VERSION or data.get("pattern") != PATTERN_NAME:
-        return f"unknown version or pattern (expected {VERSION} and {PATTERN_NAME!r})"
-    merges, specials = data.get("merges"), data.get("specials")
-    if not isinstance(merges, list) or not isinstance(specials, list):
-        return "merges and specials must be lists"
-    lengths = [1] * 256
-    for i, pair in enumerate(merges):
-        known = isinstance(pair, list) and len(pair) == 2 and all(type(id) is int and 0 <= id < 256 + i for id in pair)
-        if not known:
-            return f"merge {i} is not a pair of ids below {256 + i}"
-        lengths.append(lengths[pair[0]] + lengths[pair[1]])
-        if lengths[-1] > _MAX_TOTAL_BYTES:
-            return f"merge {i} builds a token of {lengths[-1]} bytes"
-    if sum(lengths) > _MAX_TOTAL_BYTES:
-        return f"the tokens have {sum(lengths)} bytes in all, the limit is {_MAX_TOTAL_BYTES}"
-    return _specials_problem(specials)

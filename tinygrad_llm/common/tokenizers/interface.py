@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["SubwordTokenizer", "TextTokenizer", "well_formed"]
+__all__ = ["TextTokenizer", "well_formed"]
 
 
 class TextTokenizer(Protocol):
-    """最小的接口：文本与 id 互译。"""
+    """文本与 id 互译，并说得出每个 id 是什么。"""
 
     @property
     def vocab_size(self) -> int:
@@ -28,13 +28,6 @@ class TextTokenizer(Protocol):
     def special(self, name: str) -> int:
         """特殊 token 的 id；没有这个名字时报 ``UserError``。"""
 
-    def save(self, path: Path) -> None:
-        """写成 JSON。"""
-
-
-class SubwordTokenizer(TextTokenizer, Protocol):
-    """子词分词器：还说得出每个 token 是哪些字节、哪些 token 是特殊的。"""
-
     @property
     def specials(self) -> Sequence[str]:
         """特殊 token 的名字。"""
@@ -42,8 +35,8 @@ class SubwordTokenizer(TextTokenizer, Protocol):
     def token_bytes(self, id: int) -> bytes:
         """一个 token 的字节；特殊 token 是它的名字。"""
 
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """Id → 字节。"""
+    def save(self, path: Path) -> None:
+        """写成 JSON。"""
 
 
 def well_formed(text: str) -> str:

@@ -171,6 +171,14 @@ class WordPieceTokenizer:
                 words.append(piece)
         return " ".join(words)
 
+    def token_bytes(self, id: int) -> bytes:
+        """一个 token 的字节；特殊 token 是它的名字。
+
+        Raises:
+            TokenIdError: id 不在 [0, vocab_size) 内。
+        """
+        return self.vocabulary.text(id).encode()
+
     def special(self, name: str) -> int:
         """特殊 token 的 id。
 

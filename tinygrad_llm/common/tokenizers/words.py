@@ -83,6 +83,14 @@ class WordTokenizer:
             previous = word
         return text
 
+    def token_bytes(self, id: int) -> bytes:
+        """一个 token 的字节；特殊 token 是它的名字。
+
+        Raises:
+            TokenIdError: id 不在 [0, vocab_size) 内。
+        """
+        return self.vocabulary.text(id).encode()
+
     def special(self, name: str) -> int:
         """特殊 token 的 id。
 

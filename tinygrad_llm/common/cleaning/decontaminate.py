@@ -1,0 +1,140 @@
+"""去污染：含有考题的文档不该进训练集，否则考试量到的是背诵。
+
+流入：考题文件；流出：考题的 n-gram 散列，与「一份文档是否含有考题」。下一个文件：``stages.py``。
+
+文档里有考题的任何连续 ``ngram`` 个词就整份去掉：答案常在考题旁边，只剪掉命中的一段，剩下的仍是泄漏。
+比 ``ngram`` 短的考题要整条出现才算；短于 ``min_words`` 的不查。词不分大小写、全半角、空白与标点，
+所以这几种小改动瞒不过；改动一个词，只要前后还有连续 ``ngram`` 个词没动，也瞒不过。
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_llm.common.cleaning.characters import folded
+from tinygrad_llm.common.cleaning.config import DecontaminateConfig
+from tinygrad_llm.common.cleaning.words import Hashes, find_words, mixed, ngrams
+from tinygrad_llm.common.errors import DataError
+
+__all__ = ["Leaks", "find_leak", "index_items", "read_items"]
+
+_SIEVE_BITS = 22
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """考题的索引。
+
+    Attributes:
+        grams: 词数到散列：升序、不重复；最长的是 ``ngram``，更短的是整条的短考题。
+        sieve: 散列的低位到「可能有」；绝大多数 n-gram 在这里一步就排除。
+        items: 收了几条考题。
+        too_short: 太短而没有收的条数。
+    """
+
+    grams: dict[int, Hashes]
+    sieve: npt.NDArray[np.bool_]
+    items: int
+    too_short: int
+
+
+def read_items(path: Path) -> Iterator[str]:
+    """读考题：``.jsonl`` 里每个对象的每个字符串是一条，别的文本每行一条；都可以是 ``.gz``。
+
+    Args:
+        path: 考题文件。
+
+    Yields:
+        各条文字。
+
+    Raises:
+        DataError: 读不了，不是 UTF-8，或有一行不是 JSON；消息里有行号。
+    """
+    name = path.name.removesuffix(".gz")
+    opener: Any = gzip.open if path.name.endswith(".gz") else open
+    number = 1
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                if name.endswith((".jsonl", ".json")):
+                    yield from _strings(json.loads(line)) if line.strip() else ()
+                else:
+                    yield line.strip()
+                number += 1
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the test set: {reason}", where=str(path), fix="check the file") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"broken line in the test set: {str(error)[:80]}",
+            where=f"{path}:{number + isinstance(error, UnicodeError)}",
+        ) from error
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+def index_items(items: Iterator[str], config: DecontaminateConfig) -> Leaks:
+    """把考题编成索引。
+
+    Args:
+        items: 各条考题。
+        config: 设置。
+
+    Returns:
+        索引；内存为每个不同的 n-gram 8 字节。
+    """
+    found: dict[int, list[Hashes]] = {}
+    kept = too_short = 0
+    for item in items:
+        words = find_words(item).hashes
+        if words.size < min(config.min_words, config.ngram):
+            too_short += bool(words.size)
+            continue
+        kept += 1
+        n = min(words.size, config.ngram)
+        found.setdefault(n, []).append(ngrams(words, n))
+    grams = {n: np.unique(np.concatenate(found[n])) for n in sorted(found)}
+    sieve = np.zeros(1 << _SIEVE_BITS, np.bool_)
+    for n, hashes in grams.items():
+        sieve[_slot(hashes, n)] = True
+    return Leaks(grams, sieve, kept, too_short)
+
+
+def find_leak(text: str, leaks: Leaks) -> str:
+    """一份文档里的第一处考题。
+
+    Args:
+        text: 文档。
+        leaks: 索引。
+
+    Returns:
+        命中的那一段（小写、半角），没有则为空串。
+    """
+    words = find_words(text)
+    for n, wanted in leaks.grams.items():
+        grams = ngrams(words.hashes, n)
+        maybe = np.flatnonzero(leaks.sieve[_slot(grams, n)])
+        place = np.searchsorted(wanted, grams[maybe])
+        hits = maybe[wanted[np.minimum(place, wanted.size - 1)] == grams[maybe]]
+        if hits.size:
+            first, last = int(hits[0]), int(hits[0]) + n - 1
+            return folded(text)[words.starts[first] : words.starts[last] + words.lengths[last]]
+    return ""
+
+
+def _slot(hashes: Hashes, n: int) -> Hashes:
+    return mixed(hashes + np.uint64(n)) >> np.uint64(64 - _SIEVE_BITS)
