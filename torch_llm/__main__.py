@@ -5,6 +5,7 @@ import sys
 from tinygrad_llm.common.cli import Verb, main
 
 VERBS = {
+    "doctor": Verb("torch_llm.doctor:main", "what this machine has, and whether every layer computes right on it"),
     "data": Verb("torch_llm.data:VERBS", "text to tokens to batches: shards, packing, checks"),
     "pretrain": Verb("torch_llm.pretrain:main", "train a GPT on torch"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),

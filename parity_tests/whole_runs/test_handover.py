@@ -9,7 +9,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from parity_tests.contract.cases import configs
 from parity_tests.whole_runs.commands import ENGINES
 from tinygrad_llm.common.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import Rule
 from tinygrad_llm.train import NumpyEngine
@@ -34,7 +34,7 @@ def make(engine: str, config: GPTConfig, settings: TrainConfig) -> Any:
     """一个刚造好的训练引擎。"""
     if engine == "numpy":
         return closing(NumpyEngine(config, settings))
-    return nullcontext(TorchEngine(config, settings, torch.device("cpu")))  # 它没有工作进程可关
+    return nullcontext(TorchEngine(config, TorchConfig.of(settings, "cpu")))  # 它没有工作进程可关
 
 
 def batch(config: GPTConfig, step: int) -> tuple[Any, Any]:
