@@ -74,7 +74,7 @@ def main(config: ShowChatConfig) -> None:
     for source, rendered in islice(stream, config.count):
         kept.append((source, rendered))
         console.print(f"{source}: {len(rendered.ids):,} tokens, {sum(rendered.loss_mask):,} trained", style="bold")
-        console.print(chat_terminal(rendered, tokenizer))
+        console.print(chat_terminal(rendered, tokenizer, has_colour=console.color_system is not None))
         console.print()
     for _ in stream:
         pass
