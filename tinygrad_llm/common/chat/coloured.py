@@ -61,7 +61,8 @@ def chat_terminal(rendered: Rendered, tokenizer: TextTokenizer, *, has_colour: b
         return terminal_text(found, STYLES)
     marked: list[Chip] = []
     for is_trained, run in groupby(found, key=lambda chip: chip.style.endswith("trained")):
-        marked += [Chip("«", "masked"), *run, Chip("»", "masked")] if is_trained else run
+        part = list(run)
+        marked += [Chip("«", "masked"), *part, Chip("»", "masked")] if is_trained else part
     return terminal_text(marked, STYLES)
 
 
