@@ -13,6 +13,9 @@ VERBS = {
         "tinygrad_llm.gradchecker.command:main", "check the derivatives of your own function, module or Function"
     ),
     "trace": Verb("tinygrad_llm.tracing.command:main", "see every step of backprop: terminal, player, worksheets"),
+    "tokenizer": Verb(
+        "tinygrad_llm.common.tokenizers.command:VERBS", "train, convert and look into tokenizers; text to ids and back"
+    ),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
 }
 

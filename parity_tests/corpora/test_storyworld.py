@@ -158,17 +158,16 @@ def test_index_outside_is_an_index_error() -> None:
 def keys_of(item: Any) -> Iterator[str]:
     """一项里不许跨划分出现的内容：全文，以及问与答。"""
     if isinstance(item, Choice):
-        yield f"qa/{item.context}/{item.question}/{item.options[item.answer_index]}"
+        question = f"{item.context}\n{item.question}".strip()
+        yield f"qa/{question}/{item.options[item.answer_index]}"
     elif isinstance(item, Policy):
         yield f"policy/{item.system}/{item.prompt}/{item.answer}"
     elif isinstance(item, Answerable):
-        yield f"prompt/{item.prompt}"
-        if isinstance(item, world.Question):
-            yield f"qa/{item.context}/{item.question}/{item.answer}"
-        else:
-            yield f"qa//{item.prompt}/{item.answer}"
+        yield f"prompt/{item.id.split('/')[-2]}/{item.prompt}"  # 换了种子就是另一个世界，「谁是铁匠」可以再问
+        yield f"qa/{item.prompt}/{item.answer}"
     elif isinstance(item, Preference):
-        yield f"prompt/{item.prompt}"
+        yield f"prompt/{item.id.split('/')[-2]}/{item.prompt}"
+        yield f"qa/{item.prompt}/{item.chosen}"
     elif isinstance(item, Labelled):
         yield f"{item.task}/{item.text}"
     elif isinstance(item, Dialogue):

@@ -111,6 +111,7 @@ def test_colours_are_the_mask() -> None:
     text = "".join(chip.text for chip in found)
     assert text == "<|system|>S<b><|end|><|user|>问◦◦⏎\n<|end|><|end|><|assistant|>答◦◦&<|end|>"
     assert chat_terminal(rendered, BYTES).plain == text
+    assert chat_terminal(rendered, BYTES, has_colour=False).plain.endswith("<|assistant|>«答◦◦&<|end|>»")
 
 
 def test_the_page_shows_every_token_and_escapes_the_text() -> None:

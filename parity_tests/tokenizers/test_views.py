@@ -17,9 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinygrad_llm.common.environment import CACHE
 from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.safetensors import write_safetensors
 from tinygrad_llm.common.tokenizers import END_OF_TEXT, Tokenizer, train_bpe
+from tinygrad_llm.common.tokenizers.formats import save_as
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 from tinygrad_llm.common.tokenizers.merges import learn_merges
 from tinygrad_llm.common.tokenizers.split import pretokenize
@@ -38,6 +40,7 @@ from tinygrad_llm.common.tokenizers.views.command import (
 from tinygrad_llm.common.tokenizers.views.compression import compression_of
 from tinygrad_llm.common.tokenizers.views.domains import DOMAINS, domain_text, gather
 from tinygrad_llm.common.tokenizers.views.glitches import inspect_tokens, read_embedding
+from tinygrad_llm.common.tokenizers.views.loading import open_tokenizer, references
 from tinygrad_llm.common.tokenizers.views.player import player_page, terminal_frames
 from tinygrad_llm.common.tokenizers.views.tokens import chips, html_text, one_line, readable, readable_run
 from tinygrad_llm.common.tokenizers.wordpiece import train_wordpiece
@@ -132,6 +135,26 @@ def test_every_domain_has_text_of_its_kind() -> None:
     assert texts["numbers"] == domain_text("numbers")
     assert re.search(r"\d+ \+ \d+ = \d+", texts["numbers"])
     assert "def " in texts["code"]
+
+
+def test_every_kind_of_file_opens_and_known_vocabularies_are_found_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """某种分词器文件打不开，本机已有的知名词表没有找到，或没有时也硬说有。"""
+    trained: dict[str, TextTokenizer] = {
+        "words": train_words(TEXT),
+        "unigram": train_unigram(TEXT * 3, 256 + 40 + 1),
+        "bpe": _bpe(),
+    }
+    for name, tokenizer in trained.items():
+        tokenizer.save(tmp_path / f"{name}.json")
+        assert open_tokenizer(str(tmp_path / f"{name}.json")).encode(TEXT) == tokenizer.encode(TEXT)
+    monkeypatch.setenv(CACHE, str(tmp_path))
+    assert references() == {}
+    folder = tmp_path / "vocabularies" / "gpt2"
+    folder.mkdir(parents=True)
+    save_as(_bpe(), folder / "tokenizer.json", "hf")
+    assert {name: known.encode(TEXT) for name, known in references().items()} == {"gpt2": _bpe().encode(TEXT)}
 
 
 # ---- 动画 ----

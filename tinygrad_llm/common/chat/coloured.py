@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from tinygrad_llm.common.chat.render import Rendered
@@ -53,9 +54,16 @@ def chat_chips(rendered: Rendered, tokenizer: TextTokenizer) -> list[Chip]:
     return found
 
 
-def chat_terminal(rendered: Rendered, tokenizer: TextTokenizer) -> Text:
-    """终端里的样子。"""
-    return terminal_text(chat_chips(rendered, tokenizer), STYLES)
+def chat_terminal(rendered: Rendered, tokenizer: TextTokenizer, *, has_colour: bool = True) -> Text:
+    """终端里的样子；没有颜色的终端用 ``«`` 与 ``»`` 括出要学的部分。"""
+    found = chat_chips(rendered, tokenizer)
+    if has_colour:
+        return terminal_text(found, STYLES)
+    marked: list[Chip] = []
+    for is_trained, run in groupby(found, key=lambda chip: chip.style.endswith("trained")):
+        part = list(run)
+        marked += [Chip("«", "masked"), *part, Chip("»", "masked")] if is_trained else part
+    return terminal_text(marked, STYLES)
 
 
 def chat_page(conversations: Sequence[tuple[str, Rendered]], tokenizer: TextTokenizer, *, subtitle: str) -> str:

@@ -18,7 +18,8 @@ from tinygrad_llm.common.chat.templates import Template, find_template
 from tinygrad_llm.common.corpora.faults import Faults
 from tinygrad_llm.common.errors import DataError
 from tinygrad_llm.common.report import write_page
-from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer
+from tinygrad_llm.common.tokenizers import Tokenizer
+from tinygrad_llm.common.tokenizers.formats import load_named
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
 __all__ = ["ShowChatConfig", "main"]
@@ -32,8 +33,8 @@ class ShowChatConfig:
 
     file: Path
     """对话文件：.jsonl，可以压缩成 .gz 或 .zst。"""
-    tokenizer: Path | None = None
-    """分词器文件，须有模板要的特殊 token；不给时一个字节一个 token。"""
+    tokenizer: str = ""
+    """分词器文件或知名词表的名字，须有模板要的特殊 token；不给时一个字节一个 token。"""
     template: str = "ours"
     """对话的模板：ours、alpaca 或 chatml。"""
     count: int = 3
@@ -64,7 +65,7 @@ def main(config: ShowChatConfig) -> None:
     from rich.console import Console
 
     template = find_template(config.template)
-    tokenizer = load_tokenizer(config.tokenizer) if config.tokenizer else Tokenizer([], template.specials)
+    tokenizer = load_named(config.tokenizer) if config.tokenizer else Tokenizer([], template.specials)
     faults = Faults(config.on_error)
     console = Console(highlight=False, soft_wrap=True)
     totals = _Totals()
@@ -73,7 +74,7 @@ def main(config: ShowChatConfig) -> None:
     for source, rendered in islice(stream, config.count):
         kept.append((source, rendered))
         console.print(f"{source}: {len(rendered.ids):,} tokens, {sum(rendered.loss_mask):,} trained", style="bold")
-        console.print(chat_terminal(rendered, tokenizer))
+        console.print(chat_terminal(rendered, tokenizer, has_colour=console.color_system is not None))
         console.print()
     for _ in stream:
         pass

@@ -225,5 +225,6 @@ def _check_specials(tokenizer: TextTokenizer, template: Template) -> None:
     if missing:
         raise UserError(
             f"the tokenizer lacks the special tokens of the {template.name} template: {' '.join(missing)}",
-            fix="add them to the tokenizer, or choose a template it has the tokens for",
+            fix="add them: python -m tinygrad_llm tokenizer convert OLD NEW --add "
+            + " ".join(f"'{name}'" for name in missing),
         )

@@ -170,7 +170,7 @@ class Tokenizer:
 
     def _encode_piece(self, piece: str) -> list[int]:
         fast = self._tiktoken
-        if fast is None or is_risky(piece) or (self.missing and self._drops(piece)):
+        if fast is None or is_risky(piece) or self.dropped(piece):
             return self._encode_chunks(pretokenize(well_formed(piece), self.pattern), "strict")
         numbers: list[int] = fast.encode_ordinary(piece)
         if self.is_plain:
@@ -268,8 +268,10 @@ class Tokenizer:
     def _tiktoken(self) -> tiktoken.Encoding | None:
         return tiktoken_encoding(self.symbols, self.pattern)
 
-    def _drops(self, text: str) -> int:
-        """文本里有几个字节是词表没有的。"""
+    def dropped(self, text: str) -> int:
+        """文本里有几个字节是词表没有的，编码时会跳过。"""
+        if not self.missing:
+            return 0
         data = text.encode("utf-8", "replace")
         return len(data) - len(data.translate(None, self.missing))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from tinygrad_llm.common.corpora.storyworld.checks import check, is_refusal
+from tinygrad_llm.common.corpora.storyworld.checks import check_answer as check
+from tinygrad_llm.common.corpora.storyworld.checks import is_refusal
 from tinygrad_llm.common.corpora.storyworld.choices import make_choice
 from tinygrad_llm.common.corpora.storyworld.dialogues import make_dialogue
 from tinygrad_llm.common.corpora.storyworld.draws import SPLITS, Draws

@@ -13,7 +13,7 @@ from typing import Any
 from tinygrad_llm.common.corpora.storyworld.items import Answerable, Labelled, Rule, Verdict
 from tinygrad_llm.common.corpora.storyworld.vocabulary import vocabulary
 
-__all__ = ["REFUSALS", "check", "is_refusal"]
+__all__ = ["REFUSALS", "check_answer", "is_refusal"]
 
 REFUSALS = {
     "en": ("I'm sorry, but I can't", "Sorry, I can't", "I can't"),
@@ -25,7 +25,7 @@ _MAX_ANSWER = 10_000  # 比任何标准答案都长得多；更长的不必细�
 _ACCEPTED = Verdict(True)
 
 
-def check(item: Answerable | Labelled, answer: object) -> Verdict:
+def check_answer(item: Answerable | Labelled, answer: object) -> Verdict:
     """判一个回答。首尾的空白不计，其余一字不差。
 
     Args:

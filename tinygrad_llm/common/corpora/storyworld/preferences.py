@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from tinygrad_llm.common.corpora.storyworld.checks import check
+from tinygrad_llm.common.corpora.storyworld.checks import check_answer
 from tinygrad_llm.common.corpora.storyworld.choices import balanced
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
 from tinygrad_llm.common.corpora.storyworld.instructions import ask
@@ -97,7 +97,7 @@ def wrong_answer(draws: Draws, item: Instruction | Question) -> str:
         return str(abs(value)) if str(abs(value)) != item.answer else str(value + 1)
     for _ in range(8):
         spoiled = _spoil(draws, item.answer)
-        if not check(item, spoiled).ok:
+        if not check_answer(item, spoiled).ok:
             return spoiled
     return item.answer + item.answer[-1]
 

@@ -112,4 +112,5 @@
   }
 
   document.querySelectorAll(".player").forEach(start);
+  document.body.dataset.ready = "true";
 })();
