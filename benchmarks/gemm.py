@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import report, work
+from benchmarks import report
 from benchmarks.compare import compare
 from benchmarks.options import Options, unknown
 from benchmarks.processes import System
 from benchmarks.sizes import SIZES, sized
+from tinygrad_llm.common import work
 from tinygrad_llm.common.config import PRESETS, GPTConfig
 
 Array = NDArray[np.float32]

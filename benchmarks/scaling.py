@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks import report, step, work
+from benchmarks import report, step
 from benchmarks.compare import compare
 from benchmarks.options import Options, unknown
 from benchmarks.sizes import SIZES, sized
+from tinygrad_llm.common import work
 from tinygrad_llm.common.config import PRESETS, GPTConfig
 from tinygrad_llm.common.progress import format_bytes
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import engines, gemm, patches, report, work
+from benchmarks import engines, gemm, patches, report
 from benchmarks.compare import Answers, compare
 from benchmarks.options import Options, too_small, unknown
 from benchmarks.processes import System
 from benchmarks.sizes import SIZES, sized
+from tinygrad_llm.common import work
 from tinygrad_llm.common.config import PRESETS, GPTConfig, parameter_count
 from tinygrad_llm.common.progress import format_bytes
 from tinygrad_llm.common.train_config import TrainConfig

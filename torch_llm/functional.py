@@ -87,13 +87,13 @@ class _TokenLoss(torch.autograd.Function):
                 z = (features[part] @ matrix.t()).to(exact)
                 valid = target[part] != IGNORE_INDEX
                 index = target[part].where(valid, 0)[:, None]
-                lse = z.logsumexp(1, keepdim=True)
-                total += ((lse - z.gather(1, index))[:, 0] * valid).sum()
+                chosen, top = z.gather(1, index), z.amax(1, keepdim=True)
+                sums = z.sub_(top).exp_().sum(1, keepdim=True)  # 就地：不再多一份 logits
+                total += ((sums.log() + top - chosen)[:, 0] * valid).sum()
                 if not (needs_x or needs_weight):
                     continue
-                dz = z.sub_(lse).exp_()
-                dz.scatter_add_(1, index, torch.full_like(lse, -1.0))
-                dz = dz.mul_(valid[:, None]).to(low)
+                share = valid[:, None].to(exact)
+                dz = z.mul_(share / sums).scatter_add_(1, index, -share).to(low)
                 if dx is not None:
                     dx[part] = dz @ matrix
                 if dw is not None and dw.dtype == dz.dtype:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import memory, quiet, report, rounds, work
+from benchmarks import memory, quiet, report, rounds
 from benchmarks.options import Options
 from benchmarks.processes import Worker, WorkerStoppedError
 from benchmarks.rounds import Plan, Turn
 from benchmarks.sizes import SIZES
+from tinygrad_llm.common import work
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.errors import UserError
 

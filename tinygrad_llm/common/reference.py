@@ -30,9 +30,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 def layer_norm(x: Array, weight: Array, bias: Array | None = None, *, eps: float) -> Array:
     """``y = (x - μ)/√(σ² + ε) ⊙ w + b``，沿最后一轴。"""
-    centred = x - x.mean(-1, keepdims=True)
-    y = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * weight
-    return y if bias is None else np.add(y, bias)
+    centred: Array = x - x.mean(-1, keepdims=True)
+    y: Array = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * weight
+    return y if bias is None else y + bias
 
 
 def rms_norm(x: Array, weight: Array, *, eps: float) -> Array:

@@ -64,7 +64,8 @@ def attention_products(config: GPTConfig, batch: int) -> list[CausalBlock]:
     blocks = []
     for start in range(0, config.context, BLOCK):
         stop = min(start + BLOCK, config.context)
-        blocks.append(CausalBlock(batch * config.n_head, stop - start, stop, config.head_size))
+        first = 0 if config.window is None else max(0, start - config.window + 1)
+        blocks.append(CausalBlock(batch * config.n_head, stop - start, stop - first, config.head_size))
     return blocks
 
 
