@@ -115,5 +115,5 @@ def validation_tokens(sources: list[ShardSource]) -> Tokens:
 
 def data_digest(sources: list[ShardSource]) -> str:
     """数据与权重的摘要：续训时据此发现它们变了；与文件夹放在哪里无关。"""
-    parts = [f"{source.store.index.checksum}={source.weight}" for source in sources]
+    parts = [f"{source.store.index.data_digest}={source.weight}" for source in sources]
     return hashlib.sha256(",".join(parts).encode()).hexdigest()
