@@ -102,6 +102,38 @@ def test_a_dropped_download_goes_on_from_where_it_broke(server: FaultyServer, mo
     assert server.ranges == ["", "bytes=100000-"]
 
 
+@pytest.mark.parametrize(
+    ("script", "ranges"),
+    [
+        (["weak:100000"], ["", ""]),
+        (["drop:100000", "otherrange"], ["", "bytes=100000-", ""]),
+        (["norange:100000", "norange:200000"], ["", "bytes=100000-", "bytes=200000-"]),
+    ],
+    ids=["weak tag", "other range", "no ranges"],
+)
+def test_what_cannot_be_resumed_starts_over_at_once(
+    script: list[str], ranges: list[str], server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """弱 ETag 不拿来续传；给错的一段当场丢掉，而不是等摘要不对才发现。"""
+    listed(monkeypatch)
+    server.script = script
+    assert fetched(server) == BODY
+    assert server.ranges == ranges
+
+
+def test_a_part_from_one_server_is_not_continued_from_another(
+    server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """换了镜像就从头来：两家的版本记号即使碰巧相同，也不作数。"""
+    listed(monkeypatch)
+    server.script = ["drop:100000", "code:404"]
+    with pytest.raises(DataError, match="404"):
+        fetched(server)
+    with FaultyServer(BODY) as other:
+        assert fetched(other) == BODY
+        assert other.ranges == [""]
+
+
 def test_a_later_run_resumes_and_a_changed_source_starts_over(
     server: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

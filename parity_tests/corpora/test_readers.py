@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tinygrad_llm.common.corpora import (
@@ -167,6 +167,13 @@ def test_conversations_are_rendered_and_kept(tmp_path: Path) -> None:
         assert "not text" in refused(path, field="messages").problem
 
 
+def test_blank_lines_and_blank_texts_are_passed_over(tmp_path: Path) -> None:
+    """空行与空白的正文不是错误，也不成为文档；行号照算。"""
+    path = tmp_path / "a.jsonl"
+    path.write_text('\n{"text": ""}\n  \n{"text": " \\n"}\n{"text": "x"}')
+    assert list(documents(str(path))) == [Document("x", f"{path}:5")]
+
+
 # ---- 坏行 ----
 
 GOOD = b'{"text": "good"}\n'
@@ -288,6 +295,8 @@ PIECES = st.lists(st.sampled_from(["a", "中", "\U0001f600", "\n", "\n\n", "\r\n
 
 
 @given(PIECES, st.integers(8, 40))
+@example(["xxxxxxx", "\r\n", "yyyyyyyyyyyy"], 8)
+@example(["aaaa", "\n\n\n\n", "bbbbbbbb"], 7)
 def test_pieces_laid_end_to_end_are_the_file(parts: list[str], piece_bytes: int) -> None:
     """怎样切片都不丢字节，不切开字符与换行，偏移与行号都准，没有一片过长。"""
     data = "".join(parts).encode()
@@ -314,6 +323,14 @@ def _scratch(data: bytes, suffix: str) -> Path:
     path = _FOLDER[0] / f"scratch{suffix}"
     path.write_bytes(gzip.compress(data, 1) if suffix.endswith(".gz") else data)
     return path
+
+
+def test_a_byte_order_mark_is_dropped_only_at_the_start(tmp_path: Path) -> None:
+    """片首的 U+FEFF 若不在文件开头，就是正文里的字符。"""
+    path = tmp_path / "a.txt"
+    path.write_text("\ufeffaaaaaa\n\n\ufeffbbbbbb", encoding="utf-8")
+    pieces = text_files.text_documents(path, Faults(), piece_bytes=11)
+    assert [piece.text for piece in pieces] == ["aaaaaa\n\n", "\ufeffbbbbbb"]
 
 
 @given(st.lists(st.text("ab\n中", min_size=1, max_size=20), min_size=1, max_size=8), st.integers(4, 64))
