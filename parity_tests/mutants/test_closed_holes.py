@@ -17,6 +17,8 @@ from parity_tests.engine.twins import same, same_gradient, values
 from parity_tests.tolerances import assert_close
 from tinygrad_llm.ops import REGISTRY
 from tinygrad_llm.optim.adamw import adamw_update
+from tinygrad_llm.optim.muon import muon_update
+from tinygrad_llm.optim.sgd import sgd_update
 from tinygrad_llm.parallel.ring import Ring, SharedGradient
 
 CORNERS: dict[str, tuple[Callable[[Any, Any], Any], list[list[float]]]] = {
@@ -34,7 +36,7 @@ CORNERS: dict[str, tuple[Callable[[Any, Any], Any], list[list[float]]]] = {
     "hardsigmoid": (lambda m, x: m.nn.functional.hardsigmoid(x), [[-3.0, 3.0, 0.0]]),
     "hardswish": (lambda m, x: m.nn.functional.hardswish(x), [[-3.0, 3.0, 0.0]]),
     "elu": (lambda m, x: m.nn.functional.elu(x, 1.7), [[-1.0, 0.0, 1.0]]),
-    "logit": (lambda m, x: m.logit(x, 0.05), [[0.02, 0.5, 0.99]]),
+    "logit": (lambda m, x: m.logit(x, 0.05), [[0.02, 0.5, 0.99, 0.05, 1 - 0.05]]),
     "logit zeros": (lambda m, x: m.logit(x), [[-0.0, 0.0, 1.0]]),
     "logit outside": (lambda m, x: m.logit(x, -0.5), [[-0.2, 1.2, 0.3]]),
     "vector_norm": (
@@ -215,6 +217,21 @@ def test_adafactor_takes_an_empty_parameter() -> None:
     p.grad = tg.zeros(0)
     tg.optim.Adafactor([p]).step()
     assert p.shape == (0,)
+
+
+def test_sgd_and_muon_clip_the_gradient_first() -> None:
+    """裁剪的系数没有乘在梯度上（乘成了除，或根本没有乘）：与先乘好再走一步不同。"""
+    g, scale = values(1, 3, 4), 0.25
+    options: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3}
+    updates: list[Callable[..., None]] = [sgd_update, muon_update]
+    for update in updates:
+        found = []
+        for grad, factor in ((g, scale), (g * scale, 1.0)):
+            theta, buffer = values(0, 3, 4), values(2, 3, 4)
+            update(theta, grad, buffer, scale=factor, **options)
+            found.append((theta, buffer))
+        for ours, expected in zip(*found, strict=True):
+            assert_close(ours, expected, "optimizer float64")
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0])
