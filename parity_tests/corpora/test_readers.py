@@ -139,6 +139,7 @@ def test_missing_libraries_are_asked_for_by_name(tmp_path: Path, monkeypatch: py
     for name in names:
         with pytest.raises(UserError, match="needs pyarrow") as caught:
             texts(tmp_path / name)
+        assert caught.value.where == str(tmp_path / name)
         assert caught.value.fix == 'pip install "zero-one-llm[data]"'
 
 
