@@ -100,6 +100,8 @@ def test_the_coloured_html_holds_every_token_with_its_origin() -> None:
     shown = re.findall(r'<span tabindex="0" class="chip chip-\d" data-tip="([^"]*)">([^<]*)</span>', html)
     assert "".join(unescape(part) for _, part in shown).replace("◦", "") == text
     assert [int(tip.split()[1]) for tip, _ in shown] == _bpe().encode(text)
+    quoted = html_text(chips(Tokenizer([(34, 60)]), '"<'))
+    assert 'merge 0: &quot; + &lt;">&quot;&lt;</span>' in quoted
     id = _bpe().encode(" the")[0]
     left, right = (_bpe().token_bytes(half).decode().replace(" ", "␣") for half in _bpe().merges[id - 256])
     assert any(f"id {id}\n20 74 68 65\nmerge {id - 256}: {left} + {right}" == unescape(tip) for tip, _ in shown)
@@ -196,6 +198,7 @@ def test_the_player_page_carries_its_frames_and_one_script_known_by_digest() -> 
     recorded = re.findall(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)
     assert [one["t"] for one in json.loads(recorded[0])] == [frame.tokens for frame in frames]
     assert len(recorded) == 2
+    assert "<" not in recorded[0] + recorded[1]
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
