@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinygrad_llm.common.chat.loading import load_conversations
 from tinygrad_llm.common.corpora import storyworld as world
 from tinygrad_llm.common.corpora.storyworld.command import Options, main
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
@@ -351,3 +352,14 @@ def test_command_names_wrong_options(tmp_path: Path) -> None:
         Options("policy", task="x")
     with pytest.raises(DataError, match="cannot write"):
         main(Options("stories", count=1, out=tmp_path / "missing" / "x.jsonl"))
+
+
+@pytest.mark.parametrize("kind", ["questions", "instructions", "policy", "dialogues"])
+def test_written_files_load_as_conversations(kind: str, tmp_path: Path) -> None:
+    """写出的文件读不进对话那一边：指令微调用不上它。"""
+    out = tmp_path / "out.jsonl"
+    main(Options(kind, count=20, out=out))  # type: ignore[arg-type]
+    read = list(load_conversations(out))
+    assert [[message.content for message in conversation.messages] for conversation in read] == [
+        [message["content"] for message in item.messages()] for item in getattr(world, kind)().take(20)
+    ]

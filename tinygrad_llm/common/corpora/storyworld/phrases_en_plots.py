@@ -256,7 +256,7 @@ Then {A} tried again, and this time it worked!
 @cause.learned
 {Whe} could {Cskill} now
 @noise.night
-It was night, and {A} and {B} [lay awake|were in bed].
+It was night, [but {A} and {B} were still awake|and {A} and {B} lay awake].
 [The moon was up|The candle was out]. {A} and {B} [told each other stories|could not sleep].
 @noise.hear
 "[Did you hear that|What was that]?" whispered {B}.
@@ -276,10 +276,10 @@ They followed the noise to {v}.
 The noise came [closer|again]. {A} held up the lamp.
 "One, two, three," counted {A} and [opened the door|lifted the lamp].
 @noise.truth
-And what did they see? It was only a {source} {doing}.
-It was a {source}, {doing}! They had to laugh.
+And what did they see? It was only {source} {doing}.
+It was only {source}, {doing}! They had to laugh.
 @cause.source
-it was only a {source}
+it was only {source}
 @race.plan
 "[Who is the fastest?|Let us have a race!]" said {B}. {A}, {B} and {D} all wanted to run. The prize was {ax}.
 {A}, {B} and {D} agreed on a race. The winner would get {ax}.

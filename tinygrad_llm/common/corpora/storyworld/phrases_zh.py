@@ -102,7 +102,7 @@ COMMON = """
 @close.friends
 从此，两个人更要好了。
 两个人[手拉着手|有说有笑地|哼着歌]回家去了。
-晚上，他们一起吃了一大碗{Afood}。
+晚上，两个人一起吃了一大碗{Afood}。
 “明天[再来玩|还一起玩]！”{B}说。
 这一天过得真快活。
 @close.home
@@ -257,7 +257,7 @@ COMMON = """
 @ask.home
 {A}带回家多少{plain}？
 @ask.helped
-是谁开门让他们进去的？
+是谁开门让两个孩子进去的？
 @ask.owner
 {n}的主人是谁？
 @ask.healed

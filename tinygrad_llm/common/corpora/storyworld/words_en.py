@@ -276,14 +276,14 @@ riding a horse | rode the grey mare once around the yard | yard
 
 # 怪声 | 真相
 NOISES = """
-a scratching sound | hedgehog | eating dry leaves
-a long low whistle | wind | blowing over a bottle
-three dull knocks | branch | tapping on the roof
-a strange squeaking | mouse | running in an old wheel
-a soft humming | swarm of bees | sleeping in the wall
-a heavy thump | cat | jumping off a shelf
-a ticking noise | beetle | gnawing in the wood
-a splash | frog | playing in the bucket
+a scratching sound | a hedgehog | eating dry leaves
+a long low whistle | the wind | blowing over a bottle
+three dull knocks | a branch | tapping on the roof
+a strange squeaking | a mouse | running in an old wheel
+a soft humming | a swarm of bees | sleeping in the wall
+a heavy thump | a cat | jumping off a shelf
+a ticking noise | a beetle | gnawing in the wood
+a splash | a frog | playing in the bucket
 """
 
 NUMBERS = """
