@@ -81,6 +81,15 @@ def test_training_reads_other_batches_than_the_store(place: Place) -> None:
     assert session.train_tokens == store.split("train").tokens.size
 
 
+def test_epochs_at_the_start_are_miscounted(place: Place) -> None:
+    """开训时说出每个来源占多少、走几轮，与逐步数出来的相同。"""
+    ended = place.train("numpy", "run", data="a=3,b=1", steps=6)
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("data over 6 steps: ")]
+    rows = {name: open_store(Path(name)).split("train").samples("windows", 16).size for name in "ab"}
+    assert f"a: 75.0% of the samples, {18 / rows['a']:.2f} epochs" in line
+    assert f"b: 25.0% of the samples, {6 / rows['b']:.2f} epochs" in line
+
+
 def test_moved_shards_cannot_be_resumed(place: Place) -> None:
     """分片搬了家，内容没变：接着走。"""
     assert place.train("numpy", "run", data="a", stop_at=5).code == 0

@@ -99,6 +99,8 @@ def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult],
         session.tokenizer.save(settings.folder / TOKENIZER)
         label = f"{engine.name}:{settings.run}"
         with Progress(settings.last_step, label, start=session.first_step) as progress:
+            if session.data_summary:
+                progress.note(f"data over {settings.steps} steps: {session.data_summary}")
             _Loop(session, engine, log, stop, progress, on_step).run()
 
 
