@@ -219,6 +219,20 @@ def test_a_file_of_another_size_is_not_read_as_the_corpus(
         cached_files(CATALOGUE["sample"])
 
 
+def test_a_file_put_there_by_hand_is_read_if_its_size_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """断网的机器上手工拷来的文件：大小对就能读，fetch 核对后记下；大小不对就报错。"""
+    path = listed(monkeypatch)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(BODY[:-1])
+    with pytest.raises(DataError, match="should have"):
+        cached_files(CATALOGUE["sample"])
+    path.write_bytes(BODY)
+    assert cached_files(CATALOGUE["sample"]) == [path]
+    assert not (path.parent / CHECKSUMS).exists()
+    assert fetch("sample", offline=True) == [path]
+    assert json.loads((path.parent / CHECKSUMS).read_text())[NAME]["pinned"] is True
+
+
 # ---- 没救的错误 ----
 
 
