@@ -124,7 +124,7 @@ def test_mutated_answers_are_refused(kind: type) -> None:
                 total += 1
                 refused += not world.check(item, mutant).ok
     assert total > 7_000
-    assert refused >= 0.99 * total
+    assert refused >= 0.999 * total
 
 
 def _same_json(item: Answerable, text: str) -> bool:
@@ -202,21 +202,25 @@ def test_word_rule_counts_and_knows_words() -> None:
     chinese = Instruction("", "zh", "train", "words", "", "", Rule("words", "风筝", 5), 1)
     good = [
         (english, "The kite was red."),
-        (english, "My kite was gone"),
+        (english, "My kite was gone."),
         (chinese, "风筝不见了。"),
-        (chinese, "我有红风筝"),
+        (chinese, "我有红风筝。"),
     ]
     bad = [
         (english, "The kite was."),
+        (english, "The kite was red"),
+        (english, "the kite was red."),
+        (english, ""),
+        (chinese, "风筝不见了"),
         (english, "kite kite kite kite"),
         (english, "The kite was rred."),
         (english, "The kite, was red."),
         (english, "The  kite was red."),
         (english, "The horn was red."),
-        (chinese, "风筝风筝风"),
-        (chinese, "风筝，不见"),
-        (chinese, "筝风不见了"),
-        (chinese, "a风筝来了"),
+        (chinese, "风筝风筝风。"),
+        (chinese, "风筝，不见。"),
+        (chinese, "筝风不见了。"),
+        (chinese, "a风筝来了。"),
     ]
     assert all(world.check(item, answer).ok for item, answer in good)
     assert not any(world.check(item, answer).ok for item, answer in bad)
