@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_llm.common.chat.loading import load_conversations
+from tinygrad_llm.common.cli import Verb
+from tinygrad_llm.common.cli import main as cli_main
 from tinygrad_llm.common.corpora import storyworld as world
 from tinygrad_llm.common.corpora.storyworld.command import Options, main
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
@@ -367,3 +369,10 @@ def test_written_files_load_as_conversations(kind: str, tmp_path: Path) -> None:
     assert [[message.content for message in conversation.messages] for conversation in read] == [
         [message["content"] for message in item.messages()] for item in getattr(world, kind)().take(20)
     ]
+
+
+def test_a_missing_kind_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """少给了哪个参数没有说出来：错误消息只有半句。"""
+    verb = Verb("tinygrad_llm.common.corpora.storyworld.command:main", "")
+    assert cli_main("program", "", {"storyworld": verb}, ["storyworld"]) == 2
+    assert re.search(r"missing required \{stories,questions,", capsys.readouterr().err)
