@@ -136,6 +136,41 @@ def test_attention_has_a_window(window: int, composed: bool) -> None:
         assert_close(a.grad, b.grad, "float64")
 
 
+def test_attention_has_every_block_of_a_long_sequence() -> None:
+    """序列长过一块（转置、分给几块的行）时，漏了一块、重了一块，或几个头用错了那一组的 k、v。"""
+    shapes = [(2, 4, 200, 5), (2, 2, 200, 5), (2, 2, 200, 5)]
+
+    def run(m: Any) -> Any:
+        q, k, v = (m.tensor(values(i, *shape), requires_grad=True) for i, shape in enumerate(shapes))
+        y = m.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        (y * m.tensor(values(3, 2, 4, 200, 5))).sum().backward()
+        return y, q.grad, k.grad, v.grad
+
+    same(run, "float64")
+
+
+def test_cross_entropy_has_a_mean_over_the_valid_rows() -> None:
+    """均值没有除以有效的行数；融合与普通写法都要对。"""
+    logits, target = values(0, 5, 4), np.array([1, -100, 3, 0, -100])
+    expected = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(target))
+    for composed in (False, True):
+        with composed_ops() if composed else nullcontext():
+            assert_close(tg.nn.functional.cross_entropy(tg.tensor(logits), tg.tensor(target)), expected, "float64")
+
+
+@pytest.mark.parametrize("width", [63, 64, 70])
+def test_embedding_adds_the_gradients_of_repeated_rows(width: int) -> None:
+    """宽的行另有一种加法：同一行取过几次，几份梯度没有都加上，或加到了别的行。"""
+
+    def run(m: Any) -> Any:
+        weight = m.tensor(values(0, 4, width), requires_grad=True)
+        y = m.nn.functional.embedding(m.tensor([[0, 2, 2], [1, 0, 2]]), weight)
+        (y * m.tensor(values(1, 2, 3, width))).sum().backward()
+        return weight.grad
+
+    same(run, "float64")
+
+
 def _same_at_zero(f: Callable[[Any, Any], Any]) -> None:
     def run(m: Any) -> Any:
         z = m.tensor(np.array([0j, 1 + 2j, -3 + 0.5j]), requires_grad=True)
