@@ -14,6 +14,8 @@ VERBS = {
     "ablation": Verb("benchmarks.ablation:main", "the NumPy step with one technique at a time switched off"),
     "overhead": Verb("benchmarks.overhead:main", "small graphs: time per op"),
     "loader": Verb("benchmarks.loader:main", "batches from token shards: windows, packed, mixed"),
+    "tokenizers": Verb("benchmarks.tokenizers:main", "byte-level BPE: trainer and encoder, beside Rust and naive code"),
+    "cleaning": Verb("benchmarks.cleaning:main", "cleaning: CPU time of each stage, and how much it finds"),
     "player": Verb(
         "benchmarks.player:main", "the page that replays a recording: bytes, time to open, steps per second"
     ),

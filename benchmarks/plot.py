@@ -141,6 +141,30 @@ def _loader(results: dict[str, Any]) -> list[Panel]:
     return [_lines("batches from shards", lines, x="T", y="million tokens/s")]
 
 
+def _tokenizers(result: dict[str, Any]) -> list[Panel]:
+    panels = []
+    for one in result["training"]:
+        times: dict[str, float | None] = {name: found["median_s"] for name, found in one["systems"].items()}
+        panels.append(_bars(f"train to {one['vocab_size']:,} on {one['chars']:,} characters", times, unit="s"))
+    rates: dict[str, float | None] = {
+        name: found["bytes_per_s"] / 1e6 for name, found in result["encoding"]["systems"].items()
+    }
+    mark = rates.get("tiktoken")
+    return [*panels, _bars("encode (line: tiktoken)", rates, unit="MB/s", mark=mark)]
+
+
+def _cleaning(result: dict[str, Any]) -> list[Panel]:
+    speeds = result["speed"]
+    rates: dict[str, float | None] = {name: found["MB/s"] for name, found in speeds.items()}
+    panels = [
+        _bars("cleaning without near-dup (line: bound)", rates, unit="MB/s per core", mark=result["bound_mb_per_s"])
+    ]
+    for name, found in speeds.items():
+        stages: dict[str, float | None] = {stage: ms for stage, ms in found.items() if stage not in ("MB", "MB/s")}
+        panels.append(_bars(name, stages, unit="CPU ms per MB"))
+    return panels
+
+
 PANELS: dict[str, Callable[[Any], list[Panel]]] = {
     "step": _step,
     "gemm": _gemm,
@@ -149,6 +173,8 @@ PANELS: dict[str, Callable[[Any], list[Panel]]] = {
     "scaling": _scaling,
     "ablation": _ablation,
     "overhead": _overhead,
+    "tokenizers": _tokenizers,
     "loader": _loader,
+    "cleaning": _cleaning,
 }
 """测速的名字到它的各格。"""

@@ -1,12 +1,15 @@
-"""所有测试共用的设定：hypothesis 的三档配置、线程数、grad mode 泄漏检查。
+"""所有测试共用的设定：hypothesis 的三档配置、线程数、打乱的次序、grad mode 泄漏检查。
 
-流入：环境变量 ``HYPOTHESIS_PROFILE``（quick、ci 或 full，默认 quick）；流出：配置好的测试进程。
+流入：环境变量 ``HYPOTHESIS_PROFILE``（quick、ci 或 full，默认 quick）与两个选项；流出：配置好的测试进程。
 这里不导入 numpy 与 torch：收集测试要快，线程数也要赶在它们加载之前定下来。
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
+import secrets
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 # 测试由 xdist 分到多个进程；每个进程再开多线程只会互相争抢 CPU 核。
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -31,9 +35,49 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def _nothing_is_local(path: str) -> bool:
+    return False
+
+
+# hypothesis 从至今加载过的模块里收集常数，掺进例子：同一条测试的例子于是随谁先被导入而变，单独跑与一起跑不是同一组。
+# 它没有为此留下开关；要次次相同的两档不让它收集，full 照旧。
+if settings().derandomize and hasattr(providers, "is_local_module_file"):
+    providers.is_local_module_file = _nothing_is_local
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--composed``：关掉 NumPy 引擎的融合算子，同样的测试再走一遍由普通算子写成的对照。"""
+    """``--composed``：关掉融合算子，同样的测试再走一遍由普通算子写成的对照；``--shuffle``：打乱次序。"""
     parser.addoption("--composed", action="store_true", help="run the NumPy engine without its fused ops")
+    parser.addoption("--shuffle", nargs="?", const="random", help="run the tests in random order [from this seed]")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """没有给种子就抽一个；要赶在 xdist 把选项抄给各个进程之前，它们收集的次序必须相同。"""
+    if config.option.shuffle == "random":
+        config.option.shuffle = str(secrets.randbelow(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """打印种子：``--shuffle SEED`` 重放同一个次序。"""
+    return f"shuffled: --shuffle {config.option.shuffle}" if config.option.shuffle else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """打乱文件的次序与每个文件里测试的次序；一个文件里的仍在一起，它们共用的东西只造一次。"""
+    if not config.option.shuffle:
+        return
+    order = random.Random(config.option.shuffle)
+    files = [list(group) for _, group in itertools.groupby(items, lambda item: item.path)]
+    order.shuffle(files)
+    for file in files:
+        order.shuffle(file)
+    items[:] = [item for file in files for item in file]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """``-q`` 不印页眉：失败时在末尾再说一遍种子。"""
+    if config.option.shuffle and terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"again in the same order: --shuffle {config.option.shuffle}")
 
 
 @pytest.fixture(autouse=True)

@@ -341,6 +341,21 @@ def test_full_disk_leaves_half_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
         assert list(tmp_path.iterdir()) == []
 
 
+def test_unwritable_output_is_a_traceback(tmp_path: Path) -> None:
+    """目标的上级是个文件：退出码 4，指名路径；读语料时的系统错误不归在写盘的头上。"""
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(DataError, match="cannot write the shards"):
+        write_shards(stream(texts(3)), TOKENIZER, tmp_path / "file" / "out", source="x")
+
+    def unreadable() -> Iterator[Document]:
+        yield from stream(texts(3))
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "corpus.txt"))
+
+    with pytest.raises(PermissionError):
+        write_shards(unreadable(), TOKENIZER, tmp_path / "out", source="x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_existing_output_is_overwritten(made: Path) -> None:
     """目标已存在：拒绝，原来的分片不动。"""
     before = {path.name: path.read_bytes() for path in made.iterdir()}
@@ -394,6 +409,32 @@ def test_killed_writer_leaves_a_folder_that_opens(tmp_path: Path) -> None:
     subprocess.run([*command, "7"], check=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "tokenizer.json"]
     assert open_store(out).split("train").starts.size == 7
+
+
+@pytest.mark.full
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_one_of_fifty_kills_leaves_a_folder_that_opens(tmp_path: Path) -> None:
+    """在任意时刻 kill -9，写完之前、改名前后都有：目标要么不存在，要么完好；残留的永远打不开。"""
+    TOKENIZER.save(tmp_path / "tokenizer.json")
+    out, rng = tmp_path / "out", random.Random(0)
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path / "tokenizer.json"), str(out), "3000"]
+    started_at = time.monotonic()
+    subprocess.run(command, check=True)
+    elapsed_s = time.monotonic() - started_at
+    finished = 0
+    for _ in range(50):
+        shutil.rmtree(out, ignore_errors=True)
+        process = subprocess.Popen(command)
+        time.sleep(rng.uniform(0.5, 1.1) * elapsed_s)
+        process.kill()
+        process.wait()
+        for left in tmp_path.glob("out.tmp-*"):
+            with pytest.raises(DataError):
+                open_store(left)
+        if out.exists():
+            finished += 1
+            assert open_store(out).split("train").starts.size == 3000
+    assert 0 < finished < 50
 
 
 def test_command_line_differs_from_the_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

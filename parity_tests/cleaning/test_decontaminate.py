@@ -3,60 +3,25 @@
 import gzip
 import json
 import random
-import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parity_tests.cleaning.measure import leaks_found, sentence
 from tinygrad_llm.common.cleaning.config import DecontaminateConfig
 from tinygrad_llm.common.cleaning.decontaminate import find_leak, index_items, read_items
 from tinygrad_llm.common.errors import DataError
 
 CONFIG = DecontaminateConfig()
-LEAKS = 300
-
-
-def sentence(rng: random.Random, count: int) -> str:
-    """几个随机的词。"""
-    return " ".join("".join(rng.choice("abcdefghijklmnop") for _ in range(rng.randint(2, 7))) for _ in range(count))
-
-
-def chinese(rng: random.Random, count: int) -> str:
-    """几个随机的汉字。"""
-    return "".join(chr(rng.randint(0x4E00, 0x9F00)) for _ in range(count))
-
-
-def edited(rng: random.Random, item: str) -> str:
-    """小改动：大小写、空白、标点、全角。"""
-    edits = (
-        str.upper,
-        str.title,
-        lambda text: re.sub(r" ", "\n   ", text),
-        lambda text: re.sub(r" ", ", ", text),
-        lambda text: f"“{text.replace(' ', '　')}”？！",
-        lambda text: "".join(chr(ord(char) + 0xFEE0) if "!" < char <= "~" else char for char in text),
-        lambda text: " ".join(text) if text > "一" else text.replace(" ", " - "),
-        lambda text: text,
-    )
-    return rng.choice(edits)(item)
 
 
 def test_a_planted_test_item_is_missed() -> None:
     """三百条中英文考题，改过大小写、空白、标点与全半角，埋在长文里：一条也不许漏；打印结果。"""
-    rng = random.Random(5)
-    items = [
-        sentence(rng, rng.randint(6, 40)) if rng.random() < 0.6 else chinese(rng, rng.randint(6, 60))
-        for _ in range(LEAKS)
-    ]
-    leaks = index_items(iter(items), CONFIG)
-    found = sum(
-        bool(find_leak(f"{sentence(rng, 200)}. {edited(rng, item)} {chinese(rng, 50)}", leaks)) for item in items
-    )
-    clean = sum(bool(find_leak(sentence(rng, 300) + chinese(rng, 300), leaks)) for _ in range(LEAKS))
-    print(f"planted leaks found: {found}/{LEAKS}; clean documents removed: {clean}/{LEAKS}")
-    assert (found, clean) == (LEAKS, 0)
+    found, wrong = leaks_found(300)
+    print(f"planted test items found: {found:.2%}; clean documents removed: {wrong:.2%}")
+    assert (found, wrong) == (1.0, 0.0)
 
 
 def test_an_item_with_one_changed_word_is_missed() -> None:
@@ -91,7 +56,7 @@ def test_overlap_differs_from_comparing_every_window(
 def test_the_evidence_is_another_passage() -> None:
     """命中的那一段就是考题。"""
     leaks = index_items(iter(["one two three four five six seven"]), CONFIG)
-    assert find_leak("zero. One two, three FOUR five; six seven! eight", leaks) == "one two, three four five; six seven"
+    assert find_leak("zero. One two, three FOUR five; six seven! eight", leaks) == "One two, three FOUR five; six seven"
 
 
 def test_test_sets_are_read_wrongly(tmp_path: Path) -> None:

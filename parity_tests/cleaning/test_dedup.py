@@ -10,72 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parity_tests.cleaning.measure import changed, essay, grams, keepers_of, near_duplicates, similarity
 from tinygrad_llm.common.cleaning.config import CleanConfig, NearConfig
-from tinygrad_llm.common.cleaning.dedup import exact_keepers, near_keepers
+from tinygrad_llm.common.cleaning.dedup import exact_keepers
 from tinygrad_llm.common.cleaning.minhash import band_keys, jaccard
-from tinygrad_llm.common.cleaning.words import find_words, shingles
+from tinygrad_llm.common.cleaning.words import shingles
 from tinygrad_llm.common.errors import UserError
 
-CONFIG = NearConfig()
 BOUND = 0.95
 PAIRS = 250
 
 
-def grams(text: str, n: int = CONFIG.shingle) -> set[tuple[str, ...]]:
-    """逐词写成的 shingle 集合。"""
-    words = text.split()
-    return {tuple(words[at : at + n]) for at in range(len(words) - n + 1)} or ({tuple(words)} if words else set())
-
-
-def similarity(a: str, b: str) -> float:
-    """Jaccard 相似度的定义。"""
-    first, second = grams(a), grams(b)
-    return len(first & second) / max(len(first | second), 1)
-
-
-def changed(rng: random.Random, text: str, low: float, high: float) -> str:
-    """改几个词，使相似度落进 [low, high]：改得越多越不像，二分要改几个。"""
-    while True:
-        words = text.split()
-        places = rng.sample(range(len(words)), len(words))
-        few, many = 0, len(words)
-        while few < many:
-            count = (few + many) // 2
-            chosen = set(places[:count])
-            other = " ".join(f"{word}x" if place in chosen else word for place, word in enumerate(words))
-            if low <= similarity(text, other) <= high:
-                return other
-            few, many = (count + 1, many) if similarity(text, other) > high else (few, count)
-
-
-def essay(rng: random.Random, count: int) -> str:
-    """几个随机的词。"""
-    return " ".join(f"w{rng.randrange(3000)}" for _ in range(count))
-
-
-def keepers_of(texts: list[str], config: NearConfig = CONFIG) -> list[int]:
-    """对几段文字查重。"""
-    sets = [shingles(text, config.shingle) for text in texts]
-    keys = np.array([band_keys(one, config) for one in sets], np.uint64)
-    sizes = np.array([one.size for one in sets])
-    found = near_keepers(iter(keys.T), sizes, np.arange(len(texts)), lambda index: sets[index], config.threshold)
-    return [int(index) for index in found]
-
-
 def test_planted_near_duplicates_are_missed_or_invented() -> None:
-    """埋下的一对相似度刚过 0.8，另有一对刚不到：召回与精确都不低于 0.95；打印两者与不核对时的候选。"""
-    rng = random.Random(11)
-    texts: list[str] = []
-    for _ in range(PAIRS):
-        first, second = essay(rng, rng.randint(120, 500)), essay(rng, rng.randint(120, 500))
-        texts += [first, changed(rng, first, 0.8, 0.84), second, changed(rng, second, 0.65, 0.79)]
-    truth = {(at, at + 1) for at in range(0, len(texts), 4)}
-    found = {(keeper, index) for index, keeper in enumerate(keepers_of(texts)) if keeper != index}
-    recall, precision = len(found & truth) / len(truth), len(found & truth) / max(len(found), 1)
-    expected = CONFIG.recall
-    print(
-        f"near duplicates at 0.80-0.84: recall {recall:.3f} (theory at 0.8: {expected:.4f}), precision {precision:.3f}"
-    )
+    """埋下的一对相似度刚过 0.8，另有一对刚不到：召回与精确都不低于 0.95；打印两者。"""
+    recall, precision = near_duplicates(PAIRS)
+    theory = NearConfig().recall
+    print(f"near duplicates at 0.80-0.84: recall {recall:.3f} (theory at 0.8: {theory:.4f}), precision {precision:.3f}")
     assert recall >= BOUND
     assert precision >= BOUND
 
@@ -117,7 +67,7 @@ def test_minima_agree_less_often_than_the_jaccard_similarity() -> None:
     for number in range(30):
         words = [f"w{rng.randrange(10**9)}" for _ in range(300)]
         other = [word if rng.random() < (0.3, 0.6, 0.9)[number % 3] else f"{word}x" for word in words]
-        a, b = (np.unique(find_words(" ".join(some)).hashes) for some in (words, other))
+        a, b = (shingles(" ".join(some), 1) for some in (words, other))
         errors.append(float(np.mean(band_keys(a, config) == band_keys(b, config))) - jaccard(a, b))
     print(f"minhash estimate: mean error {np.mean(errors):+.4f}, worst {max(map(abs, errors)):.4f}")
     assert abs(np.mean(errors)) < 0.01
@@ -137,7 +87,7 @@ def test_a_chain_is_cut_or_its_first_lost() -> None:
     first = essay(rng, 300)
     second = changed(rng, first, 0.82, 0.86)
     third = changed(rng, second, 0.82, 0.86)
-    assert similarity(first, third) < CONFIG.threshold
+    assert similarity(first, third) < NearConfig().threshold
     assert keepers_of([first, essay(rng, 300), second, third]) == [0, 1, 0, 0]
     assert keepers_of([third, second, first]) == [0, 0, 0]
 

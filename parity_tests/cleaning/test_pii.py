@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity_tests.cleaning.planted import KINDS, chinese_id, luhn, plant
+from parity_tests.cleaning.measure import personal_data
+from parity_tests.cleaning.planted import KINDS, chinese_id, luhn
 from tinygrad_llm.common.cleaning.checksums import is_card, is_chinese_id, is_iban
 from tinygrad_llm.common.cleaning.config import PII_KINDS
-from tinygrad_llm.common.cleaning.pii import PLACEHOLDERS, scrub
+from tinygrad_llm.common.cleaning.pii import scrub
 from tinygrad_llm.common.corpora import documents
 
 MIN_FOUND = 0.99
@@ -21,17 +22,9 @@ EACH = 400
 @pytest.mark.parametrize("kind", KINDS)
 def test_planted_personal_data_stays(kind: str) -> None:
     """每种埋四百处，中英文的句子里，至少找到百分之九十九；句子的其余部分不动。"""
-    rng = random.Random(7)
-    found, missed = 0, []
-    for _ in range(EACH):
-        value, text = plant(rng, kind)
-        expected = text.replace(value, PLACEHOLDERS[kind])
-        is_found = scrub(text, PII_KINDS)[0] == expected
-        found += is_found
-        if not is_found:
-            missed.append((value, scrub(text, PII_KINDS)[0]))
-    print(f"{kind}: {found / EACH:.2%} of {EACH} found", missed[:5])
-    assert found >= MIN_FOUND * EACH
+    found = personal_data(kind, EACH, shows_missed=True)
+    print(f"{kind}: {found:.2%} of {EACH} found")
+    assert found >= MIN_FOUND
 
 
 def test_python_documentation_is_full_of_personal_data() -> None:

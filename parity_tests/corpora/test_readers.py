@@ -1,33 +1,17 @@
-"""读取：各种格式读出同样的文档，坏输入停在指名的一行，或计数后略过。"""
+"""记录文件：各种格式读出同样的文档，坏行停在指名的一行，或计数后略过。"""
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
 import json
-import os
-import random
 import sys
-import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tinygrad_llm.common.corpora import (
-    Document,
-    Faults,
-    documents,
-    load_corpus,
-    opening,
-    record_files,
-    sources,
-    text_files,
-)
+from parity_tests.corpora.reading import GOOD, compressed, refused, skipped, texts
+from tinygrad_llm.common.corpora import Document, Faults, documents, opening, record_files, sources
 from tinygrad_llm.common.errors import DataError, UserError
 
 RECORDS: list[dict[str, Any]] = [
@@ -36,28 +20,6 @@ RECORDS: list[dict[str, Any]] = [
     {"text": 'emoji \U0001f600 and \\ and " and \t', "id": None},
 ]
 LINES = b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in RECORDS)
-
-
-def texts(source: Path | str, **options: Any) -> list[str]:
-    """一份语料的各份正文。"""
-    return [document.text for document in documents(str(source), **options)]
-
-
-def skipped(source: Path, **options: Any) -> tuple[list[str], dict[str, int]]:
-    """略过坏输入之后的正文，与各个原因的次数。"""
-    faults = Faults("skip")
-    found = texts(source, on_error=faults, **options)
-    return found, dict(faults.counts)
-
-
-def refused(source: Path, **options: Any) -> DataError:
-    """停下时的报错；顺便核对它的形状。"""
-    with pytest.raises(DataError) as caught:
-        texts(source, **options)
-    assert caught.value.exit_code == 4
-    assert str(caught.value).count("\n") <= 2
-    assert caught.value.fix
-    return caught.value
 
 
 # ---- 各种格式 ----
@@ -72,20 +34,6 @@ def test_records_come_back_with_their_place_and_other_fields(suffix: str, tmp_pa
         Document(record["text"], f"{path}:{line}", {name: record[name] for name in record if name != "text"})
         for line, record in enumerate(RECORDS, 1)
     ]
-
-
-def compressed(data: bytes, path: Path) -> bytes:
-    """按后缀压缩；zst 借可选的库，没有就跳过这条测试。"""
-    if path.suffix == ".gz":
-        return gzip.compress(data)
-    if path.suffix != ".zst":
-        return data
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-
-        return zstd.compress(data)
-    pyarrow = pytest.importorskip("pyarrow", reason="zst needs pyarrow before Python 3.14")
-    return bytes(pyarrow.compress(data, "zstd", asbytes=True))
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".md", ".log", ".txt.gz", ".md.zst"])
@@ -139,6 +87,7 @@ def test_missing_libraries_are_asked_for_by_name(tmp_path: Path, monkeypatch: py
     for name in names:
         with pytest.raises(UserError, match="needs pyarrow") as caught:
             texts(tmp_path / name)
+        assert caught.value.where == str(tmp_path / name)
         assert caught.value.fix == 'pip install "zero-one-llm[data]"'
 
 
@@ -167,9 +116,15 @@ def test_conversations_are_rendered_and_kept(tmp_path: Path) -> None:
         assert "not text" in refused(path, field="messages").problem
 
 
+def test_blank_lines_and_blank_texts_are_passed_over(tmp_path: Path) -> None:
+    """空行与空白的正文不是错误，也不成为文档；行号照算。"""
+    path = tmp_path / "a.jsonl"
+    path.write_text('\n{"text": ""}\n  \n{"text": " \\n"}\n{"text": "x"}')
+    assert list(documents(str(path))) == [Document("x", f"{path}:5")]
+
+
 # ---- 坏行 ----
 
-GOOD = b'{"text": "good"}\n'
 BAD_LINES = {
     "bad utf-8": (b'{"text": "caf\xe9"}\n', "byte offset 30", "not valid UTF-8"),
     "nul byte": (b'{"text": "a\0b"}\n', "NUL byte", "NUL byte"),
@@ -244,377 +199,6 @@ def test_pretty_printed_json_is_told_apart_from_json_lines(tmp_path: Path) -> No
     path.write_text(json.dumps(RECORDS))
     assert "JSON array, not an object" in refused(path).problem
     assert "jq" in refused(path).fix
-
-
-# ---- 坏文本 ----
-
-
-@pytest.mark.parametrize(
-    ("data", "message", "line"),
-    [
-        (b"one\ntwo\xff\nthree\n", "byte offset 7", 2),
-        (b"\xef\xbb\xbfone\n\xff", "byte offset 7", 2),
-        (b"one\n\ntwo\0", "NUL byte at byte offset 8", 3),
-        ("一二".encode()[:-1], "byte offset 3", 1),
-        ("hello".encode("utf-16"), "this is UTF-16", 1),
-        (b"\xff", "byte offset 0", 1),
-    ],
-)
-def test_bad_text_is_placed_to_the_byte(data: bytes, message: str, line: int, tmp_path: Path) -> None:
-    """字节偏移（BOM 算在内）与行号都准。"""
-    path = tmp_path / "a.txt"
-    path.write_bytes(data)
-    error = refused(path)
-    assert message in error.problem
-    assert error.where == f"{path}:{line}"
-
-
-def test_one_bad_byte_costs_one_piece_and_not_the_file(tmp_path: Path) -> None:
-    """长文本里的一个坏字节：略过它所在的那一片，其余照读，偏移仍是整个文件里的。"""
-    good = "".join(f"line {n}\n" for n in range(1000)).encode()
-    path = tmp_path / "a.txt"
-    path.write_bytes(good + b"\xff\n" + good)
-    faults = Faults("skip")
-    pieces = list(text_files.text_documents(path, faults, piece_bytes=500))
-    assert faults.counts == {"not valid UTF-8": 1}
-    assert faults.first["not valid UTF-8"] == f"{path}:1001"
-    assert 2 * len(good) - 1000 < sum(len(piece.text) for piece in pieces) < 2 * len(good)
-    stopped = pytest.raises(DataError, match=f"byte offset {len(good)}")
-    with stopped:
-        list(text_files.text_documents(path, Faults(), piece_bytes=500))
-
-
-PIECES = st.lists(st.sampled_from(["a", "中", "\U0001f600", "\n", "\n\n", "\r\n", "\r", "é", " "]), max_size=60)
-
-
-@given(PIECES, st.integers(8, 40))
-def test_pieces_laid_end_to_end_are_the_file(parts: list[str], piece_bytes: int) -> None:
-    """怎样切片都不丢字节，不切开字符与换行，偏移与行号都准，没有一片过长。"""
-    data = "".join(parts).encode()
-    pieces = list(text_files._pieces(io.BytesIO(data), Path("a.txt"), Faults(), b"", piece_bytes))
-    assert b"".join(piece.data for piece in pieces) == data
-    for piece in pieces:
-        assert 0 < len(piece.data) <= piece_bytes
-        assert piece.data.decode()
-        assert data[piece.offset :].startswith(piece.data)
-        assert piece.line == data.count(b"\n", 0, piece.offset) + 1
-        assert not (piece.data.endswith(b"\r") and data[piece.offset + len(piece.data) :].startswith(b"\n"))
-
-
-_FOLDER: list[Path] = []
-
-
-@pytest.fixture(autouse=True)
-def _scratch_folder(tmp_path: Path) -> None:
-    """hypothesis 的例子共用的文件夹。"""
-    _FOLDER[:] = [tmp_path]
-
-
-def _scratch(data: bytes, suffix: str) -> Path:
-    path = _FOLDER[0] / f"scratch{suffix}"
-    path.write_bytes(gzip.compress(data, 1) if suffix.endswith(".gz") else data)
-    return path
-
-
-@given(st.lists(st.text("ab\n中", min_size=1, max_size=20), min_size=1, max_size=8), st.integers(4, 64))
-def test_a_separator_divides_documents_wherever_it_falls(stories: list[str], piece_bytes: int) -> None:
-    """记号落在读取的块的边界上也认得；它自己不进正文；各份去掉首尾的换行。"""
-    path = _scratch("<|end|>".join(stories).encode(), ".txt")
-    found = list(text_files.text_documents(path, Faults(), separator="<|end|>", piece_bytes=piece_bytes))
-    assert all("<|" not in document.text and "|>" not in document.text for document in found)
-    if piece_bytes >= 60:
-        assert [document.text for document in found] == [s.strip("\n") for s in stories if s.strip()]
-
-
-# ---- 坏文件与文件夹 ----
-
-
-@pytest.mark.parametrize("suffix", [".txt.gz", ".jsonl.gz", ".jsonl.zst", ".txt.zst"])
-def test_truncated_and_corrupt_compression_is_named(suffix: str, tmp_path: Path) -> None:
-    """截断的说截断，坏了的说坏了，空的也算截断；略过时保住已经读出的各行。"""
-    noise = random.Random(0).randbytes(240_000).hex()
-    data = b"".join(GOOD + json.dumps({"text": noise[n : n + 60]}).encode() + b"\n" for n in range(0, 480_000, 60))
-    path = tmp_path / f"a{suffix}"
-    whole = compressed(data, path)
-    path.write_bytes(whole[: len(whole) // 2])
-    assert "cut short" in refused(path).problem
-    faults = Faults("skip")
-    if "jsonl" in suffix:
-        assert 100 < sum(1 for _ in documents(str(path), on_error=faults)) < 16_000
-        assert faults.counts == {"truncated file": 1}
-    path.write_bytes(b"")
-    assert "cut short" in refused(path).problem
-    path.write_bytes(b"this was never compressed, whatever its name says")
-    assert "corrupt" in refused(path).problem
-    if path.suffix == ".zst":
-        return  # 不带校验和的 zstd 帧，中间改动几个字面字节是看不出来的
-    middle = bytearray(whole)
-    middle[len(whole) // 2 : len(whole) // 2 + 50] = b"\0" * 50
-    path.write_bytes(middle)
-    assert refused(path).where.startswith(str(path))
-
-
-def test_other_compression_is_not_taken_for_text(tmp_path: Path) -> None:
-    """不支持的压缩格式不是 UTF-8，停在第一处坏字节。"""
-    (tmp_path / "a.txt.bz2").write_bytes(bz2.compress(b"hello" * 100))
-    assert "not valid UTF-8" in refused(tmp_path / "a.txt.bz2").problem
-
-
-def test_concatenated_gzip_members_are_one_file(tmp_path: Path) -> None:
-    """``cat a.gz b.gz`` 是合法的 gzip，两段都读。"""
-    path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(gzip.compress(GOOD) + gzip.compress(GOOD))
-    assert texts(path) == ["good", "good"]
-
-
-def tree(root: Path, files: dict[str, str]) -> None:
-    """按相对路径造一批文件。"""
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-
-
-def test_a_folder_is_read_in_one_order_on_every_machine(tmp_path: Path) -> None:
-    """按相对路径逐字符排序；隐藏的、不认识的与 .json 略去；名叫 x.jsonl 的文件夹只是文件夹。"""
-    tree(
-        tmp_path,
-        {
-            "part-10.txt": "ten",
-            "part-2.txt": "two",
-            "a/z.md": "z",
-            "B.TXT": "b",
-            "x.jsonl/inner.txt": "inner",
-            ".hidden.txt": "WRONG",
-            ".git/a.txt": "WRONG",
-            "data.json": "WRONG",
-            "data.json.gz": "WRONG",
-            "script.py": "WRONG",
-            "empty.txt": "",
-        },
-    )
-    assert texts(tmp_path) == ["b", "z", "ten", "two", "inner"]
-
-
-def test_a_pattern_selects_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """通配式只取匹配的文件，也按路径排序；一个不中就报错；名字里真有方括号的文件照读。"""
-    tree(tmp_path, {"b.txt": "b", "a.txt": "a", "c.md": "c", "sub/d.txt": "d", "odd[1].txt": "odd"})
-    assert texts(f"{tmp_path}/[ab].txt") == ["a", "b"]
-    assert texts(f"{tmp_path}/**/*.txt") == ["a", "b", "odd", "d"]
-    assert texts(tmp_path / "odd[1].txt") == ["odd"]
-    monkeypatch.chdir(tmp_path)
-    assert texts("*.md") == ["c"]
-    assert "no file matches" in refused(tmp_path / "*.parquet").problem
-
-
-def test_a_folder_with_nothing_to_read_is_an_error(tmp_path: Path) -> None:
-    """空文件夹、只有别的文件、只有空白、全都坏了：各有各的说法。"""
-    assert "the folder has no" in refused(tmp_path).problem
-    (tmp_path / "a.py").write_text("x")
-    assert "the folder has no" in refused(tmp_path).problem
-    (tmp_path / "a.txt").write_text(" \n")
-    assert refused(tmp_path).problem == "the corpus is empty"
-    (tmp_path / "b.txt").write_bytes(b"\xff")
-    assert "1 inputs were skipped" in refused(tmp_path, on_error="skip").problem
-
-
-def test_symbolic_links_are_followed_and_loops_reported(tmp_path: Path) -> None:
-    """链接照走；绕回祖先的链接不会走个没完，断了的链接指名。"""
-    tree(tmp_path, {"real/a.txt": "a", "root/b.txt": "b"})
-    root = tmp_path / "root"
-    try:
-        (root / "linked").symlink_to(tmp_path / "real", target_is_directory=True)
-    except OSError:
-        pytest.skip("this system does not let us make symbolic links")
-    assert texts(root) == ["b", "a"]
-    (tmp_path / "real" / "back").symlink_to(root, target_is_directory=True)
-    assert "loop" in refused(root).problem
-    assert skipped(root) == (["b", "a"], {"symbolic link loop": 1})
-    (tmp_path / "real" / "back").unlink()
-    (root / "gone.txt").symlink_to(tmp_path / "nowhere")
-    (root / "self.txt").symlink_to(root / "self.txt")
-    assert str(root / "gone.txt") in refused(root).where
-    assert skipped(root) == (["b", "a"], {"unreadable file": 2})
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_a_pipe_in_a_folder_does_not_hang_the_reader(tmp_path: Path) -> None:
-    """文件夹里的管道若被打开，会一直等人来写；指名并停下。"""
-    os.mkfifo(tmp_path / "a.txt")
-    (tmp_path / "b.txt").write_text("b")
-    assert "not a regular file" in refused(tmp_path).problem
-    assert skipped(tmp_path) == (["b"], {"not a regular file": 1})
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.txt.gz"])
-def test_an_unreadable_file_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """没有权限、磁盘出错：指名文件；略过时读其余的。"""
-    tree(tmp_path, {name: "x", "b.txt": "b"})
-
-    def denied(self: Path, *args: Any, **options: Any) -> Any:
-        if self.name == name:
-            raise PermissionError(13, "Permission denied")
-        return open(self, *args, **options)  # noqa: PTH123  替身
-
-    monkeypatch.setattr(Path, "open", denied)
-    error = refused(tmp_path)
-    assert (error.problem, error.where) == ("cannot read the file: permission denied", str(tmp_path / name))
-    assert skipped(tmp_path) == (["b"], {"unreadable file": 1})
-
-
-def test_an_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """子文件夹打不开：不当作空的。"""
-    tree(tmp_path, {"secret/a.txt": "a", "b.txt": "b"})
-    real = os.listdir
-
-    def denied(folder: Any) -> list[str]:
-        if Path(folder).name == "secret":
-            raise PermissionError(13, "Permission denied")
-        return real(folder)
-
-    monkeypatch.setattr(os, "listdir", denied)
-    assert refused(tmp_path).where == str(tmp_path / "secret")
-    assert skipped(tmp_path) == (["b"], {"unreadable file": 1})
-
-
-def test_a_disk_error_in_the_middle_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """读到一半出错：已读的照给，报错指名下一行。"""
-
-    class Failing(io.RawIOBase):
-        """给两行，然后出错的文件。"""
-
-        def __init__(self) -> None:
-            self.left = [GOOD, GOOD]
-
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: Any) -> int:
-            if not self.left:
-                raise OSError(5, "Input/output error")
-            line = self.left.pop(0)
-            buffer[: len(line)] = line
-            return len(line)
-
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(GOOD)
-    monkeypatch.setattr(record_files, "open_bytes", lambda path: io.BufferedReader(Failing()))
-    stream = documents(str(path))
-    assert [next(stream).text, next(stream).text] == ["good", "good"]
-    with pytest.raises(DataError, match="Input/output error") as caught:
-        next(stream)
-    assert caught.value.where == f"{path}:3"
-
-
-# ---- 一整段文本 ----
-
-
-def test_load_corpus_takes_every_format(tmp_path: Path) -> None:
-    """小规模训练也能读记录文件；各份以空行相接，大文件不会被切片弄出多余的空行。"""
-    (tmp_path / "a.jsonl").write_bytes(LINES)
-    assert load_corpus(str(tmp_path / "a.jsonl")).text == "\n\n".join(str(record["text"]) for record in RECORDS)
-    long = "".join(f"line {n}\n" for n in range(300_000))
-    (tmp_path / "b.txt").write_text(long)
-    assert len(long) > 2 * text_files.PIECE_BYTES
-    assert load_corpus(str(tmp_path / "b.txt")).text == long
-    assert "".join(texts(tmp_path / "b.txt")) == long
-    assert len(texts(tmp_path / "b.txt")) > 1
-
-
-def test_the_built_in_corpora_are_streams_too() -> None:
-    """两份自带的语料：出处带序号，meta 里有主题或路径，内容与整段文本相同。"""
-    docs = list(documents("python-docs"))
-    assert "\n\n".join(document.text for document in docs) == load_corpus("python-docs").text
-    assert docs[0].source == "python-docs#0"
-    assert docs[0].meta == {"topic": "assert"}
-    code = next(documents("python-source"))
-    assert (code.source, code.meta) == ("python-source#0", {"path": "__future__.py"})
-
-
-def test_storyworld_is_a_corpus_of_any_size() -> None:
-    """长短与种子写在名字里；每次相同，换了种子就不同；出处说得出是哪一篇。"""
-    english = load_corpus("storyworld-en:20K")
-    assert 20_000 <= len(english.text) < 25_000
-    assert english.text.isascii()
-    assert english.text == load_corpus("storyworld-en:20000").text
-    assert english.name == "storyworld-en:20K"
-    assert english.text[:500] != load_corpus("storyworld-en:20K:7").text[:500]
-    chinese = "".join(texts("storyworld-zh:5k"))
-    assert sum("\u4e00" <= letter <= "\u9fff" for letter in chinese) > 0.7 * len(chinese)
-    sources_of = [document.source for document in documents("storyworld:20K")]
-    assert len(set(sources_of)) == len(sources_of) > 10
-
-
-@pytest.mark.parametrize("name", ["storyworld:", "storyworld:x", "storyworld:0", "storyworld:1M:", "storyworld:1M:-1"])
-def test_a_misspelt_size_is_a_usage_error(name: str) -> None:
-    """说清写法，而不是去找一个叫这名字的文件。"""
-    with pytest.raises(UserError, match="not a size or a seed") as caught:
-        texts(name)
-    assert "storyworld:20M" in caught.value.fix
-
-
-# ---- 内存 ----
-
-
-def peak_bytes(path: Path) -> int:
-    """读完一个文件，Python 分配的内存峰值，字节。"""
-    tracemalloc.start()
-    try:
-        count = sum(1 for _ in documents(str(path)))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert count >= 4
-    return peak
-
-
-def big_file(folder: Path, suffix: str, size: int) -> Path:
-    """一个合成的大文件，约 ``size`` 字节（压缩之前）。"""
-    path = folder / f"big{suffix}"
-    line = "the quick brown fox jumps over the lazy dog " * 20
-    block = (
-        "".join(f'{{"text": "{line}", "id": {n}}}\n' for n in range(1000)) if "json" in suffix else f"{line}\n" * 1000
-    )
-    data = block.encode()
-    with gzip.open(path, "wb", compresslevel=1) if suffix.endswith(".gz") else path.open("wb") as file:
-        for _ in range(-(-size // len(data))):
-            file.write(data)
-    return path
-
-
-@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".jsonl.gz"])
-def test_memory_does_not_grow_with_the_file(suffix: str, tmp_path: Path) -> None:
-    """四倍大的文件，内存峰值不变：只与一片或一行有关。"""
-    small = peak_bytes(big_file(tmp_path, suffix, 4 << 20))
-    large = peak_bytes(big_file(tmp_path, suffix, 16 << 20))
-    assert large < 1.2 * small
-    assert large < 10 * text_files.PIECE_BYTES
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".jsonl.gz"])
-def test_two_hundred_megabytes_stay_within_the_bound(suffix: str, tmp_path: Path) -> None:
-    """200 MB 的文件，内存不超过 10 片（10 MiB）。"""
-    assert peak_bytes(big_file(tmp_path, suffix, 200_000_000)) < 10 * text_files.PIECE_BYTES
-
-
-@pytest.mark.full
-def test_two_hundred_megabytes_of_parquet_stay_within_the_bound(tmp_path: Path) -> None:
-    """parquet 按 row group 读：pyarrow 自己的内存池也不随文件增大。"""
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    line = "the quick brown fox jumps over the lazy dog " * 20
-    path = tmp_path / "big.parquet"
-    table = pyarrow.table({"text": [f"{n} {line}" for n in range(4000)]})
-    with parquet.ParquetWriter(path, table.schema, compression="none", use_dictionary=False) as writer:
-        for _ in range(60):
-            writer.write_table(table, row_group_size=1000)
-    assert path.stat().st_size > 200_000_000
-    before = pyarrow.total_allocated_bytes()
-    peak = 0
-    for count, _ in enumerate(documents(str(path))):
-        if count % 1000 == 0:
-            peak = max(peak, pyarrow.total_allocated_bytes() - before)
-    assert peak < 16 << 20
 
 
 def test_opening_knows_the_kinds() -> None:

@@ -14,6 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tinygrad_llm.common.chat.loading import load_conversations
+from tinygrad_llm.common.cli import Verb
+from tinygrad_llm.common.cli import main as cli_main
 from tinygrad_llm.common.corpora import storyworld as world
 from tinygrad_llm.common.corpora.storyworld.command import Options, main
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
@@ -123,7 +126,7 @@ def test_mutated_answers_are_refused(kind: type) -> None:
                 total += 1
                 refused += not world.check(item, mutant).ok
     assert total > 7_000
-    assert refused >= 0.99 * total
+    assert refused >= 0.999 * total
 
 
 def _same_json(item: Answerable, text: str) -> bool:
@@ -201,21 +204,25 @@ def test_word_rule_counts_and_knows_words() -> None:
     chinese = Instruction("", "zh", "train", "words", "", "", Rule("words", "风筝", 5), 1)
     good = [
         (english, "The kite was red."),
-        (english, "My kite was gone"),
+        (english, "My kite was gone."),
         (chinese, "风筝不见了。"),
-        (chinese, "我有红风筝"),
+        (chinese, "我有红风筝。"),
     ]
     bad = [
         (english, "The kite was."),
+        (english, "The kite was red"),
+        (english, "the kite was red."),
+        (english, ""),
+        (chinese, "风筝不见了"),
         (english, "kite kite kite kite"),
         (english, "The kite was rred."),
         (english, "The kite, was red."),
         (english, "The  kite was red."),
         (english, "The horn was red."),
-        (chinese, "风筝风筝风"),
-        (chinese, "风筝，不见"),
-        (chinese, "筝风不见了"),
-        (chinese, "a风筝来了"),
+        (chinese, "风筝风筝风。"),
+        (chinese, "风筝，不见。"),
+        (chinese, "筝风不见了。"),
+        (chinese, "a风筝来了。"),
     ]
     assert all(world.check(item, answer).ok for item, answer in good)
     assert not any(world.check(item, answer).ok for item, answer in bad)
@@ -351,3 +358,21 @@ def test_command_names_wrong_options(tmp_path: Path) -> None:
         Options("policy", task="x")
     with pytest.raises(DataError, match="cannot write"):
         main(Options("stories", count=1, out=tmp_path / "missing" / "x.jsonl"))
+
+
+@pytest.mark.parametrize("kind", ["questions", "instructions", "policy", "dialogues"])
+def test_written_files_load_as_conversations(kind: str, tmp_path: Path) -> None:
+    """写出的文件读不进对话那一边：指令微调用不上它。"""
+    out = tmp_path / "out.jsonl"
+    main(Options(kind, count=20, out=out))  # type: ignore[arg-type]
+    read = list(load_conversations(out))
+    assert [[message.content for message in conversation.messages] for conversation in read] == [
+        [message["content"] for message in item.messages()] for item in getattr(world, kind)().take(20)
+    ]
+
+
+def test_a_missing_kind_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """少给了哪个参数没有说出来：错误消息只有半句。"""
+    verb = Verb("tinygrad_llm.common.corpora.storyworld.command:main", "")
+    assert cli_main("program", "", {"storyworld": verb}, ["storyworld"]) == 2
+    assert re.search(r"missing required \{stories,questions,", capsys.readouterr().err)

@@ -29,7 +29,7 @@ from parity_tests.engine import (
     test_optim_methods,
     test_optim_samples,
 )
-from parity_tests.mutants import test_closed_holes
+from parity_tests.mutants import test_closed_holes, test_closed_holes_optim
 from tinygrad_llm.ops import REGISTRY
 
 Check = tuple[str, Callable[[], Any]]
@@ -92,7 +92,7 @@ def of_op(name: str) -> Iterator[Check]:
         put = test_closed_holes.test_traversal_puts_gradients_into_shared_memory
         for case in (name, "tied"):
             yield f"{name}: shared memory", functools.partial(put, case)
-    yield from (c for c in of_module(test_closed_holes) if c[0].startswith((f"test_{name}_puts", f"test_{name}_has")))
+    yield from (c for c in of_module(test_closed_holes) if c[0].startswith(f"test_{name}_"))
     if name in test_ops.REPEATED:
         yield (
             f"{name}: one tensor in two places",
@@ -102,7 +102,7 @@ def of_op(name: str) -> Iterator[Check]:
 
 def of_optimizer(name: str) -> Iterator[Check]:
     """一个优化器的轨迹：一百步、float32、状态交接与 PyTorch 自己的设定。"""
-    yield from (c for c in of_module(test_closed_holes) if name.lower() in c[0])
+    yield from (c for c in of_module(test_closed_holes_optim) if name.lower() in c[0])
     cases = {k: v for k, v in test_optim.OPTIMIZERS.items() if k.split()[0] == name}
     for label, case in cases.items():
         yield f"{label}: a hundred steps", functools.partial(test_optim.test_a_hundred_steps_equal_torch, case)

@@ -35,6 +35,18 @@ EQUIVALENT: dict[str, str] = {
     "pow_scalar.x [constant] return g * 0.0 -> g * 0.0 * 2": "0 的两倍还是 0",
     "LBFGS._History.two_loops [operand order] self.ys[i] @ r -> r @ self.ys[i]": "两个向量的内积：各项的积可交换",
     "LBFGS._Search.flat_gradient [off by one] 1 -> 2": "reshape(-2)：NumPy 把任何负数都当作「由总数算出」，与 -1 相同",
+    "LBFGS._History.two_loops [operand order] self.ss[i] @ q -> q @ self.ss[i]": "两个向量的内积：各项的积可交换",
+    "LBFGS._History.remember [operand order] y @ s -> s @ y": "两个向量的内积：各项的积可交换",
+    "LBFGS._Search.run [operand order] self.grad @ d -> d @ self.grad": "两个向量的内积：各项的积可交换",
+    "attention._hidden [constant] return hidden -> hidden * 2": "只当作条件用：真的两倍还是真",
+    "elementwise._outside [constant] return ~(x >= low) -> ~(x >= low) * 2": "只当作条件用：真的两倍还是真",
+    "relu.x [stale save] y -> x": "y 大于 0，当且仅当 x 大于 0；NaN 时也同真假",
+    "hardtanh.x [stale save] x -> y": "夹在区间里的 y 与 x 落在开区间之内，同真假",
+    "xlogy.a [stale save] a -> y": "b 不大于 0 时 y = 0，当且仅当 a = 0",
+    "traversal.unbroadcast [condition] shape.expand(g, shape=shape_) if not have else _reshaped_like(g, shape_)"
+    " -> _reshaped_like(g, shape_)": "0 维的梯度维数不够，_reshaped_like 也是把它扩开",
+    "traversal.unbroadcast [dropped term] len(have) - len(shape_) -> len(have)": "只管走不走捷径，两条路同一个和",
+    "traversal.add_region [dropped term] self.owned.add(edge) -> (nothing)": "记的是内存归不归我们；不记只是多抄一份",
     "cofactor.x [off by one] 1 -> 2": "方阵：最后一根轴与倒数第二根一样长",
     "cofactor.x [operator] det(u) * det(vh) -> det(u) / det(vh)": "正交阵的行列式是 ±1，乘与除相同",
 }

@@ -38,6 +38,8 @@ SWAPS = {
     "tril": "triu", "triu": "tril", "sum": "mean", "mean": "sum", "sqrt": "rsqrt", "rsqrt": "sqrt",
 }  # fmt: skip
 SPEED_ONLY = frozenset(["out", "dtype", "check", "order", "copy", "casting", "keep"])
+WORK = {"split": 2}
+"""函数 → 第几个实参说的是活有多大：由它定分给几个线程，不进算式。"""
 DISPATCH = frozenset(["type", "isinstance", "hasattr", "flags", "base", "ndim", "is_causal_block", "dtype"])
 METADATA = frozenset(["shape", "dtype", "ndim", "size"])
 """``y.shape`` 换成 ``g.shape``：同一个形状。"""
@@ -150,6 +152,8 @@ def _walk(node: ast.AST, path: Path, is_result: bool = False) -> Iterator[tuple[
         if field == "test" and _is_dispatch(value):
             continue
         for i, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(node, ast.Call) and field == "args" and i == WORK.get(_called(node)):
+                continue
             if isinstance(child, ast.AST) and not (isinstance(child, ast.keyword) and child.arg in SPEED_ONLY):
                 result = isinstance(node, ast.Return) or (isinstance(node, ast.IfExp) and is_result and field != "test")
                 yield from _walk(child, (*path, (field, i)), result)

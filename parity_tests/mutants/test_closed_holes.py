@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,16 @@ import torch
 import tinygrad_llm as tg
 from parity_tests.engine.twins import same, same_gradient, values
 from parity_tests.tolerances import assert_close
+from tinygrad_llm.autograd import composed_ops
+from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.traversal import unbroadcast
 from tinygrad_llm.ops import REGISTRY
-from tinygrad_llm.optim.adamw import adamw_update
 from tinygrad_llm.parallel.ring import Ring, SharedGradient
 
 CORNERS: dict[str, tuple[Callable[[Any, Any], Any], list[list[float]]]] = {
     "pow": (lambda m, x: x[0] ** x[1], [[0.0, 0.0, 2.0, 0.0], [0.0, 2.0, 0.0, 1.0]]),
-    "xlog1py": (lambda m, x: m.special.xlog1py(x[0], x[1]), [[0.0, 0.0, 0.0], [-1.0, -2.0, 0.0]]),
-    "xlogy": (lambda m, x: m.special.xlogy(x[0], x[1]), [[0.0, 0.0, 0.0], [0.0, -2.0, 1.0]]),
+    "xlog1py": (lambda m, x: m.special.xlog1py(x[0], x[1]), [[0.0, 0.0, 0.0, 0.0], [-1.0, -2.0, 0.0, 0.5]]),
+    "xlogy": (lambda m, x: m.special.xlogy(x[0], x[1]), [[0.0, 0.0, 0.0, 0.0], [0.0, -2.0, 1.0, 0.5]]),
     "scatter_reduce": (
         lambda m, x: x[0].scatter_reduce(0, m.tensor([0, 0, 1, 1, 2]), x[1], "prod"),
         [[2.0, 3.0, 4.0, 5.0, 6.0], [0.0, 5.0, 0.0, 0.0, 2.0]],
@@ -31,10 +34,15 @@ CORNERS: dict[str, tuple[Callable[[Any, Any], Any], list[list[float]]]] = {
         lambda m, x: x[0].scatter_reduce(0, m.tensor([0, 0, 1, 1, 3]), x[1], "prod"),
         [[0.0, 3.0, 0.0, 5.0, 6.0], [2.0, 5.0, 0.0, 3.0, 2.0]],
     ),
+    "clamp_between": (
+        lambda m, x: m.clamp(x[0], x[1], x[2]),
+        [[0.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0], [1.0] * 7],
+    ),
+    "var": (lambda m, x: m.var(x, -1), [[1.0]]),
     "hardsigmoid": (lambda m, x: m.nn.functional.hardsigmoid(x), [[-3.0, 3.0, 0.0]]),
     "hardswish": (lambda m, x: m.nn.functional.hardswish(x), [[-3.0, 3.0, 0.0]]),
     "elu": (lambda m, x: m.nn.functional.elu(x, 1.7), [[-1.0, 0.0, 1.0]]),
-    "logit": (lambda m, x: m.logit(x, 0.05), [[0.02, 0.5, 0.99]]),
+    "logit": (lambda m, x: m.logit(x, 0.05), [[0.02, 0.5, 0.99, 0.05, 1 - 0.05]]),
     "logit zeros": (lambda m, x: m.logit(x), [[-0.0, 0.0, 1.0]]),
     "logit outside": (lambda m, x: m.logit(x, -0.5), [[-0.2, 1.2, 0.3]]),
     "vector_norm": (
@@ -50,74 +58,6 @@ def test_corners_equal_torch(name: str) -> None:
     """底数、指数、因子恰为 0 时的梯度与 torch 不同：随机的输入很少正好落在那里。"""
     function, x = CORNERS[name]
     same_gradient(function, np.array(x), what=name)
-
-
-def _valley(m: Any, p: Any, seed: int) -> Any:
-    weight = m.tensor(values(seed, 4) * 3)
-    return ((p * weight).sin() * 5).sum() + (p**4).sum() * 0.1 + (p[0] * p[1] - 2) ** 2
-
-
-LBFGS_OPTIONS: list[dict[str, Any]] = [
-    {"line_search_fn": "strong_wolfe", "lr": 10.0, "max_iter": 12},
-    {"line_search_fn": "strong_wolfe", "lr": 0.01, "max_iter": 12},
-    {"line_search_fn": "strong_wolfe", "max_iter": 40, "tolerance_change": 0.3},
-    {"lr": 0.02, "max_iter": 40, "tolerance_change": 0.02},
-    {"line_search_fn": "strong_wolfe", "lr": 1e-4, "max_iter": 12, "max_eval": 3},
-]
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("options", LBFGS_OPTIONS, ids=repr)
-def test_lbfgs_in_rough_country(options: dict[str, Any], seed: int) -> None:
-    """沟壑里的线搜索、停的时机，或没有梯度的参数，与 torch 的 L-BFGS 不同。"""
-
-    def run(m: Any) -> Any:
-        p, unused = (m.nn.Parameter(m.tensor(values(seed + 10, 4))) for _ in range(2))
-        optimizer = m.optim.LBFGS([unused, p], **options)
-        losses: list[float] = []
-
-        def closure() -> Any:
-            optimizer.zero_grad()
-            loss = _valley(m, p, seed)
-            loss.backward()
-            losses.append(float(loss.detach()))
-            return loss
-
-        for _ in range(2):
-            optimizer.step(closure)
-        return len(losses), p.detach(), unused.detach()
-
-    same(run, "float64")
-
-
-def test_lbfgs_out_of_evaluations_between_equal_losses() -> None:
-    """求损失的次数用完，区间两端的损失恰好相等：该停在起点，却走到了另一端。"""
-
-    def run(m: Any) -> Any:
-        p = m.nn.Parameter(m.tensor([1.0], dtype=m.float64))
-        optimizer = m.optim.LBFGS([p], lr=2.0, max_eval=1, line_search_fn="strong_wolfe")
-
-        def closure() -> Any:
-            optimizer.zero_grad()
-            loss = (p**2).sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        return p.detach()
-
-    same(run, "exact")
-
-
-def test_adagrad_updates_a_group_added_later() -> None:
-    """后加的参数组没有累计量，第一步就出错；torch 也只在构造时建它，所以按公式核对。"""
-    first, later = (tg.nn.Parameter(tg.tensor([1.0, -2.0], dtype=tg.float64)) for _ in range(2))
-    optimizer = tg.optim.Adagrad([first], 0.1, initial_accumulator_value=0.5)
-    optimizer.add_param_group({"params": [later]})
-    later.grad = tg.tensor([3.0, -4.0], dtype=tg.float64)
-    optimizer.step()
-    g = np.array([3.0, -4.0])
-    assert_close(later, np.array([1.0, -2.0]) - 0.1 * g / (np.sqrt(0.5 + g * g) + 1e-10), "optimizer float64")
 
 
 BUFFERED: dict[str, Callable[[Any, Any], Any]] = {
@@ -151,6 +91,104 @@ def test_linear_puts_each_gradient_into_its_own_memory() -> None:
     tg.nn.functional.linear(tg.tensor(values(2, 5, 3)), w, b).sum().backward()
     assert_close(memories[0], np.tile(values(2, 5, 3).sum(0), (4, 1)), "float64")
     assert_close(memories[1], np.full(4, 5.0), "float64")
+
+
+UNBROADCAST: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+    ((2, 3), (2, 3)), ((4, 2, 3), (2, 3)), ((5, 4, 2, 3), (2, 3)), ((1, 2, 3), (2, 3)), ((4, 2, 3), (1, 3)),
+    ((2, 3), (2, 1)), ((4, 2, 3), (2, 1)), ((4, 2), ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("have", "wanted"), UNBROADCAST, ids=repr)
+def test_traversal_sums_over_what_was_broadcast(have: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """还原形状时没有求和、求错了轴：``⟨g, 广播 x⟩ = ⟨还原 g, x⟩`` 对一切 ``x`` 成立。"""
+    g, x = values(0, *have), values(1, *wanted)
+    found = unbroadcast(g, wanted)
+    assert found.shape == wanted
+    np.testing.assert_allclose((found * x).sum(), (g * np.broadcast_to(x, have)).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("have", "wanted"), [((), (2, 3)), ((1, 3), (2, 3)), ((3,), (2, 3))], ids=repr)
+def test_traversal_repeats_a_gradient_that_is_too_small(have: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """VJP 给得比输入小：没有广播回来，或广播成了别的数。"""
+    g = values(0, *have)
+    np.testing.assert_array_equal(unbroadcast(g, wanted), np.broadcast_to(g, wanted))
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+@pytest.mark.parametrize("composed", [False, True])
+def test_attention_has_a_window(window: int, composed: bool) -> None:
+    """滑动窗口宽了、窄了一格，或 q 与 k 的长度弄反了：与写明的掩码不同；融合与普通写法都要对。"""
+    q, k, v = (values(i, 1, 2, 5, 4) for i in range(3))
+    place = np.arange(5)
+    seen = (place[:, None] >= place) & (place[:, None] - place < window)
+    ours, theirs = ([m.tensor(x, requires_grad=True) for x in (q, k, v)] for m in (tg, torch))
+    options: dict[str, Any] = {"is_causal": True, "scale": 0.5, "window": window, "recompute": False}
+    with composed_ops() if composed else nullcontext():
+        y = apply(REGISTRY["attention"], ours, options)
+        (y * tg.tensor(values(3, 1, 2, 5, 4))).sum().backward()
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        theirs[0], theirs[1], theirs[2], attn_mask=torch.tensor(seen), scale=0.5
+    )
+    (expected * torch.tensor(values(3, 1, 2, 5, 4))).sum().backward()
+    assert_close(y, expected, "float64")
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a.grad, b.grad, "float64")
+
+
+def test_attention_has_every_block_of_a_long_sequence() -> None:
+    """序列长过一块（转置、分给几块的行）时，漏了一块、重了一块，或几个头用错了那一组的 k、v。"""
+    shapes = [(2, 4, 200, 5), (2, 2, 200, 5), (2, 2, 200, 5)]
+
+    def run(m: Any) -> Any:
+        q, k, v = (m.tensor(values(i, *shape), requires_grad=True) for i, shape in enumerate(shapes))
+        y = m.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        (y * m.tensor(values(3, 2, 4, 200, 5))).sum().backward()
+        return y, q.grad, k.grad, v.grad
+
+    same(run, "float64")
+
+
+def test_cross_entropy_has_a_mean_over_the_valid_rows() -> None:
+    """均值没有除以有效的行数；融合与普通写法都要对。"""
+    logits, target = values(0, 5, 4), np.array([1, -100, 3, 0, -100])
+    expected = torch.nn.functional.cross_entropy(torch.tensor(logits), torch.tensor(target))
+    for composed in (False, True):
+        with composed_ops() if composed else nullcontext():
+            assert_close(tg.nn.functional.cross_entropy(tg.tensor(logits), tg.tensor(target)), expected, "float64")
+
+
+@pytest.mark.parametrize("width", [63, 64, 70])
+def test_embedding_adds_the_gradients_of_repeated_rows(width: int) -> None:
+    """宽的行另有一种加法：同一行取过几次，几份梯度没有都加上，或加到了别的行。"""
+
+    def run(m: Any) -> Any:
+        weight = m.tensor(values(0, 4, width), requires_grad=True)
+        y = m.nn.functional.embedding(m.tensor([[0, 2, 2], [1, 0, 2]]), weight)
+        (y * m.tensor(values(1, 2, 3, width))).sum().backward()
+        return weight.grad
+
+    same(run, "float64")
+
+
+def _same_at_zero(f: Callable[[Any, Any], Any]) -> None:
+    def run(m: Any) -> Any:
+        z = m.tensor(np.array([0j, 1 + 2j, -3 + 0.5j]), requires_grad=True)
+        y = f(m, z)
+        (y * m.tensor(values(0, *y.shape))).sum().backward()
+        return z.grad
+
+    same(run, "float64")
+
+
+def test_complex_angle_is_flat_at_zero() -> None:
+    """复数 0 的幅角的梯度不是 0。"""
+    _same_at_zero(lambda m, z: z.angle())
+
+
+def test_sgn_is_flat_at_zero() -> None:
+    """复数 0 的方向的梯度不是 0。"""
+    _same_at_zero(lambda m, z: m.view_as_real(z.sgn()))
 
 
 class _Halves:
@@ -207,28 +245,6 @@ def test_cofactor_has_complex_second_derivatives() -> None:
         return first, second
 
     same(run, "float64")
-
-
-def test_adafactor_takes_an_empty_parameter() -> None:
-    """没有元素的参数让均方根成了 0/0。"""
-    p = tg.nn.Parameter(tg.zeros(0))
-    p.grad = tg.zeros(0)
-    tg.optim.Adafactor([p]).step()
-    assert p.shape == (0,)
-
-
-@pytest.mark.parametrize("scale", [0.25, 1.0])
-def test_adamw_clips_the_gradient_first(scale: float) -> None:
-    """裁剪的系数没有乘在梯度上（乘成了除，或根本没有乘）。"""
-    g = values(1, 5)
-    ours, theirs = tg.tensor(values(0, 5)), torch.tensor(values(0, 5), requires_grad=True)
-    optimizer = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.0, eps=0.5)
-    m, v = np.zeros(5), np.zeros(5)
-    for t in (1.0, 2.0):
-        theirs.grad = torch.tensor(g * scale * t)
-        optimizer.step()
-        adamw_update(ours.array, g * t, m, v, t=t, lr=0.1, betas=(0.9, 0.999), eps=0.5, weight_decay=0.0, scale=scale)
-    assert_close(ours, theirs, "optimizer float64")
 
 
 def test_traversal_fills_one_array_from_several_regions() -> None:

@@ -30,7 +30,7 @@ QUICK = [
     "rms_norm.composed [dropped factor] x * x -> x",
     "attention.joint [dropped term] s *= e -> (nothing)",
     "RMSprop.update [eps place] np.sqrt(square) + group['eps'] -> np.sqrt(square + group['eps'])",
-    "SGD.update [sign] theta -= g * scalar(group['lr']) -> theta += g * scalar(group['lr'])",
+    "sgd.sgd_update [sign] x -= g * lr -> x += g * lr",
     "traversal.unbroadcast [missing reduce] np.add.reduce(g, 0) -> g",
 ]
 """一类错误至少一个；改了引擎里的这几行，就在这里换成新的写法。"""

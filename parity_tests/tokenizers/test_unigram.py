@@ -62,16 +62,33 @@ def test_viterbi_equals_trying_every_split(seed: int, text: str) -> None:
     assert score == pytest.approx(best, abs=1e-12)
 
 
-@given(st.integers(0, 10**6), st.text("abc 好z😀é", max_size=25))
-def test_encoding_equals_hf_tokenizers(seed: int, text: str) -> None:
-    """同样的片段与概率，切法或字节回退与 HF 的不同。"""
+@given(st.integers(0, 10**6), st.text("abc 好z😀é", max_size=25), st.booleans())
+def test_encoding_equals_hf_tokenizers(seed: int, text: str, has_ties: bool) -> None:
+    """同样的片段与概率，切法、平局的取舍、不认识的罚分或字节回退与 HF 的不同。"""
+    rng = random.Random(seed)
     scores = _scores(seed, letters="abc 好")
+    for letter in rng.sample("abc 好", rng.randint(0, 3)):  # 有的单字只出现在更长的片段里
+        del scores[letter]
+    if has_ties:
+        scores = {piece: float(round(score)) for piece, score in scores.items()}
     ours = UnigramTokenizer(scores)
     bytes_first = [(f"<0x{byte:02X}>", 0.0) for byte in range(256)]  # 概率只影响「不认识」的罚分，取 0 便不影响
     vocab = [*bytes_first, *ours.scores.items(), ("<unk>", 0.0)]
     theirs = HFTokenizer(models.Unigram(vocab, unk_id=len(vocab) - 1, byte_fallback=True))
     for chunk in pretokenize(text):
         assert ours.encode(chunk) == theirs.encode(chunk).ids, chunk
+
+
+def test_unknown_characters_cost_more_than_two_poor_pieces() -> None:
+    """不认识的字符不再受罚：明明拼得出的词也拆成了字节。"""
+    tokenizer = UnigramTokenizer({"ab": -6.0, "ac": -6.0, "bac": -1.0, "c": -10.0})
+    assert tokenizer.decode_bytes(tokenizer.encode("abac")[:1]) == b"ab"
+    assert len(tokenizer.encode("abac")) == 2
+
+
+def test_ties_go_to_the_longer_last_piece() -> None:
+    """平局的取舍变了：同一个词表前后切得不同。"""
+    assert best_path("aaa", {"a": -1.0, "aa": -2.0}, 2, -100.0)[0] == ["a", "aa"]
 
 
 @given(st.text(max_size=40))

@@ -30,10 +30,12 @@ from tinygrad_llm.common.tokenizers.views.animation import encoding_frames, trai
 from tinygrad_llm.common.tokenizers.views.command import (
     GlitchConfig,
     ReportConfig,
+    StagesConfig,
     ViewConfig,
     WatchConfig,
     glitch,
     report,
+    stages,
     view,
     watch,
 )
@@ -42,6 +44,7 @@ from tinygrad_llm.common.tokenizers.views.domains import DOMAINS, domain_text, g
 from tinygrad_llm.common.tokenizers.views.glitches import inspect_tokens, read_embedding
 from tinygrad_llm.common.tokenizers.views.loading import open_tokenizer, references
 from tinygrad_llm.common.tokenizers.views.player import player_page, terminal_frames
+from tinygrad_llm.common.tokenizers.views.stages import STAGES
 from tinygrad_llm.common.tokenizers.views.tokens import chips, html_text, one_line, readable, readable_run
 from tinygrad_llm.common.tokenizers.wordpiece import train_wordpiece
 from tinygrad_llm.common.tokenizers.words import train_words
@@ -100,6 +103,8 @@ def test_the_coloured_html_holds_every_token_with_its_origin() -> None:
     shown = re.findall(r'<span tabindex="0" class="chip chip-\d" data-tip="([^"]*)">([^<]*)</span>', html)
     assert "".join(unescape(part) for _, part in shown).replace("◦", "") == text
     assert [int(tip.split()[1]) for tip, _ in shown] == _bpe().encode(text)
+    quoted = html_text(chips(Tokenizer([(34, 60)]), '"<'))
+    assert 'merge 0: &quot; + &lt;">&quot;&lt;</span>' in quoted
     id = _bpe().encode(" the")[0]
     left, right = (_bpe().token_bytes(half).decode().replace(" ", "␣") for half in _bpe().merges[id - 256])
     assert any(f"id {id}\n20 74 68 65\nmerge {id - 256}: {left} + {right}" == unescape(tip) for tip, _ in shown)
@@ -196,6 +201,7 @@ def test_the_player_page_carries_its_frames_and_one_script_known_by_digest() -> 
     recorded = re.findall(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)
     assert [one["t"] for one in json.loads(recorded[0])] == [frame.tokens for frame in frames]
     assert len(recorded) == 2
+    assert "<" not in recorded[0] + recorded[1]
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', html)
@@ -281,6 +287,22 @@ def test_the_verbs_print_and_write_self_contained_pages(tmp_path: Path, capsys: 
         assert html.startswith("<!DOCTYPE html>")
         assert "default-src 'none'" in html
         assert not EXTERNAL.search(html), path
+
+
+def test_stages_train_all_five_and_say_what_each_loses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """少了一种分词器、说错了谁还原得了原文，或存下的文件打不开。"""
+    (tmp_path / "text.txt").write_text(domain_text("docs", 20_000), encoding="utf-8")
+    stages(StagesConfig(("the  xylophone", "猫"), texts=(str(tmp_path / "text.txt"),), vocab_size=450, out=tmp_path))
+    out = capsys.readouterr().out
+    assert [line.split(":")[0] for line in out.splitlines() if re.match("[a-z]+: ", line)] == list(STAGES)
+    verdicts = re.findall(r"; (decodes|does NOT decode)", out)
+    assert verdicts == ["does NOT decode", "does NOT decode", "decodes", "does NOT decode", "decodes"]
+    for name in STAGES:
+        assert open_tokenizer(str(tmp_path / f"{name}.json")).encode("the")
+    with pytest.raises(UserError, match="bpe: vocab_size 200 has no room"):
+        stages(StagesConfig(("the",), texts=("chinese",), vocab_size=200))
+    with pytest.raises(DataError, match="no such folder"):
+        stages(StagesConfig(("the",), out=tmp_path / "none"))
 
 
 def test_the_verbs_name_what_is_missing(tmp_path: Path) -> None:

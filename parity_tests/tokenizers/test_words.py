@@ -49,6 +49,7 @@ def test_unseen_words_become_unknown_and_frequent_words_come_first() -> None:
     tokenizer = train_words("b a a c b a", vocab_size=4)
     assert tokenizer.encode("a b c d") == [0, 1, 2, 2]
     assert tokenizer.decode([0, 1, 2, tokenizer.special(END_OF_TEXT)]) == f"a b {UNKNOWN} {END_OF_TEXT}"
+    assert train_words("z y x y").vocabulary.units == ("y", "x", "z")
     with pytest.raises(UserError, match="no room for the special tokens"):
         train_words("a", vocab_size=1)
 

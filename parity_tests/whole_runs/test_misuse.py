@@ -122,7 +122,7 @@ def test_unknown_corpus_name_is_a_traceback(place: Place, tmp_path: Path) -> Non
     """打错了语料名：列出有哪些。没有文本的文件夹：说出要放什么。"""
     assert_refused(place.train("torch", "a", corpus="python-doc"), USAGE, "python-doc", "python-docs")
     (tmp_path / "nothing").mkdir()
-    assert_refused(place.train("torch", "a", corpus=tmp_path / "nothing"), DATA, "no .txt, .md")
+    assert_refused(place.train("torch", "a", corpus=tmp_path / "nothing"), DATA, "the folder has no .txt, .md")
     assert place.contents() == {}
 
 

@@ -236,7 +236,8 @@ def _condensed_error(boxes: str, config_type: type[Any], prog: str) -> UserError
     usage = next((line for block in blocks[1:] for line in block if line.startswith("-")), "")
     hint = f"give it as {usage}; " if usage else ""
     if problem.startswith("Missing from"):
-        problem = "missing required " + ", ".join(line for line in blocks[0] if line.startswith("-"))
+        names = [line for line in blocks[0][1:] if not line.endswith("(required)")]  # 名字与说明交替
+        problem = "missing required " + ", ".join(names)
         hint = ""
     elif problem.startswith("Unrecognized options: "):
         words = problem.removeprefix("Unrecognized options: ").split(", ")

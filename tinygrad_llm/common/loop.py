@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_llm.common.batches import IGNORE_INDEX, evaluation_batches
+from tinygrad_llm.common.batches import IGNORE_INDEX, Batch, Prefetch, evaluation_batches
 from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_llm.common.decode import Decoder, Sampling, decode
 from tinygrad_llm.common.errors import DivergedError, InterruptedRunError, OutOfDiskError
@@ -107,6 +107,8 @@ def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult],
         label = f"{engine.name}:{settings.run}"
         with Progress(settings.last_step, label, start=session.first_step) as progress:
             progress.note(engine.describe())
+            if session.data_summary:
+                progress.note(f"data over {settings.steps} steps: {session.data_summary}")
             _Loop(session, engine, log, stop, progress, on_step).run()
 
 
@@ -130,29 +132,34 @@ class _Loop:
         self.disk_is_full = False
 
     def run(self) -> None:
-        for step in range(self.session.first_step, self.settings.last_step):
-            self.one_step(step)
-            done = step + 1
-            last = done == self.settings.last_step
-            if last or _due(done, self.settings.eval_every):
-                self.evaluate(done)
-            if last or _due(done, self.settings.sample_every):
-                self.sample(done)
-            if self.stop.requested is not None and not last:
-                self.save(done, must=True)
-                raise InterruptedRunError(
-                    f"stopped by a signal after step {done}; the checkpoint is saved",
-                    where=str(self.settings.folder),
-                    fix=f"continue with {self.settings.resume_flags}",
-                    exit_code=self.stop.exit_code,
-                )
-            if last or _due(done, self.settings.save_every):
-                self.save(done, must=last)
+        steps = range(self.session.first_step, self.settings.last_step)
+        with Prefetch(self.session.train.batch, steps) as batches:  # 训练这一步时，后台已在取下一步的数据
+            for step in steps:
+                self.one_step(step, batches)
+                self.after(step + 1)
 
-    def one_step(self, step: int) -> None:
+    def after(self, done: int) -> None:
+        """做完 ``done`` 步之后该做的：评估、采样、停下、存档。"""
+        last = done == self.settings.last_step
+        if last or _due(done, self.settings.eval_every):
+            self.evaluate(done)
+        if last or _due(done, self.settings.sample_every):
+            self.sample(done)
+        if self.stop.requested is not None and not last:
+            self.save(done, must=True)
+            raise InterruptedRunError(
+                f"stopped by a signal after step {done}; the checkpoint is saved",
+                where=str(self.settings.folder),
+                fix=f"continue with {self.settings.resume_flags}",
+                exit_code=self.stop.exit_code,
+            )
+        if last or _due(done, self.settings.save_every):
+            self.save(done, must=last)
+
+    def one_step(self, step: int, batches: Iterator[Batch]) -> None:
         settings = self.settings
         started_at = time.perf_counter()
-        x, y = self.session.train.batch(step)
+        x, y = next(batches)
         lr = rate(settings, step)
         with np.errstate(over="ignore", invalid="ignore"):  # 溢出由 guard 处理，不必再警告
             result = self.engine.train_step(step, x, y, lr)

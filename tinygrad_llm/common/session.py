@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_llm.common.batches import Ids, Stream, TokenDataset, Tokens, encode_corpus
-from tinygrad_llm.common.batches.sources import data_digest, open_sources, training_stream, validation_tokens
+from tinygrad_llm.common.batches.sources import (
+    data_digest,
+    epochs_summary,
+    open_sources,
+    training_stream,
+    validation_tokens,
+)
 from tinygrad_llm.common.checkpoint import (
     LATEST,
     SPARE_BYTES,
@@ -51,6 +57,7 @@ class Session:
         checkpoint: 要接着走的检查点；从头训练时为 ``None``。
         train_tokens: 训练用的 token 数。
         data_digest: 分片的摘要；数据来自文本时为空。
+        data_summary: 各来源要走几轮，写成一句；数据来自文本时为空。
     """
 
     settings: TrainConfig
@@ -63,6 +70,7 @@ class Session:
     checkpoint: Checkpoint | None
     train_tokens: int
     data_digest: str = ""
+    data_summary: str = ""
 
     @property
     def first_step(self) -> int:
@@ -137,7 +145,8 @@ def _from_shards(settings: TrainConfig) -> Session:
     checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None
     validation, digest = validation_tokens(sources), data_digest(sources)
     tokens = sum(source.store.split("train").tokens.size for source in sources)
-    return Session(settings, model, tokenizer, train, validation, "", "", checkpoint, tokens, digest)
+    summary = epochs_summary(sources, train, settings.steps)
+    return Session(settings, model, tokenizer, train, validation, "", "", checkpoint, tokens, digest, summary)
 
 
 def _check_folder(settings: TrainConfig) -> None:

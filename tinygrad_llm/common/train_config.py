@@ -59,7 +59,7 @@ class TrainConfig:
     dropout: float | None = None
     """覆盖预设：dropout 概率。"""
     corpus: str = "python-docs"
-    """文本：``python-docs``、``python-source``，或文件、文件夹的路径。"""
+    """文本：``python-docs``、``python-source``、``storyworld-zh``、``storyworld-en``，别的语料名，或文件、文件夹的路径。"""
     data: str = ""
     """``data shard`` 写下的分片文件夹，代替 ``--corpus``；几个按权重混合，写作 ``A=0.7,B=0.3``。分词器随分片而来。"""
     packing: Literal["windows", "bos", "split"] = "windows"

@@ -44,7 +44,7 @@ class QuickstartConfig:
     runs_dir: str = "runs"
     """放各次运行的文件夹。"""
     corpus: str = "python-docs"
-    """文本：``python-docs``、``python-source``，或文件、文件夹的路径。"""
+    """文本：``python-docs``、``python-source``、``storyworld-zh``、``storyworld-en``，别的语料名，或文件、文件夹的路径。"""
     preset: str = "toy"
     """模型预设名。"""
     vocab_size: int = 1024

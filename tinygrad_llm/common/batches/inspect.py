@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InspectConfig", "histogram", "main"]
 
-_STYLES = ("on grey19", "on dark_blue")
+_STYLES = ("black on color(152)", "black on color(223)")  # 深浅底的终端上都看得清
 _BAR_WIDTH = 40
 
 

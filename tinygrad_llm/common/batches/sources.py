@@ -13,11 +13,11 @@ from pathlib import Path
 
 from tinygrad_llm.common.batches.mixture import Mixture, Source
 from tinygrad_llm.common.batches.store import Store, open_store
-from tinygrad_llm.common.batches.stream import Shuffled, Stream
+from tinygrad_llm.common.batches.stream import Shuffled
 from tinygrad_llm.common.batches.tokens import Tokens
 from tinygrad_llm.common.errors import DataError, UserError
 
-__all__ = ["ShardSource", "data_digest", "open_sources", "training_stream", "validation_tokens"]
+__all__ = ["ShardSource", "data_digest", "epochs_summary", "open_sources", "training_stream", "validation_tokens"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,9 @@ def open_sources(text: str) -> list[ShardSource]:
     return sources
 
 
-def training_stream(sources: list[ShardSource], *, packing: str, context: int, batch_size: int, seed: int) -> Stream:
+def training_stream(
+    sources: list[ShardSource], *, packing: str, context: int, batch_size: int, seed: int
+) -> Shuffled | Mixture:
     """训练的批次流：一个来源直接打乱，几个来源按权重混合。
 
     Args:
@@ -113,7 +115,18 @@ def validation_tokens(sources: list[ShardSource]) -> Tokens:
     return Tokens([part for tokens in found for part in tokens.parts])
 
 
+def epochs_summary(sources: list[ShardSource], stream: Shuffled | Mixture, steps: int) -> str:
+    """一次训练把每个来源走过几轮，写成一句。"""
+    if isinstance(stream, Shuffled):
+        return f"{sources[0].name}: {stream.epochs(steps):.2f} epochs"
+    named = zip(sources, stream.shares, stream.epochs(steps), strict=True)
+    return "; ".join(
+        f"{source.name}: {share / stream.period:.1%} of the samples, {epochs:.2f} epochs"
+        for source, share, epochs in named
+    )
+
+
 def data_digest(sources: list[ShardSource]) -> str:
     """数据与权重的摘要：续训时据此发现它们变了；与文件夹放在哪里无关。"""
-    parts = [f"{source.store.index.checksum}={source.weight}" for source in sources]
+    parts = [f"{source.store.index.data_digest}={source.weight}" for source in sources]
     return hashlib.sha256(",".join(parts).encode()).hexdigest()

@@ -156,8 +156,14 @@ def unfinished_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
         temporary.mkdir()
+    except OSError as error:
+        raise _cannot_write(target, temporary, error) from error
+    try:
         yield temporary
     except OSError as error:
+        place = Path(error.filename or temporary).absolute()
+        if temporary.absolute() not in (place, *place.parents):
+            raise  # 读语料时出的错，与这里无关
         raise _cannot_write(target, temporary, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -12,12 +12,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DIGIT", "IDEOGRAPH", "LETTER", "SPACE", "SYMBOL", "code_points", "folded", "kinds"]
+__all__ = ["DIGIT", "IDEOGRAPH", "LETTER", "SPACE", "SYMBOL", "code_points", "folded", "folded_points", "kinds"]
 
 SYMBOL, SPACE, DIGIT, LETTER, IDEOGRAPH = range(5)
 """五类码位。``IDEOGRAPH`` 是不用空格分词的文字（汉字、假名），每个字自成一词；附加符号算作 ``LETTER``。"""
 
 _LAST_ASSIGNED = 0x33480  # 此后只有私用区与变体选择符，都算符号
+_NEIGHBOURLY = np.uint32(0xFFFFFFFF)
 _IDEOGRAPHS = (
     (0x3005, 0x3008),
     (0x3041, 0x3100),
@@ -56,9 +57,34 @@ def kinds(points: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
 
 def folded(text: str) -> str:
     """抹平大小写与全半角：比较两段文字「是不是同一段」时用，从不写回文档。"""
-    if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFKC", text).casefold()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def folded_points(points: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32] | None:
+    """逐个码位地做 ``folded``，查表而已。
+
+    Args:
+        points: 码位。
+
+    Returns:
+        同形状的码位；有的字符要变成几个字符（如 ``ﬁ``），或要与邻居合成（附加符号）时做不到，返回 ``None``。
+    """
+    result = _folds().take(points, mode="clip")
+    return None if result.size and result.max() == _NEIGHBOURLY else result
+
+
+@lru_cache(maxsize=1)
+def _folds() -> npt.NDArray[np.uint32]:
+    table = np.arange(_LAST_ASSIGNED + 1, dtype=np.uint32)
+    for point in range(_LAST_ASSIGNED):
+        char = chr(point)
+        other = folded(char)
+        if len(other) != 1 or unicodedata.combining(char):
+            table[point] = _NEIGHBOURLY
+        elif other != char:
+            table[point] = ord(other)
+    table[0x1100:0x1200] = _NEIGHBOURLY  # 谚文的字母，会与邻居合成一个字
+    return table
 
 
 @lru_cache(maxsize=1)

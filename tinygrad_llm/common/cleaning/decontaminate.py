@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_llm.common.cleaning.characters import folded
 from tinygrad_llm.common.cleaning.config import DecontaminateConfig
 from tinygrad_llm.common.cleaning.words import Hashes, find_words, mixed, ngrams
 from tinygrad_llm.common.errors import DataError
@@ -122,7 +121,7 @@ def find_leak(text: str, leaks: Leaks) -> str:
         leaks: 索引。
 
     Returns:
-        命中的那一段（小写、半角），没有则为空串。
+        命中的那一段，没有则为空串。
     """
     words = find_words(text)
     for n, wanted in leaks.grams.items():
@@ -132,7 +131,7 @@ def find_leak(text: str, leaks: Leaks) -> str:
         hits = maybe[wanted[np.minimum(place, wanted.size - 1)] == grams[maybe]]
         if hits.size:
             first, last = int(hits[0]), int(hits[0]) + n - 1
-            return folded(text)[words.starts[first] : words.starts[last] + words.lengths[last]]
+            return words.text[words.starts[first] : words.starts[last] + words.lengths[last]]
     return ""
 
 

@@ -56,14 +56,14 @@ def symbols_reason(text: str, config: SymbolsConfig) -> str:
     Returns:
         理由，或空串。
     """
-    counts = np.bincount(kinds(code_points(text)), minlength=IDEOGRAPH + 1)
-    visible = max(len(text) - int(counts[SPACE]), 1)
+    counts = np.bincount(kinds(code_points(text)), minlength=IDEOGRAPH + 1).tolist()
+    visible = max(len(text) - counts[SPACE], 1)
     if counts[SYMBOL] > config.max_symbols * visible:
         return "mostly symbols"
     if counts[DIGIT] > config.max_digits * visible:
         return "mostly digits"
     lengths = find_words(text).lengths
-    if lengths[lengths > LONG_WORD].sum() > config.max_long_words * visible:
+    if lengths.max(initial=0) > LONG_WORD and lengths[lengths > LONG_WORD].sum() > config.max_long_words * visible:
         return "mostly endless words"
     return ""
 
@@ -87,9 +87,12 @@ def repetition_reason(text: str, config: RepetitionConfig) -> str:
     words = find_words(text).hashes
     if words.size < FEW_WORDS:
         return ""
-    if top_word_share(words) > config.max_top_word:
+    _, counts = np.unique(words, return_counts=True)
+    if counts.max() > config.max_top_word * words.size:
         return "one word over and over"
-    if repeated_ngram_share(words, NGRAM) > config.max_ngrams:
+    # 重复的词组里每个词都在前面出现过：不同的词够多，重复的就不会多，不必细数
+    is_varied = counts.size >= (1 - config.max_ngrams) * words.size
+    if not is_varied and repeated_ngram_share(words, NGRAM) > config.max_ngrams:
         return "repeated phrases"
     return ""
 
@@ -106,12 +109,6 @@ def repeated_share(parts: list[str], total: int) -> float:
     """
     again = sum(map(len, parts)) - sum(map(len, set(parts)))
     return again / max(total, 1)
-
-
-def top_word_share(words: Hashes) -> float:
-    """最常见的一个词占全部词的份额。"""
-    _, counts = np.unique(words, return_counts=True)
-    return float(counts.max() / words.size)
 
 
 def repeated_ngram_share(words: Hashes, n: int) -> float:

@@ -22,7 +22,7 @@ from tinygrad_llm.common.cleaning.function_words import FUNCTION_WORDS
 __all__ = ["LANGUAGES", "UNKNOWN", "guess_language"]
 
 UNKNOWN = "und"
-_SAMPLE = 3000
+_SAMPLE = 1500
 _MIN_LETTERS = 4
 _MIN_WORDS = 3
 

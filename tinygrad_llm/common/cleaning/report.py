@@ -143,8 +143,8 @@ def _composition(groups: Sequence[tuple[str, Statistics]]) -> list[Section]:
         share = [100 * count / max(one.chars, 1) for count in one.kinds]
         kinds.append(bar_chart(KIND_NAMES, share, title=f"字符的类别{suffix}", x_label="占全部字符，%"))
         spoken = ranked(Counter(one.languages), TOP)
-        portion = [100 * count / max(one.chars, 1) for _, count in spoken]
-        languages.append(bar_chart([n for n, _ in spoken], portion, title=f"语言{suffix}", x_label="占全部字符，%"))
+        portion = [100 * count / max(one.languages.total(), 1) for _, count in spoken]
+        languages.append(bar_chart([n for n, _ in spoken], portion, title=f"语言{suffix}", x_label="占字符，%"))
     for n in (1, 2, 3):
         for label, one in groups:
             if top := ranked(one.grams[n], TOP):
@@ -154,7 +154,7 @@ def _composition(groups: Sequence[tuple[str, Statistics]]) -> list[Section]:
     named = [
         ("长度", lengths, ""),
         ("字符", kinds, ""),
-        ("语言", languages, "und 是认不出的。"),
+        ("语言", languages, "只看了每个分片的头一千份；und 是认不出的。"),
         ("词", grams, sampled),
     ]
     return [Section(title, side_by_side(charts), note) for title, charts, note in named if charts]

@@ -4,7 +4,8 @@
 下一个文件：``minhash.py`` 与 ``decontaminate.py``。
 
 词是连续的字母与数字，汉字与假名每字一词；大小写、全半角、标点与空白都不影响散列，所以这几种小改动瞒不过查重。
-散列是多项式 ``Σ mix(c_i)·B^i mod 2^64``，再搅拌一次；只由文字决定，各进程、各平台相同。不抵御存心构造的碰撞。
+词的散列是 ``Σ mix(c_i)·B^i``，n-gram 的是 ``Σ w_j·C^j``，都模 2^64，B 与 C 是奇数；只由文字决定，
+各进程、各平台相同。不抵御存心构造的碰撞。
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_llm.common.cleaning.characters import DIGIT, IDEOGRAPH, code_points, folded, kinds
+from tinygrad_llm.common.cleaning.characters import DIGIT, IDEOGRAPH, code_points, folded, folded_points, kinds
 
 __all__ = ["Hashes", "Words", "find_words", "mixed", "ngrams", "shingles"]
 
 Hashes = npt.NDArray[np.uint64]
 
 _BASE = 0x9E3779B97F4A7C15
-_NGRAM_BASE = np.uint64(0xD1342543DE82EF95)
+_NGRAM_BASE = 0xD1342543DE82EF95
 
 
 class Words(NamedTuple):
@@ -30,13 +31,15 @@ class Words(NamedTuple):
 
     Attributes:
         hashes: 每个词的散列，按出现的次序。
-        starts: 每个词在 ``folded(text)`` 里的起点。
+        starts: 每个词在 ``text`` 里的起点。
         lengths: 每个词有几个字符。
+        text: 起点所指的文字：原文，或（含有要合成、要展开的字符时）抹平了大小写与全半角的原文。
     """
 
     hashes: Hashes
     starts: npt.NDArray[np.int64]
     lengths: npt.NDArray[np.int64]
+    text: str
 
 
 @lru_cache(maxsize=1)
@@ -49,11 +52,14 @@ def find_words(text: str) -> Words:
     Returns:
         词的散列、起点与长度。
     """
-    points = code_points(folded(text))
+    points = folded_points(code_points(text))
+    if points is None:
+        text = folded(text)
+        points = code_points(text)
     kind = kinds(points)
     places = np.flatnonzero(kind >= DIGIT)  # 属于某个词的字符
     if places.size == 0:
-        return Words(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
+        return Words(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64), text)
     is_first = np.ones(places.size, np.bool_)
     np.greater(places[1:], places[:-1] + 1, out=is_first[1:])
     if not text.isascii():
@@ -66,7 +72,9 @@ def find_words(text: str) -> Words:
     values *= forward[: places.size]
     # 第 k 个词从第 s 个字符开始，和里多乘了 B^s，除掉它：奇数模 2^64 有逆
     hashes = np.add.reduceat(values, first) * backward[first]
-    return Words(mixed(hashes), places[first], np.diff(first, append=places.size))
+    lengths = np.empty_like(first)
+    lengths[:-1], lengths[-1] = first[1:] - first[:-1], places.size - first[-1]
+    return Words(hashes, places[first], lengths, text)
 
 
 @lru_cache(maxsize=1)
@@ -106,12 +114,21 @@ def ngrams(words: Hashes, n: int) -> Hashes:
     Returns:
         (max(N - n + 1, 0),)，按位置排列，可有重复。
     """
-    count = max(words.size - n + 1, 0)
-    total = words[:count].copy()
-    for shift in range(1, n):
-        total *= _NGRAM_BASE
-        total += words[shift : shift + count]
-    return mixed(total)
+    block, size = words, 1
+    total, done = (block, 1) if n & 1 else (block[:0], 0)
+    while 2 * size <= n:  # 倍增：几次就拼到 n 个词
+        block, size = _joined(block, block, size, size), 2 * size
+        if n & size:
+            total, done = (_joined(total, block, done, size), done + size) if done else (block, size)
+    return total
+
+
+def _joined(left: Hashes, right: Hashes, left_size: int, right_size: int) -> Hashes:
+    """每个位置上，``left_size`` 个词与紧接着的 ``right_size`` 个词拼起来。"""
+    count = max(right.size - left_size, 0)
+    total = left[:count] * np.uint64(pow(_NGRAM_BASE, right_size, 1 << 64))
+    total += right[left_size : left_size + count]
+    return total
 
 
 def shingles(text: str, n: int) -> Hashes:
@@ -127,4 +144,4 @@ def shingles(text: str, n: int) -> Hashes:
         升序、不重复的散列。
     """
     words = find_words(text).hashes
-    return np.unique(ngrams(words, min(n, words.size))) if words.size else words
+    return np.unique(mixed(ngrams(words, min(n, words.size)))) if words.size else words

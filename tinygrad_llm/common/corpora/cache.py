@@ -48,10 +48,11 @@ def cached_files(entry: Entry) -> list[Path]:
         fix = f"run: {COMMAND} {entry.name}"
         raise DataError(f"the corpus {entry.name} is not in the cache", where=str(entry_folder(entry)), fix=fix)
     records = read_records(entry_folder(entry))
+    known = {file.name: file.size for file in entry.files if file.is_exact}
     for path in paths:
-        size = records.get(path.name, {}).get("size")
-        if size is not None and path.stat().st_size != size:
-            problem = f"the cached file has {path.stat().st_size:,} bytes, and {size:,} were recorded"
+        size, found = records.get(path.name, {}).get("size", known.get(path.name)), path.stat().st_size
+        if size is not None and found != size:
+            problem = f"the cached file has {found:,} bytes, and it should have {size:,}"
             raise DataError(problem, where=str(path), fix=f"run: {COMMAND} {entry.name}")
     return paths
 

@@ -278,14 +278,12 @@ def _write_notes(part: Path, url: str, response: http.client.HTTPResponse, total
 
 @contextlib.contextmanager
 def _writable(part: Path, start: int) -> Any:
-    """从 ``start`` 处写起；离开时落盘。"""
+    """接在末尾（``start`` 就是它的长度）或从头写起；离开时落盘。"""
     try:
-        file: IO[bytes] = part.open("r+b" if start else "wb")
+        file: IO[bytes] = part.open("ab" if start else "wb")
     except OSError as error:
         raise _disk_error(error, part) from error
     with file:
-        file.truncate(start)
-        file.seek(start)
         yield file
         file.flush()
         os.fsync(file.fileno())

@@ -64,7 +64,7 @@ def open_bytes(path: Path) -> BinaryIO:
     suffix = path.suffix.lower()
     if suffix not in COMPRESSED:
         return path.open("rb", buffering=BUFFER_BYTES)
-    decompress = _gzip_reads if suffix == ".gz" else _zstd_reads()
+    decompress = _gzip_reads if suffix == ".gz" else _zstd_reads(path)
     file = path.open("rb")
     try:
         if not file.read(1):  # 解压器把空文件当作空内容，其实是没写完
@@ -97,12 +97,13 @@ def explain(error: BaseException) -> BadInput:
     return BadInput(f"cannot read the file: {reason}", "check the file and its disk", "unreadable file")
 
 
-def optional(module: str, purpose: str) -> Any:
+def optional(module: str, purpose: str, path: Path) -> Any:
     """导入一个可选的库。
 
     Args:
         module: 模块的点分名。
         purpose: 要它来做什么，英文短语。
+        path: 要读的文件，用于消息。
 
     Returns:
         模块。
@@ -114,7 +115,8 @@ def optional(module: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise UserError(f"{purpose} needs {package}", fix='pip install "zero-one-llm[data]"') from error
+        fix = 'pip install "zero-one-llm[data]"'
+        raise UserError(f"{purpose} needs {package}", where=str(path), fix=fix) from error
 
 
 class _Stepwise(io.RawIOBase):
@@ -146,10 +148,10 @@ def _gzip_reads(file: BinaryIO) -> _Reads:
     return gzip.GzipFile(fileobj=file).read1
 
 
-def _zstd_reads() -> Callable[[BinaryIO], _Reads]:
+def _zstd_reads(path: Path) -> Callable[[BinaryIO], _Reads]:
     """zstd：3.14 起标准库就有，之前借 pyarrow 的；两者都认多帧，也都报告截断。"""
     if sys.version_info >= (3, 14):
         zstd = importlib.import_module("compression.zstd")
         return lambda file: zstd.ZstdFile(file).read1
-    pyarrow = optional("pyarrow", "reading .zst files before Python 3.14")
+    pyarrow = optional("pyarrow", "reading .zst files before Python 3.14", path)
     return lambda file: pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd").read

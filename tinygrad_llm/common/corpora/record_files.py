@@ -71,7 +71,7 @@ def parquet_documents(path: Path, field: str, faults: Faults) -> Iterator[Docume
         DataError: 打不开、坏了、没有这一列，或某一行的正文不是文本，而 ``faults`` 不许略过。
         UserError: 没有装 pyarrow。
     """
-    parquet = optional("pyarrow.parquet", "reading parquet files")
+    parquet = optional("pyarrow.parquet", "reading parquet files", path)
     row = 0
     try:
         with path.open("rb") as stream, parquet.ParquetFile(stream) as file:

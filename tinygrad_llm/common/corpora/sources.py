@@ -36,7 +36,8 @@ def documents(
 
     Args:
         source: ``python-docs``、``python-source``；``storyworld``、``storyworld-en``、``storyworld-zh``，
-            可以写明长短与种子（``story_names.py``）；目录里的名字（``catalogue.py``，须已下载）；或一个文件、文件夹、通配式（``"data/*.parquet"``）。文件的格式由后缀断定，不认识的当作文本。
+            可以写明长短与种子（``story_names.py``）；目录里的名字（``catalogue.py``，须已下载）；
+            或一个文件、文件夹、通配式（``"data/*.parquet"``）。文件的格式由后缀断定，不认识的当作文本。
         on_error: 坏输入的处置，``"stop"`` 或 ``"skip"``；要看计数，就传入自己的 ``Faults``。
         field: 记录里正文的字段；几个字段用逗号隔开。默认为目录所记的，或 ``text``。
         piece_bytes: 文本文件一片至多多少字节；更长的文本在段落之间切成几份文档。

@@ -33,6 +33,7 @@ VERBS = {
     "convert": Verb(f"{__name__}:convert", "one vocabulary format to another, adding tokens if asked"),
     "inspect": Verb(f"{__name__}:inspect", "what a vocabulary holds: sizes, special tokens, gaps, single tokens"),
     "list": Verb(f"{__name__}:list_known", "well-known vocabularies, and whether they are on this machine"),
+    "stages": Verb(f"{_VIEWS}:stages", "words, characters, BPE, WordPiece and Unigram side by side on one sentence"),
     "report": Verb(f"{_VIEWS}:report", "compression by domain, Chinese and code included"),
     "view": Verb(f"{_VIEWS}:view", "text with its tokens coloured: terminal or HTML"),
     "watch": Verb(f"{_VIEWS}:watch", "training or encoding, one merge at a time"),

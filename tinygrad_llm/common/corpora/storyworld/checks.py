@@ -64,12 +64,14 @@ def _json(rule: Rule, answer: str) -> Verdict:
 
 
 def _words(rule: Rule, answer: str) -> Verdict:
-    """恰好 ``count`` 个词（中文是汉字），都认得，各不相同，含有 ``value``；句末可以有一个句号，此外没有标点。
+    """一句话，恰好 ``count`` 个词（中文是汉字），都认得，各不相同，含有 ``value``；以句号结尾，此外没有标点。
 
-    英文句首的词可以大写；汉字偶有重复，但至少三分之二互不相同。
+    英文句首大写；汉字偶有重复，但至少三分之二互不相同。
     """
     lang = "en" if rule.value.isascii() else "zh"
-    body = answer[:-1] if answer.endswith((".", "。")) else answer
+    body = answer[:-1]
+    if not answer.endswith("." if lang == "en" else "。") or body[:1].islower():
+        return Verdict(False, "not a sentence: it begins with a capital letter and ends with a full stop")
     words = body.split(" ") if lang == "en" else list(body)
     if len(words) != rule.count:
         return Verdict(False, f"{len(words)} words instead of {rule.count}")

@@ -77,7 +77,6 @@ class Draws:
         return self.sample(options, len(options))
 
 
-@lru_cache(maxsize=100_000)
 def split_of(content: str) -> str:
     """内容属于哪个划分：只看内容本身，与种子、序号无关，于是任何种子的测试项都不会出现在任何种子的训练项里。
 

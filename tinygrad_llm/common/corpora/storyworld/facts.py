@@ -31,7 +31,7 @@ _ASKS = {
         "grandmother": ("Who is {W}'s grandmother?",),
         "grandfather": ("Who is {W}'s grandfather?",),
         "landmark": ("What stands in the middle of {town}?",),
-        "landmark_town": ("Which town has a {landmark}?", "In which town does the {landmark} stand?"),
+        "landmark_town": ("Which town has the {landmark}?", "In which town does the {landmark} stand?"),
         "good": ("What is {town} famous for?",),
         "good_town": ("Which town is famous for its {good}?",),
         "direction": ("Which town lies {direction} of {centre}?",),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from tinygrad_llm.common.corpora.storyworld.lexicon import Place, Thing, lexicon, number_word, with_article
-from tinygrad_llm.common.corpora.storyworld.world import Person, job_phrase, pet_noun
+from tinygrad_llm.common.corpora.storyworld.world import Person, noun_phrase, pet_noun
 
 __all__ = ["hideout_forms", "person_forms", "place_forms", "thing_forms"]
 
@@ -28,7 +28,7 @@ def person_forms(lang: str, person: Person, role: str) -> Mapping[str, str]:
         "kind": words.folk[stage][not person.female],
         "age": number_word(lang, person.age),
         "job": person.job,
-        "ajob": job_phrase(lang, person.job) if person.job else "",
+        "ajob": noun_phrase(lang, person.job) if person.job else "",
         "skill": person.skill,
         "food": person.food,
         "colour": person.colour,

@@ -31,6 +31,7 @@ class Thing:
         looks: 可以配的形容词。
         breaks: 会不会坏。
         plays: 能不能拿来玩。
+        bulky: 个头大，藏不进抽屉。
     """
 
     noun: str
@@ -40,6 +41,7 @@ class Thing:
     looks: tuple[str, ...]
     breaks: bool
     plays: bool
+    bulky: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +175,8 @@ def _pet(row: list[str], lang: str) -> str:
 
 def _thing(row: list[str], lang: str) -> Thing:
     noun, second, third, looks, flags = row
-    if lang == "en":
-        return Thing(noun, "", second, third, tuple(looks.split()), "b" in flags, "p" in flags)
-    return Thing(noun, second, third, third, tuple(looks.split()), "b" in flags, "p" in flags)
+    measure, use = ("", second) if lang == "en" else (second, third)
+    return Thing(noun, measure, use, third, tuple(looks.split()), "b" in flags, "p" in flags, "g" in flags)
 
 
 def _place(row: list[str], lang: str) -> Place:

@@ -155,6 +155,15 @@ They ran to {v} as fast as they could.
 @note
 {Note}.
 [There, |]{note}.
+@interlude
+A [white|grey|small] cloud looked like a [sheep|ship|castle|sleeping cat].
+Somewhere [a dog barked|a bell rang|a door slammed|somebody laughed].
+[On the way|As always] {Ahe} hummed a tune about {Afood}.
+The air smelled of [rain|hay|smoke|fresh grass|flowers].
+On the way {Ahe} counted [three|five|seven|nine] [sparrows|snails|red doors|chimneys].
+A [leaf|feather|butterfly] [floated past|landed on {Ahis} sleeve].
+[The sun shone through the leaves|The road was dusty|A light wind blew from the hills].
+An old neighbour [waved from a window|nodded to {Ahim}|said good day].
 @feel
 {W} was [very |]{mood} because {cause}.
 {W} felt [very |]{mood}, for {cause}.

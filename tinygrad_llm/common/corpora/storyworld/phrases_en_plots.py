@@ -54,6 +54,9 @@ The next day {A} brought {thex} out and said, "[Happy birthday|This is for you],
 @mend.borrow
 "May I borrow your {x}?" asked {B}. "[Of course|Yes], but [be careful|take care of it]," said {A} and handed it over.
 {B} begged for {thex} until {A} [lent it to {Bhim}|gave it to {Bhim} for a day].
+@mend.go
+{W} [carried it|took it along] to {v}.
+Then {W} [ran|walked] to {v} with it.
 @mend.break
 There {Bhe} stumbled over a root, and {thex} broke.
 A gust of wind knocked {thex} out of {Bhis} hands, and it broke [in two|on the stones].
@@ -124,7 +127,7 @@ the {x} was not there
 @cause.joke
 it had only been a joke
 @letter.task
-"[Please take|Would you take] this {x} to {D} in {Dtown}," said {C} and gave {thex} to {A}.
+"[Please take|Be so kind and take] this {x} to {D} in {Dtown}," said {C} and gave {thex} to {A}.
 {C} gave {A} {ax}. "It belongs to {D}, the {Djob} in {Dtown}. [Take it there|Carry it well]."
 @letter.road
 On the way they [passed by|came past] {v}.
@@ -134,7 +137,7 @@ A [goat|gate|fallen tree] blocked the path, so they [climbed over the fence|walk
 [The road was long|The sun was hot], and they rested [under a tree|by a stream].
 "[Are we there yet|Is it still far]?" asked {B}. "[Not far now|Only one more hill]," said {A}.
 @letter.arrive
-At last they reached {Dtown}. The town lies {land}, and in the middle of it stands a {landmark}.
+At last they reached {Dtown}. The town lies {land}, and in the middle of it stands {alandmark}.
 They saw the {landmark} first, and so they knew that this was {Dtown}.
 @letter.deliver
 {D} the {Djob} opened the door, and {A} handed over {thex}.
@@ -217,14 +220,14 @@ There was one thing that frightened {A}: {fear}.
 {AHe} had never told anyone about it.
 At night {Ahe} even dreamed of it.
 @fear.talk
-"[What is wrong|You look pale]," said {B}. "I am afraid of {fear}," {A} [admitted|said in a low voice].
+"[What is wrong?|You look pale,]" said {B}. "I am afraid of {fear}," {A} [admitted|said in a low voice].
 "[Are you scared|What are you afraid of]?" asked {B}. {A} nodded and told {Bhim} about {fear}.
 @fear.charm
 "Take my {x}," said {B} and gave {A} {ax}. "It [helps me|brings luck]."
-{B} put {ax} into {A}'s hand. "[With this you can do it|It will give you courage]."
+{B} gave {A} {ax}. "[With this you can do it|It will give you courage]."
 @fear.try
-[The next day|That evening] {A} held {thex} tight and [took a deep breath|counted to three].
-{AHis} knees shook. {AHe} thought of {B} and held {thex} tight.
+[The next day|That evening] {A} took {thex} along, [took a deep breath|counted to three] and went.
+{AHis} knees shook. {AHe} looked at {thex} and thought of {B}.
 @fear.done
 Then {Ahe} {deed}.
 And really: {A} {deed}!
@@ -253,11 +256,11 @@ Then {A} tried again, and this time it worked!
 @cause.learned
 {Whe} could {Cskill} now
 @noise.night
-It was night, and {A} and {B} [lay awake|were in bed].
+It was night, [but {A} and {B} were still awake|and {A} and {B} lay awake].
 [The moon was up|The candle was out]. {A} and {B} [told each other stories|could not sleep].
 @noise.hear
-"Did you hear that?" There was {sound}.
-Suddenly there was {sound}.
+"[Did you hear that|What was that]?" whispered {B}.
+Suddenly something moved outside.
 @cause.noise
 there was {sound}
 @noise.guess
@@ -273,13 +276,15 @@ They followed the noise to {v}.
 The noise came [closer|again]. {A} held up the lamp.
 "One, two, three," counted {A} and [opened the door|lifted the lamp].
 @noise.truth
-And what did they see? It was only a {source} {doing}.
-It was a {source}, {doing}! They had to laugh.
+And what did they see? It was only {source} {doing}.
+It was only {source}, {doing}! They had to laugh.
 @cause.source
-it was only a {source}
+it was only {source}
 @race.plan
-"[Who is the fastest|Let us have a race]!" said {B}. {A}, {B} and {D} all wanted to run. The prize was {ax}.
+"[Who is the fastest?|Let us have a race!]" said {B}. {A}, {B} and {D} all wanted to run. The prize was {ax}.
 {A}, {B} and {D} agreed on a race. The winner would get {ax}.
+@race.go
+[One sunny morning|After lunch|On Sunday] [the three of them|all three] met {atv}.
 @race.start
 They wanted to run from {q} to {p}. "Ready, steady, go!"
 From {q} they had to run to {p}. They were off!
@@ -296,7 +301,7 @@ In the end {o0} was first, {o1} was second and {o2} was third.
 So {W} got {thex}.
 {W} was given {thex}.
 @race.shake
-"[Well run|Good race]," said {W} and shook hands with everyone.
+"[Well run|A good race]," said {W} and shook hands with everyone.
 @cause.won
 {Whe} had won the race
 @portrait.mother
@@ -321,7 +326,7 @@ they were together
 {town} lies {direction} of {centre}.
 On the map they saw that {town} is {direction} of {centre}.
 @visit.arrive
-{town} lies {land}. In the middle stands a {landmark}.
+{town} lies {land}. In the middle stands {alandmark}.
 They saw the {landmark} from far away. {town} lies {land}.
 @visit.good
 The town is famous for its {good}.

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from tinygrad_llm.common.corpora.storyworld.scene import Scene
-from tinygrad_llm.common.corpora.storyworld.world import job_phrase
+from tinygrad_llm.common.corpora.storyworld.world import noun_phrase
 
 __all__ = [
     "closing",
@@ -73,6 +73,7 @@ def lost(s: Scene) -> None:
     s.paragraph()
     s.go("A", "p", "go.day")
     s.note("p")
+    s.detail("interlude", part=1, whole=3)
     s.hideout("k", outdoors=True)
     s.hold("x", "k")
     s.say("lost.put")
@@ -110,7 +111,8 @@ def gift(s: Scene) -> None:
     s.paragraph()
     s.go("A", "p", "go.day")
     s.note("p")
-    s.grown_up("C")
+    s.detail("interlude", part=1, whole=3)
+    s.grown_up("C", "m")
     expert(s)
     s.hold("x", "C")
     s.say("gift.buy", price=s.amount(price, *_coin(s)))
@@ -141,7 +143,7 @@ def mend(s: Scene) -> None:
     s.paragraph()
     s.say("mend.borrow")
     s.give("A", "B", "x")
-    s.go("B", "p", "go.then")
+    s.go("B", "p", "mend.go")
     s.note("p")
     s.say("mend.break")
     s.feel("B", "ashamed", "broke")
@@ -267,9 +269,10 @@ def letter(s: Scene) -> None:
     pal(s)
     s.go_together("p", "letter.road")
     s.note("p")
+    s.detail("interlude", part=1, whole=3)
     s.say("letter.trouble")
     town = next(town for town in s.world.towns if town.name == s.people["D"].town)
-    s.say("letter.arrive", land=town.land, landmark=town.landmark)
+    s.say("letter.arrive", land=town.land, landmark=town.landmark, alandmark=noun_phrase(s.world.lang, town.landmark))
     s.paragraph()
     s.give("A", "D", "x")
     s.say("letter.deliver")
@@ -294,6 +297,7 @@ def treasure(s: Scene) -> None:
     s.paragraph()
     s.go_together("q", "go.pair")
     s.note("q")
+    s.detail("interlude", part=1, whole=3)
     s.say("treasure.clue")
     s.go_together("p", "go.pair")
     s.note("p")
@@ -340,5 +344,5 @@ def _kin(s: Scene) -> dict[str, str]:
     role = s.book.say(f"kin.{elder.role}", {}, s.draws)
     mum, dad = family["mother"][0], family["father"][0]
     jobs = {"mumjob": mum.job, "dadjob": dad.job}
-    jobs |= {"mumajob": job_phrase(s.world.lang, mum.job), "dadajob": job_phrase(s.world.lang, dad.job)}
+    jobs |= {"mumajob": noun_phrase(s.world.lang, mum.job), "dadajob": noun_phrase(s.world.lang, dad.job)}
     return {"mum": mum.name, "dad": dad.name, "elder": elder.name, "kin": role, **jobs}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tinygrad_llm.common.corpora.storyworld.lexicon import with_article
 from tinygrad_llm.common.corpora.storyworld.plots import closing, expert, friend, opening, own, pal
 from tinygrad_llm.common.corpora.storyworld.scene import Scene
+from tinygrad_llm.common.corpora.storyworld.world import noun_phrase
 
 __all__ = ["errand", "fear", "learn", "noise", "portrait", "race", "rain", "rescue", "visit"]
 
@@ -24,6 +25,7 @@ def errand(s: Scene) -> None:
     s.paragraph()
     s.go("A", "p", "go.day")
     s.note("p")
+    s.detail("interlude", part=1, whole=3)
     s.say("errand.buy", goods=s.amount(bought, one, many))
     s.hold("x", "B")
     s.say("errand.meet", plain=goods)
@@ -73,6 +75,7 @@ def rescue(s: Scene) -> None:
     s.paragraph()
     s.go("A", "p", "go.day")
     s.note("p")
+    s.detail("interlude", part=1, whole=3)
     animal = s.draws.pick(s.words.animals)
     forms = {"n": animal, "an": with_article(animal) if s.world.lang == "en" else f"一只{animal}"}
     s.say("rescue.hear", **forms)
@@ -104,6 +107,7 @@ def fear(s: Scene) -> None:
     s.paragraph()
     s.go("A", "p", "go.day")
     s.note("p")
+    s.detail("interlude", part=1, whole=3)
     friend(s)
     s.stay("B", "p")
     s.say("fear.talk", **forms)
@@ -128,6 +132,7 @@ def learn(s: Scene) -> None:
     s.paragraph()
     s.go("A", "p", "go.day")
     s.note("p")
+    s.detail("interlude", part=1, whole=3)
     expert(s)
     s.stay("C", "p")
     s.say("learn.first", "C")
@@ -180,7 +185,7 @@ def race(s: Scene) -> None:
     s.say("race.plan")
     s.other_place("q")
     s.paragraph()
-    s.go_together("q", "go.pair.day")
+    s.go_together("q", "race.go")
     s.say("race.start")
     s.note("p")
     order = s.draws.shuffled("ABD")
@@ -229,7 +234,8 @@ def visit(s: Scene) -> None:
     home = s.people["A"].town
     index = s.draws.pick([i for i, town in enumerate(s.world.towns) if town.name != home])
     town, centre = s.world.towns[index], s.world.towns[0]
-    forms = {"town": town.name, "land": town.land, "landmark": town.landmark, "good": town.good, "centre": centre.name}
+    forms = {"town": town.name, "land": town.land, "good": town.good, "centre": centre.name}
+    forms |= {"landmark": town.landmark, "alandmark": noun_phrase(s.world.lang, town.landmark)}
     pal(s)
     s.say("visit.plan", **forms)
     if index:

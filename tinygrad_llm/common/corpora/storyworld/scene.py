@@ -101,7 +101,9 @@ class Scene:
     def grown_up(self, role: str, tag: str = "") -> Person:
         """选一个有职业的大人；``tag`` 要求他会修东西（m）或会照料动物（h）。本镇没有，就从外镇请。"""
         used = {person.name for person in self.people.values()}
-        able = [p for p in self.world.people if p.job and tag in p.tags and p.name not in used]
+        families = {self.people[hero].family for hero in "AB"}  # 自家大人另有出场的办法
+        able = [p for p in self.world.people if p.job and tag in p.tags and p.family not in families]
+        able = [p for p in able if p.name not in used]
         near = [person for person in able if person.town == self.people["A"].town]
         return self.cast(role, self.draws.pick(near or able))
 

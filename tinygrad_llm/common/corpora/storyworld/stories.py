@@ -108,9 +108,11 @@ def tell(world: World, draws: Draws, split: str, *, brief: bool = False) -> Told
 
 
 def _fits(plot: str, thing: Thing, place: Place) -> bool:
-    """情节与东西、地点是否相称：修的得会坏，淋雨得在露天，买东西得在有铺子的地方。"""
-    if plot == "mend":
-        return thing.breaks
-    if plot == "rain":
-        return not place.roofed
+    """情节与东西、地点是否相称：修的得会坏，藏的得小巧，淋雨得在露天，买东西得在有铺子的地方。"""
+    if plot == "mend" and not thing.breaks:
+        return False
+    if plot in ("lost", "gift", "moved", "treasure") and thing.bulky:
+        return False
+    if plot == "rain" and place.roofed:
+        return False
     return place.shop or plot not in ("gift", "errand", "visit")

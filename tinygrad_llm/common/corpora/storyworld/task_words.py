@@ -111,7 +111,7 @@ Sort by the alphabet: {text}
 What comes next: {text}, ...
 Continue with one number: {text}, ...
 @words
-Write {n} words with "{noun}".
+Write one sentence of {n} words with "{noun}".
 Write a sentence of exactly {n} words that contains "{noun}".
 @bullets
 List {n} {group}, but not "{except}". Begin each line with "- ".

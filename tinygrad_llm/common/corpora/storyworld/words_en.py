@@ -182,7 +182,7 @@ painting stones
 
 TRAITS = "kind careful curious stubborn patient cheerful shy bold dreamy clever gentle lively"
 
-# 物件 | 用法（原形） | 用法（过去式） | 形容词 | 会坏 b，能拿来玩 p
+# 物件 | 用法（原形） | 用法（过去式） | 形容词 | 会坏 b，能拿来玩 p，个头大 g
 THINGS = """
 kite | fly it | flew it | red blue yellow striped | bp
 drum | beat it | beat it | red little loud painted | bp
@@ -199,7 +199,7 @@ whistle | blow it | blew it | tin silver shiny small | p
 map | study it | studied it | old folded big torn |
 key | turn it | turned it | rusty silver heavy small |
 umbrella | open it | opened it | black yellow big old | b
-sled | ride it | rode it | blue fast wooden old | bp
+sled | ride it | rode it | blue fast wooden old | bpg
 mirror | polish it | polished it | round small silver old | b
 bell | ring it | rang it | brass little loud old | p
 puppet | move it | moved it | funny wooden painted old | bp
@@ -212,11 +212,11 @@ brush | paint with it | painted with it | thin soft new wide |
 horn | blow it | blew it | curved old loud brass | p
 coin | polish it | polished it | gold shiny old lucky |
 shell | listen to it | listened to it | pink big white curly | p
-bucket | carry it | carried it | round big wooden new |
+bucket | carry it | carried it | round big wooden new | g
 magnet | play with it | played with it | strong little red heavy | p
 marble | roll it | rolled it | green glass shiny blue | p
 compass | follow it | followed it | brass small old round | b
-wagon | pull it | pulled it | red heavy wooden little | bp
+wagon | pull it | pulled it | red heavy wooden little | bpg
 ring | try it on | tried it on | gold silver thin shiny |
 feather | write with it | wrote with it | white long grey soft |
 telescope | look through it | looked through it | long brass old small | bp
@@ -276,14 +276,14 @@ riding a horse | rode the grey mare once around the yard | yard
 
 # 怪声 | 真相
 NOISES = """
-a scratching sound | hedgehog | eating dry leaves
-a long low whistle | wind | blowing over a bottle
-three dull knocks | branch | tapping on the roof
-a strange squeaking | mouse | running in an old wheel
-a soft humming | swarm of bees | sleeping in the wall
-a heavy thump | cat | jumping off a shelf
-a ticking noise | beetle | gnawing in the wood
-a splash | frog | playing in the bucket
+a scratching sound | a hedgehog | eating dry leaves
+a long low whistle | the wind | blowing over a bottle
+three dull knocks | a branch | tapping on the roof
+a strange squeaking | a mouse | running in an old wheel
+a soft humming | a swarm of bees | sleeping in the wall
+a heavy thump | a cat | jumping off a shelf
+a ticking noise | a beetle | gnawing in the wood
+a splash | a frog | playing in the bucket
 """
 
 NUMBERS = """

@@ -12,7 +12,7 @@ from functools import lru_cache
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
 from tinygrad_llm.common.corpora.storyworld.lexicon import Lexicon, lexicon, with_article
 
-__all__ = ["Person", "Town", "World", "world_of"]
+__all__ = ["Person", "Town", "World", "noun_phrase", "pet_noun", "world_of"]
 
 _TOWNS = 5
 _FAMILIES = 10
@@ -195,6 +195,6 @@ def pet_noun(pet: str) -> str:
     return pet.split(" ", 1)[1] if " " in pet else pet[2:]
 
 
-def job_phrase(lang: str, job: str) -> str:
-    """带冠词的职业，如 ``a baker``；中文不加。"""
-    return with_article(job) if lang == "en" else job
+def noun_phrase(lang: str, noun: str) -> str:
+    """带冠词的名词，如 ``a baker``；中文不加。"""
+    return with_article(noun) if lang == "en" else noun

@@ -1,4 +1,4 @@
-"""``python -m tinygrad_llm tokenizer`` 里给人看的几个动词：``report``、``view``、``watch`` 与 ``glitch``。
+"""``python -m tinygrad_llm tokenizer`` 里给人看的几个动词：``stages``、``report``、``view``、``watch`` 与 ``glitch``。
 
 流入：命令行；流出：终端上的文字，可以另存网页。分词器文件哪一种都行，由 ``loading.py`` 认。
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from tinygrad_llm.common.corpora.sources import documents
-from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.report import Section, page, tiles, write_page
 from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.merges import learn_merges
@@ -29,12 +29,24 @@ from tinygrad_llm.common.tokenizers.views.domains import (
 from tinygrad_llm.common.tokenizers.views.glitches import glitch_page, glitch_table, inspect_tokens, read_embedding
 from tinygrad_llm.common.tokenizers.views.loading import open_tokenizer, references
 from tinygrad_llm.common.tokenizers.views.player import player_page, terminal_frames
+from tinygrad_llm.common.tokenizers.views.stages import STAGES, train_stages
 from tinygrad_llm.common.tokenizers.views.tokens import chips, html_text, terminal_text, token_style
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["GlitchConfig", "ReportConfig", "ViewConfig", "WatchConfig", "glitch", "report", "view", "watch"]
+__all__ = [
+    "GlitchConfig",
+    "ReportConfig",
+    "StagesConfig",
+    "ViewConfig",
+    "WatchConfig",
+    "glitch",
+    "report",
+    "stages",
+    "view",
+    "watch",
+]
 
 POSITIONAL = ("PositionalRequiredArgs", "FlagCreatePairsOff")
 NARROW, WIDE = 80, 120
@@ -110,6 +122,22 @@ class GlitchConfig:
     """另存为网页。"""
 
 
+@dataclass(frozen=True)
+class StagesConfig:
+    """在同一份文本上训练五种分词器（词、字符、BPE、WordPiece、Unigram），看它们怎样切同一句话。"""
+
+    cli_markers: ClassVar[tuple[str, ...]] = POSITIONAL
+
+    words: tuple[str, ...]
+    """用来比较的一句话；几个词之间补一个空格。"""
+    texts: tuple[str, ...] = ("docs",)
+    """训练用的领域、语料名或路径，可以几个。"""
+    vocab_size: int = 1024
+    """词表大小。"""
+    out: Path | None = None
+    """把五种分词器存进这个文件夹。"""
+
+
 def report(config: ReportConfig) -> None:
     """``tokenizer report``。"""
     if not config.tokenizers:
@@ -154,6 +182,28 @@ def view(config: ViewConfig) -> None:
         subtitle = f"{_short(config.tokenizer)} · 词表 {tokenizer.vocab_size:,}"
         write_page(config.html, page("切成了哪些 token", [Section("文本", body, note)], subtitle=subtitle))
         print(f"wrote {config.html}")
+
+
+def stages(config: StagesConfig) -> None:
+    """``tokenizer stages``。"""
+    sample = " ".join(config.words)
+    if not sample.strip():
+        raise UserError("no text to compare on", fix='give a sentence, e.g. "unbelievable results"')
+    if config.out and not config.out.is_dir():
+        raise DataError("no such folder", where=str(config.out), fix="create it first")
+    text = "\n\n".join(map(domain_text, config.texts))
+    console = _console()
+    for stage in train_stages(text, config.vocab_size, sample):
+        console.print(f"{stage.name}: {stage.idea}", style="bold")
+        found = chips(stage.tokenizer, sample)
+        console.print(terminal_text(found, separator=_separator(console, stage.is_lossless)))
+        restored = "decodes to the same text" if stage.is_lossless else "does NOT decode to the same text"
+        ratio = f"{stage.compression.bytes_per_token:.2f} bytes/token"
+        console.print(f"{len(found)} tokens, {ratio}, vocabulary {stage.tokenizer.vocab_size:,}; {restored}\n")
+        if config.out:
+            stage.tokenizer.save(config.out / f"{stage.name}.json")
+    if config.out:
+        print(f"wrote {', '.join(f'{name}.json' for name in STAGES)} to {config.out}")
 
 
 def watch(config: WatchConfig) -> None:

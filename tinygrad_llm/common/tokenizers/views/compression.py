@@ -121,12 +121,10 @@ def compression_table(results: Mapping[str, Mapping[str, Compression]]) -> Table
     for header in HEADERS:
         shown.add_column(header, justify="left" if header in HEADERS[:2] else "right", no_wrap=header != "tokenizer")
     for domain, by_name in results.items():
-        best = max(one.bytes_per_token for one in by_name.values())
         for i, (name, one) in enumerate(by_name.items()):
-            style = "bold" if len(by_name) > 1 and one.bytes_per_token == best else ""
             last = i == len(by_name) - 1 > 0
             cells = ["–" if value is None else form.format(value) for value, form in zip(one.row(), FORMS, strict=True)]
-            shown.add_row(domain if i == 0 else "", name, *cells, style=style, end_section=last)
+            shown.add_row(domain if i == 0 else "", name, *cells, end_section=last)
     return shown
 
 

@@ -1,0 +1,219 @@
+"""变异测试在优化器里查出来的空白：哪个错误曾经没有测试认得出来，这里就补上一条。
+
+每条都由 ``checks.py`` 并入相应优化器的快测。
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.lbfgs import _strong_wolfe as torch_strong_wolfe
+
+import tinygrad_llm as tg
+from parity_tests.engine.twins import same, values
+from parity_tests.tolerances import assert_close
+from tinygrad_llm.optim.adamw import adamw_update
+from tinygrad_llm.optim.line_search import strong_wolfe
+from tinygrad_llm.optim.muon import muon_update
+from tinygrad_llm.optim.sgd import sgd_update
+
+
+def _valley(m: Any, p: Any, seed: int) -> Any:
+    weight = m.tensor(values(seed, 4) * 3)
+    return ((p * weight).sin() * 5).sum() + (p**4).sum() * 0.1 + (p[0] * p[1] - 2) ** 2
+
+
+LBFGS_OPTIONS: list[dict[str, Any]] = [
+    {"line_search_fn": "strong_wolfe", "lr": 10.0, "max_iter": 12},
+    {"line_search_fn": "strong_wolfe", "lr": 0.01, "max_iter": 12},
+    {"line_search_fn": "strong_wolfe", "max_iter": 40, "tolerance_change": 0.3},
+    {"lr": 0.02, "max_iter": 40, "tolerance_change": 0.02},
+    {"line_search_fn": "strong_wolfe", "lr": 1e-4, "max_iter": 12, "max_eval": 3},
+]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("options", LBFGS_OPTIONS, ids=repr)
+def test_lbfgs_in_rough_country(options: dict[str, Any], seed: int) -> None:
+    """沟壑里的线搜索、停的时机，或没有梯度的参数，与 torch 的 L-BFGS 不同。"""
+
+    def run(m: Any) -> Any:
+        p, unused = (m.nn.Parameter(m.tensor(values(seed + 10, 4))) for _ in range(2))
+        optimizer = m.optim.LBFGS([unused, p], **options)
+        losses: list[float] = []
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = _valley(m, p, seed)
+            loss.backward()
+            losses.append(float(loss.detach()))
+            return loss
+
+        for _ in range(2):
+            optimizer.step(closure)
+        return len(losses), p.detach(), unused.detach()
+
+    same(run, "float64")
+
+
+def test_lbfgs_out_of_evaluations_between_equal_losses() -> None:
+    """求损失的次数用完，区间两端的损失恰好相等：该停在起点，却走到了另一端。"""
+
+    def run(m: Any) -> Any:
+        p = m.nn.Parameter(m.tensor([1.0], dtype=m.float64))
+        optimizer = m.optim.LBFGS([p], lr=2.0, max_eval=1, line_search_fn="strong_wolfe")
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = (p**2).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return p.detach()
+
+    same(run, "exact")
+
+
+def test_adagrad_updates_a_group_added_later() -> None:
+    """后加的参数组没有累计量，第一步就出错；torch 也只在构造时建它，所以按公式核对。"""
+    first, later = (tg.nn.Parameter(tg.tensor([1.0, -2.0], dtype=tg.float64)) for _ in range(2))
+    optimizer = tg.optim.Adagrad([first], 0.1, initial_accumulator_value=0.5)
+    optimizer.add_param_group({"params": [later]})
+    later.grad = tg.tensor([3.0, -4.0], dtype=tg.float64)
+    optimizer.step()
+    g = np.array([3.0, -4.0])
+    assert_close(later, np.array([1.0, -2.0]) - 0.1 * g / (np.sqrt(0.5 + g * g) + 1e-10), "optimizer float64")
+
+
+LINE_OPTIONS: list[dict[str, Any]] = [{}, {"max_ls": 3}, {"max_ls": 1}, {"tolerance_change": 0.5}]
+
+
+@pytest.mark.parametrize("options", LINE_OPTIONS, ids=repr)
+def test_lbfgs_line_search_takes_torchs_step(options: dict[str, Any]) -> None:
+    """线搜索的步长、损失、梯度或求值的次数与 torch 的不同：一百条起伏的曲线，步长从千分之一到一百。"""
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        height, rate, phase = rng.standard_normal(3) * 3, rng.uniform(0.2, 4, 3), rng.uniform(0, 6, 3)
+        d = np.array([rng.choice([-1.0, 1.0]) * rng.uniform(0.1, 3)])
+
+        def probe(t: Any, d: Any = d, h: Any = height, w: Any = rate, p: Any = phase) -> tuple[float, Any]:
+            x = float(t) * d
+            return float(0.3 * x[0] ** 2 + (h * np.sin(w * x + p)).sum()), 0.6 * x + (h * w * np.cos(w * x + p)).sum()
+
+        loss, grad = probe(0.0)
+        if grad @ d > 0:
+            grad, d = probe(0.0, d=-d)[1], -d
+        slope, t = float(grad @ d), float(10 ** rng.uniform(-3, 2))
+
+        def theirs(x: Any, t: float, d: Any, probe: Any = probe) -> tuple[float, Any]:
+            found, gradient = probe(t, d=d.numpy())
+            return found, torch.tensor(gradient)
+
+        ours = strong_wolfe(functools.partial(probe, d=d), t, d, loss, grad, slope, **options)
+        f, g, step, evals = torch_strong_wolfe(
+            theirs,
+            None,
+            t,
+            torch.tensor(d),
+            loss,
+            torch.tensor(grad),
+            torch.tensor(slope, dtype=torch.float64),
+            **options,
+        )
+        assert ours.evals == evals, seed
+        np.testing.assert_allclose([ours.loss, ours.t, *ours.grad], [f, float(step), *g.tolist()], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 0.499])
+def test_lbfgs_stops_when_the_gradient_is_just_flat_enough(tolerance: float) -> None:
+    """梯度恰好等于容差时没有停，或还大一点就停了；梯度很小时头一步的步长不对。"""
+
+    def run(m: Any) -> Any:
+        p = m.nn.Parameter(m.tensor([1.0], dtype=m.float64))
+        optimizer = m.optim.LBFGS([p], lr=0.7, max_iter=3, tolerance_grad=tolerance)
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = 0.25 * (p**2).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return p.detach(), optimizer.state_dict()["state"][0]["func_evals"]
+
+    same(run, "float64")
+
+
+def test_lbfgs_update_of_a_saved_parameter_is_missed() -> None:
+    """L-BFGS 移动了参数却没有记下：之前留着它的反向悄悄用了新值。"""
+    p = tg.nn.Parameter(tg.ones(2, dtype=tg.float64))
+    y = (p * p).sum()
+    optimizer = tg.optim.LBFGS([p], max_iter=1)
+
+    def closure() -> Any:
+        optimizer.zero_grad()
+        loss = (p**2).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+def test_adafactor_slows_down() -> None:
+    """步长的上限 1/√t、ε₁ 的平方与 torch 不同：学习率小时上限不起作用。"""
+
+    def run(m: Any) -> Any:
+        p = m.nn.Parameter(m.tensor(values(0, 4, 3)))
+        optimizer = m.optim.Adafactor([p], lr=1.0, eps=(0.05, 1e-3))
+        for step in range(20):
+            optimizer.zero_grad()
+            ((p - m.tensor(values(step, 4, 3))) ** 2 * 0.01).sum().backward()
+            optimizer.step()
+        return p.detach()
+
+    same(run, "optimizer float64")
+
+
+def test_adafactor_takes_an_empty_parameter() -> None:
+    """没有元素的参数让均方根成了 0/0。"""
+    p = tg.nn.Parameter(tg.zeros(0))
+    p.grad = tg.zeros(0)
+    tg.optim.Adafactor([p]).step()
+    assert p.shape == (0,)
+
+
+def test_sgd_and_muon_clip_the_gradient_first() -> None:
+    """裁剪的系数没有乘在梯度上（乘成了除，或根本没有乘）：与先乘好再走一步不同。"""
+    g, scale = values(1, 3, 4), 0.25
+    options: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3}
+    updates: list[Callable[..., None]] = [sgd_update, muon_update]
+    for update in updates:
+        found = []
+        for grad, factor in ((g, scale), (g * scale, 1.0)):
+            theta, buffer = values(0, 3, 4), values(2, 3, 4)
+            update(theta, grad, buffer, scale=factor, **options)
+            found.append((theta, buffer))
+        for ours, expected in zip(*found, strict=True):
+            assert_close(ours, expected, "optimizer float64")
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0])
+def test_adamw_clips_the_gradient_first(scale: float) -> None:
+    """裁剪的系数没有乘在梯度上（乘成了除，或根本没有乘）。"""
+    g = values(1, 5)
+    ours, theirs = tg.tensor(values(0, 5)), torch.tensor(values(0, 5), requires_grad=True)
+    optimizer = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.0, eps=0.5)
+    m, v = np.zeros(5), np.zeros(5)
+    for t in (1.0, 2.0):
+        theirs.grad = torch.tensor(g * scale * t)
+        optimizer.step()
+        adamw_update(ours.array, g * t, m, v, t=t, lr=0.1, betas=(0.9, 0.999), eps=0.5, weight_decay=0.0, scale=scale)
+    assert_close(ours, theirs, "optimizer float64")
