@@ -13,13 +13,14 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.cpu import is_on_meta
-from tinygrad_llm.layouts import copy_order, empty_in_order, require_strided, strided
+from tinygrad_llm.layouts import copy_order, require_strided, strided
 from tinygrad_llm.literals import supported, to_array
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
 from tinygrad_llm.methods.shaping import axes, sizes
 from tinygrad_llm.ops.bfloat16 import extras, is_bfloat16, rounded
 from tinygrad_llm.ops.meta import is_meta, unmarked, without_data
 from tinygrad_llm.ops.op import Array
+from tinygrad_llm.ops.ordering import empty_in_order
 from tinygrad_llm.out import made_into
 from tinygrad_llm.tensor import Tensor
 

@@ -16,7 +16,7 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.layouts import channels_last, is_contiguous
-from tinygrad_llm.methods.arithmetic import match
+from tinygrad_llm.methods.arithmetic import match, ordered
 from tinygrad_llm.methods.scalars import as_element
 from tinygrad_llm.methods.shaping import Size
 from tinygrad_llm.methods.shaping import axis as nonnegative
@@ -295,7 +295,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
         first = as_element(input, second.array.dtype)
     elif not isinstance(second, Tensor):
         second = as_element(other, first.array.dtype)
-    return apply(ew.where, (chosen, first, second), {})
+    operands = [x for x in (chosen, first, second) if isinstance(x, Tensor)]
+    return ordered(apply(ew.where, (chosen, first, second), {}), *operands)
 
 
 def _wrapped(number: Any) -> Any:

@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tinygrad_llm.ops.op import Array
+from tinygrad_llm.ops.ordering import order_among
 from tinygrad_llm.ops.shape import address, storage_of
 
 
@@ -119,49 +117,4 @@ def _checked(wanted: Any) -> Any:
 
 def _outermost_first(array: Array) -> tuple[int, ...]:
     """步长大的在外；步长为 0 的轴（广播来的）不参与比较，留在原来的次序上。"""
-    return order_among(array.ndim, [array.strides])
-
-
-def order_among(ndim: int, strides: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """几个操作数合起来，结果的各轴由外到内的次序：两根轴谁在外，先听第一个操作数的，它不分高下再问下一个。
-
-    Args:
-        ndim: 轴数。
-        strides: 各操作数的步长，广播来的轴为 0。
-    """
-    order: list[int] = []
-    for axis in range(ndim):
-        place = len(order)
-        for i in range(len(order) - 1, -1, -1):
-            both = ((s[axis], s[order[i]]) for s in strides)
-            mine, other = next(((m, o) for m, o in both if m and o and m != o), (0, 0))
-            if mine < other:
-                break
-            place = i if mine > other else place
-        order.insert(place, axis)
-    return tuple(order)
-
-
-def like_operands(y: Array, *operands: Array) -> Array:
-    """逐元素运算的结果，换成 torch 会给它的内存次序：丢弃的掩码、随机数按内存次序抽，错了就抽得不同。"""
-    spread = [_spread_strides(x, y.shape) for x in operands]
-    order = order_among(y.ndim, spread)
-    if order == _outermost_first(y):
-        return y
-    laid = empty_in_order(y.shape, y.dtype, order)
-    laid[...] = y
-    return laid
-
-
-def _spread_strides(x: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """``x`` 广播成 ``shape`` 之后的步长。"""
-    lead = len(shape) - x.ndim
-    kept = [s if n == m else 0 for s, n, m in zip(x.strides, x.shape, shape[lead:], strict=True)]
-    return (0,) * lead + tuple(kept)
-
-
-def empty_in_order(shape: tuple[int, ...], dtype: Any, order: tuple[int, ...] | None) -> Array:
-    """未初始化的数组，各轴按 ``order`` 由外到内排布。"""
-    if order is None:
-        return np.empty(shape, dtype)
-    return np.empty([shape[i] for i in order], dtype).transpose(np.argsort(order))
+    return order_among(array.shape, (array.strides,))

@@ -66,7 +66,7 @@ class Tally:
         kinds: 各种反传的程序数。
         targets: 每个算子出现的次数。
         refused: torch 拒绝其中一步或反传的程序数。
-        explained: 有解释的不同：舍入，或留下的张量不同。
+        explained: 有解释的不同，见 ``judging.EXPLAINED``。
         unexplained: 解释不了的：序号与不同。
         elapsed_s: 用时，秒。
     """
@@ -156,8 +156,9 @@ def summary(tally: Tally) -> str:
         f"{tally.programs:,} programs, {tally.steps:,} steps of {len(tally.targets)} kinds, "
         f"{tally.gradients:,} gradients, {tally.kinds['second']:,} of second order, "
         f"{tally.refused:,} refused by torch: {len(tally.unexplained)} unexplained, "
-        f"{_of(tally, 'rounding')} explained by rounding, "
-        f"{_of(tally, 'saved')} by what is saved, {tally.elapsed_s:.0f} s"
+        f"{_of(tally, 'rounding')} explained by rounding, {_of(tally, 'saved')} by what is saved, "
+        f"{_of(tally, 'zero')} by the sign of zero, {_of(tally, 'nan')} by torch's NaN, "
+        f"{_of(tally, 'unread')} by a grad_fn that torch had not renewed, {tally.elapsed_s:.0f} s"
     )
 
 
@@ -185,10 +186,14 @@ def _ledger_lines(tally: Tally) -> Iterator[str]:
     yield f"| torch 拒绝其中一步 | {tally.refused:,} |"
     yield f"| 由舍入解释的不同 | {_of(tally, 'rounding')} |"
     yield f"| 就地改写了一边要留、另一边不留的数 | {_of(tally, 'saved')} |"
+    yield f"| torch 的旧视图还不知道自己上了图 | {_of(tally, 'unread')} |"
+    yield f"| 0 的符号 | {_of(tally, 'zero')} |"
+    yield f"| 二阶导在 torch 里是 NaN | {_of(tally, 'nan')} |"
     yield f"| 解释不了的不同 | {len(tally.unexplained)} |"
     yield ""
     yield "留的不同：两边各留下输入或输出，改写了它，一边拒绝反传，一边照算；拒绝的一边总是安全的。"
-    yield "由舍入解释：叶子挪动一个 ulp，torch 自己的结果就散开这么多。"
+    yield "由舍入解释：叶子或途中的一步挪动一个 ulp，torch 自己的结果就散开这么多。"
+    yield "0 的符号：两边都把 -0 换成 +0 之后再没有不同。二阶导是 NaN：`sinc`、`norm` 在 0 处，torch 写不出二阶导。"
     yield ""
     yield "| 程序 | 变量 | 种类 |"
     yield "| ---: | :--- | :--- |"

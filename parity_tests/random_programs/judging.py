@@ -8,24 +8,28 @@
 还用 float64 再跑，两遍之差就是误差。一个点上的误差也许碰巧很小，所以超出时再换上附近的许多点，各跑一遍，取最大的。
 于是容差等于 ``SAFETY · ulp · (量级 + 误差的 ulp 数)``：两个引擎各有一份误差，求和次序与数学库各差几个 ulp。
 
-仍超出容差的，再把叶子挪动一个 ulp，torch 自己跑许多遍：结果自己就散开这么多（例如比较的两边恰好相等，或方差恰为 0），
-这个不同便有了解释，记作 ``rounding``；否则就是缺陷。
+仍超出容差的，再把叶子挪动一个 ulp，或每一步都带上一个 ulp 的噪声（见 ``noise.py``），torch 自己跑许多遍：
+结果自己就散开这么多（例如 tanh 饱和，或方差恰为 0），这个不同便有了解释，记作 ``rounding``；否则就是缺陷。
 
-还有一种有解释的：就地改写了反传要用的数，而两个引擎留下的不是同样几个张量（一边留输入，一边留输出），于是一边拒绝、另一边照算。
+另有几种有解释的，各自单独计数。``zero``：两边都把每一步的 -0 换成 +0 之后，再没有不同：有的算子不保 0 的符号。
+``nan``：求二阶导时 torch 给 NaN，这里是有限的数，别处都相同，程序里又有 torch 在 0 处写不出二阶导的函数
+（``UNDEFINED_TWICE``）。
+``unread``：底下的张量后来才上了图，torch 的旧视图要等有人读过它的 ``grad_fn`` 才知道，此前就地写它被当作写叶子，
+遭到拒绝；读过一遍就不拒绝了。``saved``：就地改写了反传要用的数，而两个引擎留下的不是同样几个张量（一边留输入，一边留输出），于是一边拒绝、另一边照算。
 拒绝总是安全的：谁也不会拿改写过的数去算。记作 ``saved``，单独计数。
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from parity_tests.random_programs.program import Node, Program, Step
-from parity_tests.random_programs.running import Outcome, Seen, run
+from parity_tests.random_programs.noise import run_with_noise
+from parity_tests.random_programs.program import Leaf, Node, Program, Step
+from parity_tests.random_programs.running import Outcome, Seen, leaf_tensor, observed, perform, run
 from parity_tests.strategies import Array
 
 WRITTEN = "has been modified by an inplace operation"
@@ -37,7 +41,9 @@ NEARBY = 2.0**-8
 SPREAD = 4
 
 
-EXPLAINED = ("rounding", "saved")
+UNREAD = "a leaf Variable that requires grad is being used in an in-place operation"
+EXPLAINED = ("rounding", "saved", "unread", "zero", "nan")
+UNDEFINED_TWICE = {".sinc", ".norm", "nn.functional.normalize"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Difference:
     """一处不同。
 
     Attributes:
-        kind: ``error``、``dtype``、``shape``、``facts``、``values``；有了解释的是 ``rounding`` 与 ``saved``。
+        kind: ``error``、``dtype``、``shape``、``facts``、``values``；有了解释的见 ``EXPLAINED``。
         where: 变量或梯度的名字，或报错的地方。
         message: 两边各是什么。
     """
@@ -59,23 +65,32 @@ def compare(m: Any, program: Program) -> Difference | None:
     """在 torch 与 ``m`` 上各跑一遍，找出第一处不同。"""
     theirs, ours = run(torch, program), run(m, program)
     if theirs.failed_at or ours.failed_at:
-        return _errors(theirs, ours)
-    for what in (_metadata, _values):
-        found = what(program, theirs, ours)
-        if found is not None:
-            return found
-    return None
+        return _errors(program, theirs, ours)
+    return _metadata(program, theirs, ours) or _values(m, program, theirs, ours)
 
 
-def _errors(theirs: Outcome, ours: Outcome) -> Difference | None:
+def _errors(program: Program, theirs: Outcome, ours: Outcome) -> Difference | None:
     same_type = theirs.error is not None and isinstance(ours.error, _builtin(theirs.error))
     if theirs.failed_at == ours.failed_at and same_type:
         return None
     where = ours.failed_at or theirs.failed_at
     refusal = ours.error or theirs.error
+    if ours.error is None and UNREAD in str(theirs.error) and _runs_once_read(program):
+        return Difference("unread", where, f"torch {_told(theirs)}; ours {_told(ours)}")
     if where == "backward" and not (ours.error and theirs.error) and WRITTEN in str(refusal):
         return Difference("saved", where, f"torch {_told(theirs)}; ours {_told(ours)}")
     return Difference("error", where, f"torch {_told(theirs)}; ours {_told(ours)}")
+
+
+def _runs_once_read(program: Program) -> bool:
+    """每一步之前先读一遍各个变量的 ``grad_fn``，torch 就不报错了。"""
+
+    def made(node: Node, values: dict[int, Any]) -> Any:
+        for value in values.values():
+            getattr(value, "grad_fn", None)
+        return leaf_tensor(torch, node, {}) if isinstance(node, Leaf) else perform(torch, node, values)
+
+    return observed(torch, program, made).error is None
 
 
 def _builtin(error: Exception) -> type[BaseException]:
@@ -112,7 +127,7 @@ def _both_nothing(one: Seen, other: Seen) -> bool:
     return "None" in (one.dtype, other.dtype) and not one.values.any() and not other.values.any()
 
 
-def _values(program: Program, theirs: Outcome, ours: Outcome) -> Difference | None:
+def _values(m: Any, program: Program, theirs: Outcome, ours: Outcome) -> Difference | None:
     both = [name for name in theirs.seen if theirs.seen[name].dtype == ours.seen[name].dtype]
     apart = [name for name in both if not _identical(theirs.seen[name].values, ours.seen[name].values)]
     if not apart:
@@ -126,8 +141,10 @@ def _values(program: Program, theirs: Outcome, ours: Outcome) -> Difference | No
             bound = bounds.of(name, a)
         if error <= bound:
             continue
-        spread = _spread(program, theirs, name)
-        kind = "rounding" if error <= SPREAD * spread else "values"
+        if _is_undefined_twice(program, a.values, b.values):
+            return Difference("nan", name, "the second derivative is NaN in torch only")
+        spread = _spread(program, theirs, name, error)
+        kind = "rounding" if error <= SPREAD * spread else "zero" if _only_signs_of_zero(m, program) else "values"
         message = (
             f"largest error {error:.3g}, bound {bound:.3g}, spread {spread:.3g}\ntorch {a.values}\nours  {b.values}"
         )
@@ -213,10 +230,54 @@ def nearby(program: Program, seed: int) -> Program:
     return dataclasses.replace(program, nodes=tuple(moved(node) for node in program.nodes))
 
 
-def _spread(program: Program, theirs: Outcome, name: str) -> float:
-    """叶子挪动一个 ulp，torch 自己的结果散开多少。"""
+def _spread(program: Program, theirs: Outcome, name: str, error: float) -> float:
+    """叶子挪动一个 ulp，或每一步都带上噪声，torch 自己的结果散开多少；多跑几遍，直到解释得了 ``error``。"""
     unit = SINGLE if any(seen.dtype == "float32" for seen in theirs.seen.values()) else 0.0
-    runs: Iterator[Outcome] = (run(torch, program, None, np.random.default_rng(i), unit) for i in range(JITTERED_RUNS))
-    base = theirs.seen[name].values
-    found = [one.seen[name].values for one in runs if name in one.seen and one.seen[name].values.shape == base.shape]
-    return max((_distance(values, base) for values in found), default=0.0)
+    base, widest = theirs.seen[name].values, 0.0
+    for i in range(JITTERED_RUNS):
+        for one in (
+            run(torch, program, None, np.random.default_rng(i), unit),
+            run_with_noise(program, np.random.default_rng(i)),
+        ):
+            if name in one.seen and one.seen[name].values.shape == base.shape:
+                apart = _distance(one.seen[name].values, base)
+                widest = max(widest, apart if np.isfinite(apart) or np.isinf(error) else 0.0)
+        if error <= SPREAD * widest:
+            break
+    return widest
+
+
+def _is_undefined_twice(program: Program, a: Array, b: Array) -> bool:
+    """二阶导在 torch 里是 NaN、这里是有限的数，其余的数都相同。"""
+    if program.backward != "second" or UNDEFINED_TWICE.isdisjoint(step.target for step in program.steps):
+        return False
+    lost = np.isnan(a)
+    return bool(lost.any() and np.isfinite(b[lost]).all() and np.allclose(a[~lost], b[~lost], rtol=1e-9, atol=1e-12))
+
+
+def _only_signs_of_zero(m: Any, program: Program) -> bool:
+    """两边都把每一步的 -0 换成 +0，还有没有不同。"""
+    theirs, ours = (_without_signs(one, program) for one in (torch, m))
+    if theirs.failed_at or ours.failed_at:
+        return False
+    bounds = _Bounds(program, theirs)
+    both = [name for name in theirs.seen if name in ours.seen]
+    return all(
+        _distance(theirs.seen[name].values, ours.seen[name].values) <= bounds.of(name, theirs.seen[name])
+        for name in both
+    )
+
+
+def _without_signs(m: Any, program: Program) -> Outcome:
+    def made(node: Node, values: dict[int, Any]) -> Any:
+        found = leaf_tensor(m, node, {}) if isinstance(node, Leaf) else perform(m, node, values)
+        for one in found if isinstance(found, tuple) else (found,):
+            if hasattr(one, "requires_grad") and one.dtype.is_floating_point and not _is_spread(one):
+                one.data.add_(0.0)
+        return found
+
+    return observed(m, program, made)
+
+
+def _is_spread(value: Any) -> bool:
+    return any(size > 1 and not step for size, step in zip(value.shape, value.stride(), strict=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.random_programs.building import Builder, Family, Proposal, RejectedError, like
+from parity_tests.random_programs.building import Builder, Family, Proposal, RejectedError, like, places
 from parity_tests.random_programs.program import Dtype, Ref
 
 # ---- 视图 ----
@@ -254,20 +254,12 @@ def _overlaps(value: Any) -> bool:
     if 0 in strides or not value.numel():
         return False
     touched = 1 + sum(stride * (size - 1) for stride, size in zip(value.stride(), value.shape, strict=True))
-    return bool(touched < value.numel() or len({*_places(value)}) < value.numel())
+    return bool(touched < value.numel() or len(set(places(value).ravel().tolist())) < value.numel())
 
 
 def _expanded(value: Any) -> bool:
     """扩张出来的：按下标写它，torch 放行而警告说将来要报错，这里现在就报错。"""
     return any(size > 1 and not stride for size, stride in zip(value.shape, value.stride(), strict=True))
-
-
-def _places(value: Any) -> list[int]:
-    """各个元素在内存里的位置。"""
-    places = np.zeros((), np.int64)
-    for stride, size in zip(value.stride(), value.shape, strict=True):
-        places = places[..., None] + np.arange(size) * stride
-    return [int(place) for place in places.ravel()]
 
 
 def written_over(b: Builder) -> None:
@@ -354,8 +346,11 @@ def put(b: Builder) -> None:
 
 def renewed(b: Builder) -> None:
     """就地换布局：``transpose_``、``unsqueeze_``、``squeeze_``。"""
-    x = b.step(".clone", b.pick(), pooled=False)  # 没有别的视图：底下的张量就地换了布局，旧视图这里还接不回去
-    b.pool.append(x.id)
+    # 留着梯度的不换：torch 的 .grad 还是旧的形状，与张量自己的对不上
+    x = b.pick(lambda value: not (value.is_leaf and value.requires_grad) and not value.retains_grad)
+    x = b.step(".clone", x) if b.chance(0.4) else x
+    if b.value(x).ndim and b.chance(0.5):
+        view_of(b, x)  # 从前的视图此后仍作数
     ndim = b.value(x).ndim
     kind = b.rng.choice((".transpose_", ".unsqueeze_", ".squeeze_"))
     if kind == ".transpose_":
@@ -373,8 +368,14 @@ def kept(b: Builder) -> None:
 
 
 def detached(b: Builder) -> None:
-    """断开：``detach``、``.to`` 的副本，或把叶子换成别的 dtype。"""
-    b.step(".detach", b.pick())
+    """断开：``detach``，或 ``detach_``；后者不许用在视图上，从前的视图仍在图上。"""
+    if b.chance(0.7):
+        b.step(".detach", b.pick())
+        return
+    x = b.step("*", b.pick(lambda value: value.requires_grad), 0.5)
+    if b.chance(0.5):
+        view_of(b, x)
+    b.step(".detach_", x)
 
 
 def typed(b: Builder) -> None:

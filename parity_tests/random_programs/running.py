@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity_tests.random_programs.program import Dtype, Leaf, Program, Ref, Step, mapped
+from parity_tests.random_programs.program import Dtype, Leaf, Node, Program, Ref, Step, mapped
 from parity_tests.strategies import Array
 from parity_tests.tolerances import as_array
 
@@ -73,16 +73,33 @@ def run(
     Returns:
         变量、梯度与报错。
     """
+
+    def made(node: Node, values: dict[int, Any]) -> Any:
+        if isinstance(node, Leaf):
+            return leaf_tensor(m, node, dtypes or {}, jitter, unit)
+        return perform(m, node, values, dtypes or {})
+
+    return observed(m, program, made)
+
+
+def observed(m: Any, program: Program, made: Callable[[Node, dict[int, Any]], Any]) -> Outcome:
+    """逐个造出变量，反传，记下看得见的一切。
+
+    Args:
+        m: ``torch`` 或 ``tinygrad_llm``。
+        program: 程序。
+        made: ``(叶子或步骤, 已有的变量)`` → 变量。
+
+    Returns:
+        变量、梯度与报错。
+    """
     outcome, values = Outcome(), dict[int, Any]()
     where = ""
     try:
         with quiet():
             for node in program.nodes:
                 where = f"v{node.id}"
-                if isinstance(node, Leaf):
-                    values[node.id] = leaf_tensor(m, node, dtypes or {}, jitter, unit)
-                else:
-                    values[node.id] = perform(m, node, values, dtypes or {})
+                values[node.id] = made(node, values)
             _observe(values, outcome)
             where = "backward"
             backward(m, program, values)

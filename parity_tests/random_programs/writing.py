@@ -81,6 +81,8 @@ def _step(step: Step) -> str:
 
 
 def _backward(program: Program) -> list[str]:
+    if not program.outputs:
+        return []
     if program.backward == "outputs":
         outputs = ", ".join(f"v{out}" for out, _ in program.outputs)
         return [f"m.autograd.backward([{outputs}], [{', '.join(f'v{weight}' for _, weight in program.outputs)}])"]

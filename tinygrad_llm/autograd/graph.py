@@ -26,6 +26,8 @@ from tinygrad_llm.ops.bfloat16 import extras, widened
 from tinygrad_llm.ops.elementwise import cast
 from tinygrad_llm.ops.meta import any_meta, without_data
 from tinygrad_llm.ops.op import Op, Plan
+from tinygrad_llm.ops.ordering import like_operands, spreads_to
+from tinygrad_llm.ops.shape import copied
 
 next_order = itertools.count(0, -1).__next__
 """下一个创建次序号：从 0 往下数，越晚越小。"""
@@ -185,12 +187,13 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         if switch.composed and op.composed is not None:
             return op.composed(*[_as_tensor(a) for a in args], **attrs)
         _begun(op)
-    pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
+    pool, edges, wanted, bit, is_viewing = [], [], 0, 1, False  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None
         if isinstance(a, tensor_type):
             if a.base is not None:
                 a.refreshed()
+                is_viewing = True
             if a.needs_grad:
                 wanted |= bit
                 edge = a.node or a
@@ -218,9 +221,11 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         y = np.asarray(y)
     if extras.meta and any_meta(a.array for a in args if isinstance(a, tensor_type)):
         y = without_data(y)
+    if is_viewing and not (y.flags.c_contiguous or op.is_view or op.is_region or op is copied):
+        y = _laid(y, pool)
     output = _new(tensor_type)
     output.array = y
-    if op.is_view and np.may_share_memory(y, pool[0]):  # 换形状有时不得不复制，那就不是视图
+    if op.is_view and (np.may_share_memory(y, pool[0]) or not y.size):  # 换形状有时不得不复制，那就不是视图
         output.watch(args[0], op, attrs)
     if records and (kind := y.dtype.kind) in "fc":
         plan = _plan(op, wanted | bit, kind)
@@ -233,6 +238,15 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     if extras.users:
         _reported(op, args, attrs, output)
     return output
+
+
+def _laid(y: Any, pool: Sequence[Any]) -> Any:
+    """逐元素运算的结果，换成 torch 会给它的内存次序：步长有 0 或有重复时，NumPy 排得不同。"""
+    first = pool[0]
+    if type(first) is _ndarray and first.strides == y.strides and first.shape == y.shape:
+        return y  # 最常见的，见 ``like_operands``
+    arrays = [x for x in pool if type(x) is _ndarray and x.ndim]
+    return like_operands(y, *arrays) if arrays and spreads_to(y.shape, arrays) else y
 
 
 def _plan(op: Op, wanted: int, kind: str) -> Plan | None:
@@ -276,12 +290,15 @@ def unary_method(op: Op, otherwise: Callable[[Op, Any], Any]) -> Callable[[Any],
     return method
 
 
-def binary_method(op: Op, otherwise: Callable[[Op, Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def binary_method(
+    op: Op, otherwise: Callable[[Op, Any, Any], Any], is_elementwise: bool = True
+) -> Callable[[Any, Any], Any]:
     """二元算子的方法，等于 ``apply(op, (a, b), {})``；两个都是 Tensor、dtype 相同的情形就地办完。
 
     Args:
         op: 没有属性、没有 ``keeps``、两个输入都可导的算子。
         otherwise: ``(op, a, b)``，其余情形改走这里。
+        is_elementwise: 逐元素的运算，结果的内存次序随操作数。
 
     Returns:
         ``(a, b)`` → 结果。
@@ -300,6 +317,8 @@ def binary_method(op: Op, otherwise: Callable[[Op, Any, Any], Any]) -> Callable[
             return otherwise(op, a, b)
         if type(y) is not _ndarray:
             y = np.asarray(y)
+        if is_elementwise and not left.flags.c_contiguous and y.ndim > 1:
+            y = like_operands(y, left, right)
         output = _new(tensor_type)
         output.array = y
         need_a, need_b = a.needs_grad, b.needs_grad

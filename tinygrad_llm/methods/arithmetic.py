@@ -15,13 +15,14 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply, binary_method, unary_method
 from tinygrad_llm.autograd.mode import switch
-from tinygrad_llm.layouts import like_operands
 from tinygrad_llm.methods.old_order import numbers_first
+from tinygrad_llm.methods.shaping import shaped
 from tinygrad_llm.ops import complex as cx
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import linear
 from tinygrad_llm.ops.bfloat16 import same_dtype
 from tinygrad_llm.ops.op import Op
+from tinygrad_llm.ops.ordering import like_operands
 
 _NO_ATTRS: dict[str, Any] = {}
 
@@ -39,15 +40,17 @@ def as_float(x: Any) -> Any:
 def binary(op: Op, a: Any, b: Any) -> Any:
     """二元运算：统一 dtype 后执行；遇到不认识的操作数返回 ``NotImplemented``。"""
     pair = match(a, b)
-    return NotImplemented if pair is None else _ordered(apply(op, pair, _NO_ATTRS), *pair)
+    return NotImplemented if pair is None else ordered(apply(op, pair, _NO_ATTRS), *pair)
 
 
-def _ordered(y: Any, a: Any, b: Any) -> Any:
-    """操作数有一个不按行连续时，结果的内存次序照 torch 的规则。"""
-    if y.array.ndim > 1 and isinstance(a, graph.tensor_type) and isinstance(b, graph.tensor_type):
-        left, right = a.array, b.array
-        if not (left.flags.c_contiguous and right.flags.c_contiguous):
-            y.array = like_operands(y.array, left, right)
+def ordered(y: Any, *operands: Any) -> Any:
+    """操作数有一个不按行连续时，逐元素运算的结果的内存次序照 torch 的规则。"""
+    tensors = graph.tensor_type
+    if y.array.ndim > 1 and isinstance(operands[0], tensors) and isinstance(operands[1], tensors):
+        for t in operands:
+            if not t.array.flags.c_contiguous:
+                y.array = like_operands(y.array, *[x.array for x in operands])
+                break
     return y
 
 
@@ -114,12 +117,12 @@ def matmul(a: Any, b: Any) -> Any:
         return _vm(a, b) if y.ndim == 2 else _dot(a, b)
     _check_product(x, y)
     if x.ndim == 1:
-        return matmul(a.unsqueeze(0), b).squeeze(-2)
+        return shaped(matmul(a.unsqueeze(0), b), (*y.shape[:-2], y.shape[-1]))
     if y.ndim == 1:
-        return matmul(a, b.unsqueeze(1)).squeeze(-1)
+        return shaped(matmul(a, b.unsqueeze(1)), x.shape[:-1])
     if y.ndim == 2 and x.ndim > 2:  # 前面的轴并成一根：一次大矩阵运算，b 的梯度也不必先广播再求和
         rows = _mm(a.reshape(math.prod(x.shape[:-1]), x.shape[-1]), b)
-        return rows.reshape(*x.shape[:-1], y.shape[-1])
+        return shaped(rows, (*x.shape[:-1], y.shape[-1]))
     return _matmul(a, b)
 
 
@@ -139,7 +142,7 @@ def _product(op: Op, a: Any, b: Any) -> Any:
 
 
 _matmul, _mm, _mv, _vm, _dot = (
-    binary_method(op, _product) for op in (linear.matmul, linear.mm, linear.mv, linear.vm, linear.dot)
+    binary_method(op, _product, False) for op in (linear.matmul, linear.mm, linear.mv, linear.vm, linear.dot)
 )
 
 
@@ -334,7 +337,7 @@ def _divide(a: Any, b: Any) -> Any:
     if tensor.array.dtype.kind not in "fc":  # 各自直接变成浮点：先统一成 uint8 会把 -1 变成 255
         kept = [x if isinstance(x, graph.tensor_type) else y for x, y in zip((a, b), pair, strict=True)]
         pair = tuple(as_float(x) if isinstance(x, graph.tensor_type) else x for x in kept)
-    return _ordered(apply(ew.div, pair, _NO_ATTRS), *pair)
+    return ordered(apply(ew.div, pair, _NO_ATTRS), *pair)
 
 
 def power(base: Any, exponent: Any) -> Any:
@@ -354,7 +357,8 @@ def power(base: Any, exponent: Any) -> Any:
         raise NotImplementedError("pow: not implemented for bool")
     if not isinstance(left, graph.tensor_type):
         left = graph.tensor_type.wrap(np.asarray(left).astype(right.array.dtype))
-    return apply(ew.pow, (left, right), _NO_ATTRS)
+        right = right.contiguous()  # 底是数时，torch 的结果按行连续
+    return ordered(apply(ew.pow, (left, right), _NO_ATTRS), left, right)
 
 
 def _scalar_power(base: Any, exponent: Any) -> Any:

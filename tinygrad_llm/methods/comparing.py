@@ -15,6 +15,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.methods.arithmetic import match
 from tinygrad_llm.methods.operands import constant, is_operand, refuse, tensors, together
 from tinygrad_llm.ops.bfloat16 import same_dtype
+from tinygrad_llm.ops.ordering import like_operands
 
 _QUIET = np.errstate(all="ignore")
 _ORDERS = np.less, np.less_equal, np.greater, np.greater_equal
@@ -34,9 +35,12 @@ def _arrays(a: Any, b: Any) -> Any:
 
 def _result(name: str, function: Any, a: Any, b: Any) -> Any:
     try:
-        return graph.tensor_type.wrap(np.asarray(function(a, b)))
+        y = np.asarray(function(a, b))
     except ValueError:
         raise RuntimeError(f"{name}: shapes {a.shape} and {b.shape} do not broadcast") from None
+    if y.ndim > 1 and not (a.flags.c_contiguous and b.flags.c_contiguous):
+        y = like_operands(y, a, b)
+    return graph.tensor_type.wrap(y)
 
 
 def _compare(function: Any, a: Any, b: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
-from tinygrad_llm.methods.arithmetic import match
+from tinygrad_llm.methods.arithmetic import match, ordered
 from tinygrad_llm.methods.operands import no_derivative, number, refuse, together, unified
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import rounding as ro
@@ -83,5 +83,6 @@ def _clamp_between(x: Any, low: Any, high: Any, given: list[Any]) -> Any:
     x, *bounds = unified(x, *given)
     if len(bounds) == 2:
         refuse("clamp", x, "b")
-        return apply(ew.clamp_between, (x, *bounds), _NO_ATTRS)
-    return apply(ew.clamp_between, (x, *bounds, None) if high is None else (x, None, *bounds), _NO_ATTRS)
+        return ordered(apply(ew.clamp_between, (x, *bounds), _NO_ATTRS), x, *bounds)
+    both = (x, *bounds, None) if high is None else (x, None, *bounds)
+    return ordered(apply(ew.clamp_between, both, _NO_ATTRS), x, *bounds)

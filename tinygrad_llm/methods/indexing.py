@@ -15,7 +15,7 @@ from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.inference import refuse_written
 from tinygrad_llm.autograd.mode import is_grad_enabled
 from tinygrad_llm.methods.scalars import NUMBERS, as_element
-from tinygrad_llm.methods.shaping import axis
+from tinygrad_llm.methods.shaping import axis, shaped
 from tinygrad_llm.methods.subscripts import Key, is_mask, split_key
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.op import Array
@@ -87,6 +87,7 @@ class Indexing:
     expand: Any
     reshape: Any
     clone: Any
+    contiguous: Any
     refreshed: Any
     _slice: Any
 
@@ -115,14 +116,19 @@ class Indexing:
         if is_grad_enabled() and (self.refreshed().needs_grad or filled.refreshed().needs_grad):
             region: Any = self if basic is None else self._slice(basic)
             if arrays is not None:
-                region.write(apply(sh.index_put, (region, filled), {"key": arrays}))
+                region.write(apply(sh.index_put, (region, filled), {"key": arrays}), arrays)
             else:
-                region.copy_(_without_leading_ones(filled, region.array.ndim))
+                region.copy_(_without_leading_ones(filled, region.array.ndim).expand(region.array.shape))
             return
         refuse_written(self)
         memory = self.array if basic is None else self.array[(*basic, ...) if Ellipsis not in basic else basic]
+        if arrays is None:
+            _refuse_interleaved(memory, filled.array)
         if not memory.flags.writeable:
-            memory = sh.writeable(memory)
+            if arrays is None and sh.same_place(memory, filled.array):
+                self.touch()
+                return
+            memory = sh.writeable(memory, arrays is not None)
         with np.errstate(invalid="ignore", over="ignore"):
             memory[... if arrays is None else arrays] = filled.array
         self.touch()
@@ -162,7 +168,9 @@ class Indexing:
                 raise RuntimeError(f"index_select(): Index to scalar can have only 1 value, got {rows.size}")
             return self.reshape(1).index_select(0, index).reshape(())
         require_within(rows, self.array.shape[d], "index_select", IndexError)
-        return apply(sh.index, (self,), {"key": (slice(None),) * d + (rows,)})
+        found = apply(sh.index, (self,), {"key": (slice(None),) * d + (rows,)})
+        found.array = np.ascontiguousarray(found.array)
+        return found
 
     def gather(self, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
         """沿 ``dim`` 逐元素按下标取值；``sparse_grad`` 只影响 torch 里梯度的存法。
@@ -180,7 +188,7 @@ class Indexing:
             raise RuntimeError(f"gather: index of shape {wanted} does not fit input of shape {have} along dim {d}")
         require_within(where.array, have[d], "gather", RuntimeError)
         found = apply(sh.gather, (self if self.array.ndim else self.reshape(1), where), {"dim": d})
-        return found if wanted else found.reshape(())
+        return shaped(found, wanted)
 
     def where(self, condition: Any, other: Any) -> Any:
         """``condition`` 为真处取自己，否则取 ``other``。"""
@@ -240,7 +248,7 @@ class Indexing:
             raise RuntimeError(f"masked_scatter: source has {source.array.size} elements, the mask {count} ones")
         shape = together.array.shape
         flat = together if shape else together.reshape(1)
-        return apply(sh.index_put, (flat, source.reshape(-1)[:count]), {"key": (chosen,)}).reshape(shape)
+        return shaped(apply(sh.index_put, (flat.contiguous(), source.reshape(-1)[:count]), {"key": (chosen,)}), shape)
 
     def _with_mask(self, mask: Any, name: str) -> tuple[Any, Array]:
         """自己与掩码，互相广播之后。"""
@@ -289,7 +297,7 @@ class Indexing:
         if isinstance(value, graph.tensor_type) and value.array.ndim:
             raise RuntimeError(f"index_fill only supports a 0-dimensional value tensor, got shape {value.array.shape}")
         filled = self._filled(value, None).to(dtypes.of(self.array))
-        return self._put_rows(d, np.unique(rows % max(length, 1)), filled)
+        return _put_rows(self, d, np.unique(rows % max(length, 1)), filled)
 
     def index_copy(self, dim: int, index: Any, source: Any) -> Any:
         """沿一根轴，下标指的各行依次换成 ``source`` 的各行。
@@ -306,12 +314,7 @@ class Indexing:
         if have[:d] + have[d + 1 :] != given[:d] + given[d + 1 :]:
             raise RuntimeError(f"index_copy(): source {given} must have the shape of self {have} apart from dim {d}")
         require_within(rows, have[d], "index_copy", IndexError)
-        return self._put_rows(d, rows, source.reshape(given))
-
-    def _put_rows(self, d: int, rows: Array, filled: Any) -> Any:
-        shape = self.array.shape
-        x = self if shape else self.reshape(1)
-        return apply(sh.index_put, (x, filled), {"key": (slice(None),) * d + (rows,)}).reshape(shape)
+        return _put_rows(self.contiguous(), d, rows, source.reshape(given))
 
     def put(self, index: Any, source: Any, accumulate: bool = False) -> Any:
         """摊平之后，下标指的位置换成 ``source`` 的元素；``accumulate`` 则相加。
@@ -327,6 +330,20 @@ class Indexing:
         require_within(places, self.array.size, "put", IndexError, -self.array.size)
         flat = (graph.tensor_type.wrap(places),)
         return self.reshape(-1).index_put(flat, source.reshape(-1), accumulate).reshape(self.array.shape)
+
+
+def _refuse_interleaved(memory: Array, given: Array) -> None:
+    """写的一块与给的值只有一部分内存相同：torch 边读边写，结果没有约定，所以拒绝。"""
+    if sh.storage_of(memory) is not sh.storage_of(given) or given.ndim > memory.ndim:
+        return
+    if sh.overlaps_partly(memory, sh.expand(given, shape=memory.shape)):
+        raise RuntimeError(sh.INTERLEAVED)
+
+
+def _put_rows(x: Any, d: int, rows: Array, filled: Any) -> Any:
+    shape = x.array.shape
+    lifted = x if shape else x.reshape(1)
+    return shaped(apply(sh.index_put, (lifted, filled), {"key": (slice(None),) * d + (rows,)}), shape)
 
 
 def _without_leading_ones(value: Any, ndim: int) -> Any:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,17 @@ from tinygrad_llm.autograd.inference import INFERENCE, refuse_written, watch_nex
 from tinygrad_llm.autograd.mode import enable_grad, is_grad_enabled, switch
 from tinygrad_llm.autograd.writes import count
 from tinygrad_llm.methods.old_order import numbers_first
-from tinygrad_llm.methods.operands import constant
+from tinygrad_llm.methods.operands import constant, no_derivative
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.bfloat16 import extras
 from tinygrad_llm.ops.meta import is_meta, refuse_copy
 from tinygrad_llm.ops.op import Op
+
+_OVERLAPS = (
+    "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+    "Please clone() the tensor before performing the operation."
+)
 
 
 class InPlace:
@@ -45,16 +50,25 @@ class InPlace:
     addcmul: Any
     addcdiv: Any
 
-    def _put(self, result: Any) -> Any:
+    def _put(self, result: Any, *operands: Any) -> Any:
         """把算好的结果写回自己。
 
         Raises:
-            RuntimeError: 自己的类型装不下结果：布尔放不下整数，整数放不下浮点。
+            RuntimeError: 自己的类型装不下结果：布尔放不下整数，整数放不下浮点；或操作数与自己的内存交错。
         """
+        self._refuse_overlap(operands)
         if dtypes.RANK[result.array.dtype.kind] > dtypes.RANK[self.array.dtype.kind]:
             have, wanted = dtypes.of(result.array), dtypes.of(self.array)
             raise RuntimeError(f"result type {have} can't be cast to the desired output type {wanted}")
         return self.write(result.to(dtypes.of(self.array)))
+
+    def _refuse_overlap(self, operands: Sequence[Any]) -> None:
+        """操作数与自己只有一部分内存相同：torch 边读边写，结果没有约定，所以拒绝。"""
+        for x in operands:
+            if not isinstance(x, graph.tensor_type) or (self.base is None and x.base is None):
+                continue
+            if sh.overlaps_partly(self.array, x.array):
+                raise RuntimeError(sh.INTERLEAVED)
 
     def watch(self, source: Any, op: Op, attrs: dict[str, Any]) -> None:
         """记下自己是 ``source`` 经 ``op`` 得来的视图；此后知道怎样从最底下的张量再走一遍。
@@ -62,6 +76,8 @@ class InPlace:
         路总从底下的张量**最初的样子**走起：它后来就地换了布局，旧视图的路仍走得通，先沿 ``way_back`` 退回去就是。
         """
         self.untracked = source.untracked
+        if source.one_of_many:
+            self.one_of_many = True
         self.base = source if source.base is None else source.base
         self.base_node = self.base.node
         self.view_path = (*source.view_path, (op, attrs))
@@ -90,17 +106,18 @@ class InPlace:
         traced = any(isinstance(t, graph.tensor_type) and t.needs_grad for t in (self, *others))
         return self.clone() if traced and is_grad_enabled() else self
 
-    def write(self, result: Any) -> Any:
+    def write(self, result: Any, only: Any = None) -> Any:
         """就地写入：把 ``result`` 的值搬进自己的内存，并接到它的图上。
+
+        Args:
+            result: 整个自己的新值。
+            only: 只有这些位置（下标）真的变了。给了它，自己便可以是扩张出来的：先后写，后写的算数，与 torch 相同。
 
         Raises:
             RuntimeError: 自己是需要梯度的叶子、是图上张量的视图、只读、几个元素同住一处，或形状对不上。
         """
-        if is_grad_enabled() and self.one_of_many and (self.needs_grad or result.needs_grad):
-            raise RuntimeError(
-                "this tensor is a view and is being modified inplace; it is one output of a function that returns "
-                "multiple views (split, chunk, unbind), which does not allow that. Use the out-of-place operation."
-            )
+        if self.one_of_many:
+            self.refuse_one_of_many(result.needs_grad)
         refuse_written(self)
         traced = is_grad_enabled() and (self.refreshed().needs_grad or result.needs_grad)
         bottom: Any = self if self.base is None else self.base
@@ -111,13 +128,18 @@ class InPlace:
             raise RuntimeError(
                 f"in-place result has shape {result.array.shape}, cannot be written to {self.array.shape}"
             )
-        memory = sh.writeable(self.array)
+        memory, stays, where = self.array, False, ...
+        if not memory.flags.writeable:  # 多半是扩张出来的
+            stays = sh.same_place(memory, result.array)
+            memory = sh.writeable(memory, stays or only is not None)
+            where = ... if only is None or not sh.is_shared(memory) else only
         if traced and bottom is not self:
-            moved = apply(sh.write_region, (bottom, result), {"path": (*bottom.way_back, *self.view_path)})
+            moved = self._region_written(bottom, result)
             bottom.node, bottom.needs_grad = moved.node, moved.needs_grad
             if bottom.retains_grad:
                 bottom.retain_grad()  # 留的是改写之后的梯度
-        memory[...] = result.array
+        if not stays:
+            memory[where] = result.array if where is ... else result.array[where]
         self.touch()
         if traced and bottom is not self:
             return self.refreshed()
@@ -131,66 +153,88 @@ class InPlace:
                 self.retain_grad()  # 留的是改写之后的梯度
         return self
 
+    def refuse_one_of_many(self, needs_grad: bool = False) -> None:
+        """``split`` 等的一份（或它的视图）不许在图上就地改写。
+
+        Raises:
+            RuntimeError: 正是如此。
+        """
+        if is_grad_enabled() and self.one_of_many and (needs_grad or self.needs_grad):
+            raise RuntimeError(
+                "this tensor is a view and is being modified inplace; it is one output of a function that returns "
+                "multiple views (split, chunk, unbind), which does not allow that. Use the out-of-place operation."
+            )
+
+    def _region_written(self, bottom: Any, result: Any) -> Any:
+        """底下的张量，自己那一块换成 ``result``；自己是扩张出来的，写得，反传不得（与 torch 相同）。"""
+        if not self.array.flags.writeable and sh.is_shared(self.array):
+            fresh = graph.tensor_type.wrap(np.array(bottom.array))
+            return no_derivative(RuntimeError(_OVERLAPS), fresh, bottom, result)
+        return apply(sh.write_region, (bottom, result), {"path": (*bottom.way_back, *self.view_path)})
+
     def __iadd__(self, other: Any) -> Any:
-        return self._put(self + other)
+        return self._put(self + other, other)
 
     def __isub__(self, other: Any) -> Any:
-        return self._put(self - other)
+        return self._put(self - other, other)
 
     def __imul__(self, other: Any) -> Any:
-        return self._put(self._kept(other) * other)
+        return self._put(self._kept(other) * other, other)
 
     def __itruediv__(self, other: Any) -> Any:
-        return self._put(self._kept(other) / other)
+        return self._put(self._kept(other) / other, other)
 
     def __ipow__(self, exponent: Any) -> Any:
-        return self._put(self._kept(exponent) ** exponent)
+        return self._put(self._kept(exponent) ** exponent, exponent)
 
     def __ifloordiv__(self, other: Any) -> Any:
-        return self._put(self // other)
+        return self._put(self // other, other)
 
     def __imod__(self, other: Any) -> Any:
-        return self._put(self._kept(other) % other)
+        return self._put(self._kept(other) % other, other)
 
     @numbers_first("alpha")
     def add_(self, other: Any, *, alpha: float = 1) -> Any:
         """``self += alpha · other``。"""
-        return self._put(self.add(other, alpha=alpha))
+        return self._put(self.add(other, alpha=alpha), other)
 
     @numbers_first("alpha")
     def sub_(self, other: Any, *, alpha: float = 1) -> Any:
         """``self -= alpha · other``。"""
-        return self._put(self.sub(other, alpha=alpha))
+        return self._put(self.sub(other, alpha=alpha), other)
 
     def mul_(self, other: Any) -> Any:
         """``self *= other``。"""
-        return self._put(self._kept(other).mul(other))
+        return self._put(self._kept(other).mul(other), other)
 
     def div_(self, other: Any, *, rounding_mode: str | None = None) -> Any:
         """``self /= other``。"""
-        return self._put(self._kept(other).div(other, rounding_mode=rounding_mode))
+        return self._put(self._kept(other).div(other, rounding_mode=rounding_mode), other)
 
     @numbers_first("value", operands=2)
     def addcmul_(self, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
         """``self += value · tensor1 ⊙ tensor2``。"""
-        return self._put(self.addcmul(tensor1, tensor2, value=value))
+        return self._put(self.addcmul(tensor1, tensor2, value=value), tensor1, tensor2)
 
     @numbers_first("value", operands=2)
     def addcdiv_(self, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
         """``self += value · tensor1 / tensor2``。"""
-        return self._put(self.addcdiv(tensor1, tensor2, value=value))
+        return self._put(self.addcdiv(tensor1, tensor2, value=value), tensor1, tensor2)
 
     def lerp_(self, end: Any, weight: Any) -> Any:
         """``self += weight · (end - self)``。"""
-        return self._put(self._kept(end, weight).lerp(end, weight))
+        return self._put(self._kept(end, weight).lerp(end, weight), end, weight)
 
     def clamp_(self, min: Any = None, max: Any = None) -> Any:
         """就地截断。"""
-        return self._put(self._kept(min, max).clamp(min, max))
+        return self._put(self._kept(min, max).clamp(min, max), min, max)
 
     def masked_fill_(self, mask: Any, value: Any) -> Any:
         """就地把 ``mask`` 为真处换成 ``value``。"""
-        return self._put(self.masked_fill(mask, value))
+        result = self.masked_fill(mask, value)
+        if not sh.is_shared(self.array):
+            return self._put(result)
+        return self.write(result.to(dtypes.of(self.array)), np.broadcast_to(mask.array, self.array.shape))
 
     def apply_(self, callable: Callable[[Any], Any]) -> Any:
         """每个元素换成 ``callable(元素)``；逐个调用，很慢。
@@ -235,6 +279,7 @@ class InPlace:
         if extras.meta and is_meta(self.array):
             return self
         refuse_copy(source.array)
+        self._refuse_overlap((source,))
         moved = source.expand(self.array.shape).to(dtypes.of(self.array))
         if moved.needs_grad and self.needs_grad and self.base is None and is_grad_enabled():
             moved = apply(ew.where, (False, self, moved), {})  # 原来在图上的仍在图上，梯度是 0
@@ -249,7 +294,7 @@ class InPlace:
         filled = constant(value, self.array.dtype)
         if filled.array.ndim:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got shape {filled.array.shape}")
-        return self.write(apply(ew.fill, (self, filled.to(dtypes.of(self.array))), {}))
+        return self.write(apply(ew.fill, (self, filled.to(dtypes.of(self.array))), {}), ...)
 
     def zero_(self) -> Any:
         """全部写成 0。"""

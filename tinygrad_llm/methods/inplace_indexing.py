@@ -12,11 +12,12 @@ import numpy as np
 
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.mode import is_grad_enabled
-from tinygrad_llm.layouts import contiguous_format, copy_order, empty_in_order, storage_start, strides_of
+from tinygrad_llm.layouts import contiguous_format, copy_order, storage_start, strides_of
 from tinygrad_llm.methods.shaping import sizes
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops import views
 from tinygrad_llm.ops.op import Array, Op
+from tinygrad_llm.ops.ordering import empty_in_order
 from tinygrad_llm.ops.shape import storage_of
 
 
@@ -52,6 +53,9 @@ class InPlaceIndexing:
     untracked: Any
     view_path: Any
     way_back: Any
+    retain_grad: Any
+    retains_grad: Any
+    refuse_one_of_many: Any
     write: Any
     refreshed: Any
     _kept: Any
@@ -66,11 +70,14 @@ class InPlaceIndexing:
 
     def index_fill_(self, dim: int, index: Any, value: Any) -> Any:
         """就地的 ``index_fill``。"""
-        return self.write(self._kept(value).index_fill(dim, index, value))
+        rows = (slice(None),) * (dim % max(self.array.ndim, 1)) + (index.array,)
+        return self.write(self._kept(value).index_fill(dim, index, value), rows if self.array.ndim else ...)
 
     def index_put_(self, indices: Any, values: Any, accumulate: bool = False) -> Any:
         """就地的 ``index_put``。"""
-        return self.write(self._kept(values).index_put(indices, values, accumulate))
+        places = tuple(index.array for index in indices)
+        result = self._kept(values).index_put(indices, values, accumulate)
+        return self.write(result, None if accumulate else places)
 
     def index_reduce_(self, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
         """就地的 ``index_reduce``。"""
@@ -164,8 +171,11 @@ class InPlaceIndexing:
 
     def _become(self, name: str, *args: Any) -> Any:
         """自己变成自己的一个视图。自己不是视图时仍不是：记下回到最初的样子的路，旧视图从那里走起。"""
-        if is_grad_enabled() and self.refreshed().needs_grad and self.node is None:
-            raise RuntimeError(f"a leaf Variable that requires grad is being used in an in-place operation ({name}_)")
+        if is_grad_enabled() and self.refreshed().needs_grad:
+            if (self if self.base is None else self.base).node is None:
+                which = "a leaf Variable" if self.base is None else "a view of a leaf Variable"
+                raise RuntimeError(f"{which} that requires grad is being used in an in-place operation ({name}_)")
+            self.refuse_one_of_many()
         view = getattr(self, name)(*args)
         if view.base is None:  # 读到了自己之外的内存：从此另起一头
             self.base, self.base_node, self.way_back = None, None, ()
@@ -174,5 +184,7 @@ class InPlaceIndexing:
         self.array, self.view_path = view.array, view.view_path
         if is_grad_enabled():
             self.node, self.needs_grad = view.node, view.needs_grad
+            if self.retains_grad and self.needs_grad:
+                self.retain_grad()
         self.touch()
         return self

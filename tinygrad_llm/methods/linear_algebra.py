@@ -55,7 +55,7 @@ def _plus_product(name: str, input: Any, product: Any, beta: Any, alpha: Any) ->
         product = ew.masked_fill(product, True, value=0)
     if beta == 0:
         return _scaled(product, alpha)
-    return _scaled(input, beta) + _scaled(product, alpha)
+    return _scaled(product, alpha) + _scaled(input, beta)  # 内存次序随乘积
 
 
 class _InPlaceProducts:

@@ -12,7 +12,7 @@ from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods import dividing
-from tinygrad_llm.methods.arithmetic import Arithmetic, as_float
+from tinygrad_llm.methods.arithmetic import Arithmetic, as_float, ordered
 from tinygrad_llm.methods.old_order import numbers_first
 from tinygrad_llm.methods.operands import (
     constant,
@@ -39,7 +39,8 @@ def _floating(op: Op, meaning: str) -> Callable[[Any, Any], Any]:
 
     def method(self: Any, other: Any) -> Any:
         tensors(op.name, self, other)
-        return apply(op, floats(op.name, self, other), _NO_ATTRS)
+        a, b = floats(op.name, self, other)
+        return ordered(apply(op, (a, b), _NO_ATTRS), a, b)
 
     method.__doc__ = f"{meaning}。"
     return method
@@ -52,7 +53,7 @@ def _same_kind(op: Op, meaning: str, refused: str) -> Callable[[Any, Any], Any]:
         tensors(op.name, self, other)
         a, b = together(op.name, self, other)
         refuse(op.name, a, refused)
-        return apply(op, (a, b), _NO_ATTRS)
+        return ordered(apply(op, (a, b), _NO_ATTRS), a, b)
 
     method.__doc__ = f"{meaning}。"
     return method
@@ -167,8 +168,12 @@ class Pairwise:
             is_number = not isinstance(x, graph.tensor_type) or (name == "weight" and x.ndim == 0)
             if not is_number and x.dtype != self.dtype:
                 raise RuntimeError(f"lerp: expected dtype {self.dtype} for `{name}` but got {x.dtype}")
-        weight = weight.to(self.dtype) if isinstance(weight, graph.tensor_type) else constant(weight, self.array.dtype)
-        return apply(ew.lerp, (self, end, weight), _NO_ATTRS)
+        if not isinstance(weight, graph.tensor_type):
+            weight = constant(weight, self.array.dtype)
+        elif self.array.ndim or end.array.ndim:
+            weight = weight.to(self.dtype)
+        x, to, weight = unified(self, end, weight)  # 三个都是 0 维时，torch 照常提升 dtype
+        return ordered(apply(ew.lerp, (x, to, weight), _NO_ATTRS), x, to, weight)
 
     @numbers_first("value", operands=2)
     def addcmul(self, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
@@ -176,7 +181,7 @@ class Pairwise:
         tensors("addcmul", self, tensor1, tensor2)
         x, a, b = unified(self, tensor1, tensor2)
         refuse("addcmul", x, "b")
-        return x + a * b * (value if x.array.dtype.kind in "fc" else int(value))
+        return ordered(x + a * b * (value if x.array.dtype.kind in "fc" else int(value)), x, a, b)
 
     @numbers_first("value", operands=2)
     def addcdiv(self, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Any:
@@ -189,7 +194,7 @@ class Pairwise:
         if tensor1.array.dtype.kind not in "fc" and tensor2.array.dtype.kind not in "fc":
             raise RuntimeError(f"addcdiv: integer division is not supported, got {tensor1.dtype} and {tensor2.dtype}")
         x, a, b = unified(self, tensor1, tensor2)
-        return x + a / b * value
+        return ordered(x + a / b * value, x, a, b)
 
     def clamp_min(self, min: Any) -> Any:
         """小于 ``min`` 的换成 ``min``。"""

@@ -15,7 +15,7 @@ from tinygrad_llm.autograd.graph import apply, unary_method
 from tinygrad_llm.methods.arithmetic import as_float, binary
 from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.operands import refuse
-from tinygrad_llm.methods.shaping import axis
+from tinygrad_llm.methods.shaping import axis, shaped
 from tinygrad_llm.ops import activation, reduce, shape
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops.op import Op
@@ -99,7 +99,10 @@ def picked(kind: Any, x: Any, index: Any, d: int, keepdim: bool) -> Any:
         return kind((x.clone(), graph.tensor_type.wrap(np.zeros((), np.int64))))
     wrap = graph.tensor_type.wrap
     values = apply(shape.gather, (x, wrap(index)), {"dim": d})
-    return kind((values, wrap(index)) if keepdim else (values.squeeze(d), wrap(index.squeeze(d))))
+    if keepdim:
+        return kind((values, wrap(index)))
+    index = index.squeeze(d)
+    return kind((shaped(values, index.shape), wrap(index)))
 
 
 @numpy_names

@@ -15,7 +15,7 @@ from tinygrad_llm.autograd import graph
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.indexing import index_tensor, index_vector, require_same_dtype, require_within
 from tinygrad_llm.methods.scalars import as_element
-from tinygrad_llm.methods.shaping import axis
+from tinygrad_llm.methods.shaping import axis, shaped
 from tinygrad_llm.ops import elementwise as ew
 from tinygrad_llm.ops import scattering
 from tinygrad_llm.ops import shape as sh
@@ -66,7 +66,8 @@ class Scattering:
         x, d, where, values = self._lifted(dim, index, given, "scatter")
         if not where.array.size:
             return self.clone()
-        return apply(sh.index_put, (x, values), {"key": sh.along(where.array.copy(), d)}).reshape(self.array.shape)
+        key = sh.along(where.array.copy(), d)
+        return shaped(apply(sh.index_put, (x.contiguous(), values), {"key": key}), self.array.shape)
 
     def scatter_add(self, dim: int, index: Any, src: Any) -> Any:
         """沿 ``dim`` 按下标相加。
@@ -78,7 +79,7 @@ class Scattering:
         x, d, where, values = self._lifted(dim, index, src, "scatter_add")
         if not where.array.size:
             return self.clone()
-        return (x + _sum_into(x, d, where, values)).reshape(self.array.shape)
+        return shaped(x.contiguous() + _sum_into(x, d, where, values), self.array.shape)
 
     def scatter_reduce(self, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
         """沿 ``dim`` 按下标归约；``include_self`` 为假时不算自己原来的值。
@@ -91,7 +92,7 @@ class Scattering:
         x, d, where, values = self._lifted(dim, index, src, "scatter_reduce")
         if not where.array.size:
             return self.clone()
-        return _reduced(x, d, where, values, reduce, include_self).reshape(self.array.shape)
+        return shaped(_reduced(x, d, where, values, reduce, include_self), self.array.shape)
 
     def _lifted(self, dim: int, index: Any, src: Any, name: str) -> tuple[Any, int, Any, Any]:
         """0 维当作一维；``src`` 裁成 ``index`` 的形状。"""
@@ -126,7 +127,7 @@ class Scattering:
         x = self if self.array.ndim else self.reshape(1)
         key = (slice(None),) * d + (rows,)
         added = apply(sh.scatter_index, (values,), {"shape": x.array.shape, "key": key})
-        return apply(ew.add, (x, added), {}).reshape(self.array.shape)  # 不走运算符：结果按行连续，与 torch 相同
+        return shaped(apply(ew.add, (x, added), {}), self.array.shape)  # 不走运算符：结果按行连续，与 torch 相同
 
     def index_reduce(self, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
         """沿一根轴，``source`` 的各行归约到下标指的行上。
@@ -144,7 +145,7 @@ class Scattering:
         spread = np.broadcast_to(rows.reshape([-1 if i == d else 1 for i in range(len(shape))]), shape)
         where = graph.tensor_type.wrap(spread)
         x = self if self.array.ndim else self.reshape(1)
-        return _reduced(x, d, where, values, reduce, include_self).reshape(self.array.shape)
+        return shaped(_reduced(x, d, where, values, reduce, include_self), self.array.shape)
 
     def _rows(self, dim: int, index: Any, source: Any, name: str) -> tuple[int, Array, Any]:
         require_same_dtype(self, source, name)

@@ -69,6 +69,15 @@ def _inferred(wanted: tuple[int, ...], have: tuple[int, ...], total: int) -> tup
     return wanted
 
 
+def shaped(fresh: Any, shape: tuple[int, ...]) -> Any:
+    """刚算出来的 ``fresh`` 换一个形状；底下的内存没有别人看着，所以结果不算视图，与 torch 相同。"""
+    if fresh.array.shape == shape:
+        return fresh
+    y = apply(sh.reshape, (fresh,), {"shape": shape})
+    y.base, y.base_node, y.view_path = fresh.base, None, ()  # 推理张量的 base 是一个哨兵，要留着
+    return y
+
+
 class Size(tuple[int, ...]):
     """形状：元组，外加 ``numel``；切片、相加与重复之后仍是形状。"""
 

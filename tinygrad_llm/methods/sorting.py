@@ -16,6 +16,7 @@ from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.methods.reducing import picked
 from tinygrad_llm.methods.shaping import axis
+from tinygrad_llm.ops.ordering import like_operands
 
 
 def _order(array: Any, d: int, descending: bool) -> Any:
@@ -86,7 +87,11 @@ class Sorting:
         """排序，返回（值，下标）；``stable`` 则相等的元素保持先后，否则先后同 torch 的 CPU 版。"""
         d = axis(dim, self.array.ndim)
         order = _order_like_torch(np.atleast_1d(self.array), d, descending, stable)
-        return picked(return_types.sort, self, order, d, True)
+        pair = picked(return_types.sort, self, order, d, True)
+        if not self.array.flags.c_contiguous:
+            for part in pair:
+                part.array = like_operands(part.array, self.array)
+        return pair
 
     def msort(self) -> Any:
         """沿第 0 轴排序的值。"""

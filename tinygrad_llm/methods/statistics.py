@@ -71,7 +71,7 @@ def _running_extreme(kind: Any, running: np.ufunc, x: Any, dim: int) -> Any:
     best = running.accumulate(lines, axis=-1)
     hits = np.where((lines == best) | (lines != lines), np.arange(lines.shape[-1]), 0)
     index = np.moveaxis(np.maximum.accumulate(hits, axis=-1), -1, d)
-    return picked(kind, x, index, d, True)
+    return picked(kind, x, np.ascontiguousarray(index), d, True)
 
 
 @numpy_names

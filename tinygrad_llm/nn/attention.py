@@ -12,10 +12,10 @@ import numpy as np
 from tinygrad_llm import dtypes
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.autograd.graph import apply
-from tinygrad_llm.layouts import like_operands
 from tinygrad_llm.nn.attention_backends import SDPBackend, saves_memory, sdpa_kernel
 from tinygrad_llm.nn.dropouts import dropout
 from tinygrad_llm.ops import attention
+from tinygrad_llm.ops.ordering import like_operands
 from tinygrad_llm.ops.rotary import rotary as _rotary
 from tinygrad_llm.tensor import Tensor
 

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.mode import switch
 from tinygrad_llm.autograd.precision import full_precision
+from tinygrad_llm.methods.shaping import shaped
 from tinygrad_llm.nn.losses import need_float, reduced
 from tinygrad_llm.ops import loss
 from tinygrad_llm.ops.bfloat16 import is_low
@@ -56,7 +57,7 @@ def cross_entropy(
     if weight is None and label_smoothing == 0 and not stepwise:
         attrs = {"ignore_index": ignore_index, "reduction": reduction}
         y: Tensor = apply(loss.cross_entropy, (rows, target.reshape(-1)), attrs)
-        return y.reshape(shape) if reduction == "none" else y
+        return shaped(y, shape) if reduction == "none" else y
     log_p = rows.log_softmax(1)
     hard = _picked(log_p, labels, weight, ignore_index, reduction, shape)
     if label_smoothing == 0:
@@ -197,7 +198,7 @@ def settled(
         ValueError: 未知的 ``reduction``。
     """
     if reduction != "mean":
-        return reduced(each.reshape(shape), reduction)
+        return reduced(shaped(each, shape), reduction)
     counted = labels[labels != ignore_index]
     total: Any = len(counted) if weight is None else weight.array[counted].sum()
     return each.sum() / float(total)  # type: ignore[no-any-return]

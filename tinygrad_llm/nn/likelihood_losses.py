@@ -12,6 +12,7 @@ from tinygrad_llm.autograd import no_grad
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.precision import full_precision
 from tinygrad_llm.creation import full_like
+from tinygrad_llm.methods.arithmetic import ordered
 from tinygrad_llm.nn.activations import logsigmoid
 from tinygrad_llm.nn.losses import need_float, reduced
 from tinygrad_llm.ops import loss as loss_ops
@@ -124,7 +125,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     if log_target:
         value = target.exp() * (target - input)
     else:
-        value = _x_log_x(target) - target * input
+        value = ordered(_x_log_x(target) - target * input, target, input)
     if reduction != "batchmean":
         return reduced(value, reduction)
     total = value.sum()

@@ -87,10 +87,11 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
     need_float("smooth_l1_loss", input, target)
-    gap = matched("smooth_l1_loss", input, target).abs()
+    apart = matched("smooth_l1_loss", input, target)
+    gap = apart.abs()
     if beta == 0:
         return reduced(gap, reduction)
-    near = gap.clamp(max=beta)  # 没被选中的一支不出 inf，否则 0 · inf 会把梯度变成 NaN
+    near = apart.clamp(-beta, beta)  # 带符号，0 处的二阶导才对；没被选中的一支不出 inf，否则 0 · inf 会把梯度变成 NaN
     return reduced(where(gap < beta, 0.5 * near * near / beta, gap - 0.5 * beta), reduction)
 
 
@@ -107,8 +108,9 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError(f"huber_loss does not support non-positive values for delta, got {delta}")
     need_float("huber_loss", input, target)
-    gap = matched("huber_loss", input, target).abs()
-    value = where(gap <= delta, 0.5 * gap * gap, delta * (gap - 0.5 * delta)).to(input.dtype)
+    apart = matched("huber_loss", input, target)
+    gap, near = apart.abs(), apart.clamp(-delta, delta)  # 同 smooth_l1_loss
+    value = where(gap < delta, 0.5 * near * near, delta * (gap - 0.5 * delta)).to(input.dtype)
     if weight is None:
         return reduced(value, reduction)
     if weight.array.shape != input.array.shape:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_llm.autograd import no_grad
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.methods.shaping import shaped
 from tinygrad_llm.nn.memory_order import like_input
 from tinygrad_llm.nn.pooling import summed
 from tinygrad_llm.ops import norm
@@ -100,7 +101,7 @@ def instance_norm(
         mean, var = (values.reshape(shape[:2]).mean(0) for values in _statistics(rows.array))
         _track(running_mean, mean, momentum)
         _track(running_var, var, momentum)
-    return _affine(_standardized(rows, eps).reshape(shape), weight, bias)
+    return _affine(shaped(_standardized(rows, eps), shape), weight, bias)
 
 
 @like_input
@@ -122,7 +123,7 @@ def group_norm(
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {shape}")
     _check_lengths("group_norm", input, weight, bias)
     rows = input.reshape(shape[0] * num_groups, shape[1] // num_groups * math.prod(shape[2:]))
-    return _affine(_standardized(rows, eps).reshape(shape), weight, bias)
+    return _affine(shaped(_standardized(rows, eps), shape), weight, bias)
 
 
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:

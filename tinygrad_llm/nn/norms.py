@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.methods.shaping import shaped
 from tinygrad_llm.ops import norm
 from tinygrad_llm.ops.bfloat16 import is_low, same_dtype
 from tinygrad_llm.tensor import Tensor
@@ -44,7 +45,7 @@ def layer_norm(
         return input.clone()  # type: ignore[no-any-return]
     w, b = (None if p is None else p.reshape(-1) if flat else p for p in (weight, bias))
     y = apply(norm.layer_norm, (rows, w, b), {"eps": eps})
-    return y.reshape(input.shape) if flat else y  # type: ignore[no-any-return]
+    return shaped(y, input.array.shape)  # type: ignore[no-any-return]
 
 
 def _check_affine(input: Tensor, *parameters: Tensor | None) -> None:
@@ -67,7 +68,7 @@ def rms_norm(
     wide = np.float64 if input.array.dtype == np.float64 else np.float32  # 16 位的输入在 float32 里算
     small = float(np.finfo(wide).eps) if eps is None else eps
     y = apply(norm.rms_norm, (rows, w), {"eps": small})
-    return y.reshape(input.shape) if flat else y  # type: ignore[no-any-return]
+    return shaped(y, input.array.shape)  # type: ignore[no-any-return]
 
 
 def _over_last(x: Tensor, normalized_shape: Sequence[int], name: str) -> tuple[Tensor, bool]:

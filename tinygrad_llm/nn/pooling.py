@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.operands import refuse
+from tinygrad_llm.methods.shaping import shaped
 from tinygrad_llm.nn.memory_order import like_input
 from tinygrad_llm.nn.windows import batched, per_axis, pooled_length
 from tinygrad_llm.ops import shape as sh
@@ -207,7 +208,7 @@ def _maximum(
     window, out = _geometry(name, x.array.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     values, indices = picked(x, largest(x.array, window, out))
     if single:
-        values, indices = values.squeeze(0), indices.squeeze(0)
+        values, indices = shaped(values, values.array.shape[1:]), indices.squeeze(0)
     return (values, indices) if return_indices else values
 
 
@@ -216,7 +217,7 @@ def picked(x: Tensor, places: Array) -> tuple[Tensor, Tensor]:
     refuse("max_pool", x, "c")
     lead, total = x.array.shape[:2], math.prod(x.array.shape[2:])
     chosen = apply(sh.gather, (x.reshape(x.array.size), _everywhere(places, lead, total)), {"dim": 0})
-    return chosen.reshape(places.shape), Tensor.wrap(places)
+    return shaped(chosen, places.shape), Tensor.wrap(places)
 
 
 def _everywhere(places: Array, lead: tuple[int, ...], total: int) -> Array:

@@ -44,7 +44,7 @@ def log_softmax(x: Array, *, dim: int) -> Any:
 
 
 def _elu_slope(x: Any, alpha: float, scale: float, input_scale: float) -> Any:
-    below = where(x <= 0, x, 0.0)  # 正半轴先换成 0：没被选中的一支不上溢
+    below = where(x < 0, x, 0.0)  # 正半轴先换成 0：没被选中的一支不上溢；0 处的二阶导与 torch 一样取 0
     return where(x <= 0, exp(below * input_scale) * (alpha * scale * input_scale), scale)
 
 
@@ -55,7 +55,7 @@ def _elu_slope(x: Any, alpha: float, scale: float, input_scale: float) -> Any:
 def elu(x: Array, *, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Any:
     """ELU；SELU 是 ``alpha`` 与 ``scale`` 取特定值，CELU 是 ``input_scale = 1/alpha``。"""
     with np.errstate(over="ignore"):
-        below = np.expm1(np.minimum(x, 0) * input_scale)
+        below = np.expm1(np.minimum(0, x) * input_scale)  # 次序使 -0 仍是 -0
     return np.where(x <= 0, below * (alpha * scale), x * scale)
 
 

@@ -202,7 +202,7 @@ def sign(x: Array) -> Any:
 )
 def maximum(a: Array, b: Array) -> Any:
     """``y = max(a, b)``；相等时两边各得一半梯度，与 torch 一致。"""
-    return np.maximum(a, b)
+    return np.maximum(b, a)  # 相等时 NumPy 给第二个：-0 与 +0 相遇，torch 留下 a
 
 
 @op(
@@ -212,7 +212,7 @@ def maximum(a: Array, b: Array) -> Any:
 )
 def minimum(a: Array, b: Array) -> Any:
     """``y = min(a, b)``；相等时两边各得一半梯度。"""
-    return np.minimum(a, b)
+    return np.minimum(b, a)
 
 
 def _share(loses: Any, ties: Any) -> Any:

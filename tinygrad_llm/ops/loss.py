@@ -55,7 +55,7 @@ def row_losses(logits: Array, target: Array) -> tuple[Array, Array]:
         lse[rows] = np.log(e @ np.ones((e.shape[1], 1), e.dtype)) + top
 
     for_rows(logits.shape, one)
-    return lse[:, 0] - logits[np.arange(len(logits)), target], lse
+    return -(logits[np.arange(len(logits)), target] - lse[:, 0]), lse  # 取负：概率恰为 1 时损失是 -0，与 torch 相同
 
 
 def _cross_entropy_composed(logits: Any, target: Any, *, ignore_index: int, reduction: str) -> Any:

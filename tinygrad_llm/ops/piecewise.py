@@ -59,7 +59,7 @@ def hardshrink(x: Array, *, lambd: float) -> Any:
 @op("y = |x| ≤ λ ? 0 : x ∓ λ", x=lambda g, x, lambd: masked_fill(g, (x >= -lambd) & (x <= lambd), value=0.0))
 def softshrink(x: Array, *, lambd: float) -> Any:
     """``[-λ, λ]`` 之内置 0，之外向 0 挪 ``λ``。"""
-    return x - np.clip(x, -lambd, lambd)
+    return np.copysign(x - np.clip(x, -lambd, lambd), x)  # 0 也带着 x 的符号
 
 
 @op("y = x ≤ θ ? c : x", x=lambda g, x, threshold: masked_fill(g, x <= threshold, value=0.0))

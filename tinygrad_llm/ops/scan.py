@@ -30,7 +30,10 @@ def narrowed(y: Any, x: Array) -> Any:
 def cumsum(x: Array, *, dim: int) -> Any:
     """``yᵢ = Σ_{j≤i} xⱼ``；``xⱼ`` 影响其后每一个输出，所以梯度是反方向的累加。"""
     with np.errstate(all="ignore"):
-        return narrowed(np.cumsum(x, axis=dim, dtype=accumulator(x)), x)
+        y = narrowed(np.cumsum(x, axis=dim, dtype=accumulator(x)), x)
+        if x.dtype.kind == "f":
+            y += 0  # 从 +0 加起：-0 的累加也是 +0
+        return y
 
 
 def _reverse_cumsum(g: Any, dim: int) -> Any:
@@ -95,4 +98,6 @@ def logcumsumexp(x: Array, *, dim: int) -> Any:
     ``∂L/∂xⱼ = Σ_{i≥j} gᵢ exp(xⱼ - yᵢ)``；提出 ``exp(xⱼ - yⱼ)``，余下的是比值 ``exp(yᵢ₋₁ - yᵢ)`` 的递推，不会上溢。
     """
     with np.errstate(all="ignore"):
-        return np.logaddexp.accumulate(x, axis=dim)
+        y = np.ascontiguousarray(np.logaddexp.accumulate(x, axis=dim))
+        y += 0  # -0 变成 +0，与 torch 相同
+        return y

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tinygrad_llm.ops.op import Array, Op, op
+from tinygrad_llm.ops.ordering import copy_with_strides, in_order, order_among
 
 Shape = tuple[int, ...]
 
@@ -118,8 +120,39 @@ def index(x: Array, *, key: Any) -> Any:
     y = x[key]
     if isinstance(y, np.ndarray):
         shared = y.base is not None and (y.base is x or y.base is x.base)
-        return y if shared else np.ascontiguousarray(y)  # 拷贝按行连续，与 torch 相同
+        if shared:
+            return y
+        if y.ndim < 2 or x.flags.c_contiguous or not _is_plain(key):
+            return np.ascontiguousarray(y)
+        return in_order(y, _picked_order(x, y, key))
     return x[(*key, ...) if isinstance(key, tuple) else (key, ...)]  # 标量不是视图；多写一个 ... 就得到零维的视图
+
+
+def _is_plain(key: Any) -> bool:
+    """下标里只有数组与切片：``methods/subscripts.py`` 整理出来的都是。"""
+    return all(isinstance(part, (slice, np.ndarray)) for part in (key if isinstance(key, tuple) else (key,)))
+
+
+def _picked_order(x: Array, y: Array, key: Any) -> Shape:
+    """``y = x[key]`` 各轴的次序：没有被下标的轴照 ``x``，下标带来的轴留在原处，与 torch 相同。"""
+    kept: list[int] = []
+    places: list[int] = []
+    axis = 0
+    for part in key if isinstance(key, tuple) else (key,):
+        if isinstance(part, slice):
+            kept.append(axis)
+            axis += 1
+        else:
+            places.append(axis)
+            axis += part.ndim if part.dtype.kind == "b" else 1
+    kept += range(axis, x.ndim)
+    beside = all(first not in kept for first in range(places[0], places[-1]))
+    start = sum(axis < places[0] for axis in kept) if beside else 0
+    strides = [x.strides[axis] for axis in kept]
+    ndim = y.ndim - len(kept)
+    picked = [n if start <= i < start + ndim else 1 for i, n in enumerate(y.shape)]  # 下标自己，别的轴长度为 1
+    steps = [math.prod(picked[i + 1 :]) if n == m else 0 for i, (n, m) in enumerate(zip(picked, y.shape, strict=True))]
+    return order_among(y.shape, ((*strides[:start], *[0] * ndim, *strides[start:]), tuple(steps)))
 
 
 def is_basic(key: Any) -> bool:
@@ -162,7 +195,7 @@ def along(index_array: Array, dim: int) -> tuple[Any, ...]:
 @op("y = x[index]（沿 dim）", x=lambda g, index, shapes, dim: scatter_add_zeros(g, index, dim=dim, shape=shapes[0]))
 def gather(x: Array, index: Array, *, dim: int) -> Any:
     """沿 ``dim`` 按下标取值（``torch.gather``）。"""
-    return x[along(index, dim)]
+    return np.ascontiguousarray(x[along(index, dim)])
 
 
 @op("y[index] += g（沿 dim）", g_in=lambda g, index, dim: gather(g, index, dim=dim))
@@ -234,7 +267,7 @@ def cat(*tensors: Array, dim: int) -> Any:
 @op("y = x（反序）", x=lambda g, dim: flip(g, dim=dim))
 def flip(x: Array, *, dim: Shape) -> Any:
     """沿 ``dim`` 反序。"""
-    return np.array(np.flip(x, axis=dim), order="C")
+    return np.array(np.flip(x, axis=dim), order="C" if 0 in x.strides else "K")
 
 
 @op("y = x（循环移位）", x=lambda g, shifts, dim: roll(g, shifts=tuple(-n for n in shifts), dim=dim))
@@ -266,21 +299,62 @@ def replay(x: Any, path: Path) -> Any:
     return x
 
 
-def writeable(x: Array) -> Array:
+def is_shared(x: Array) -> bool:
+    """是不是扩张出来的：几个元素同住一处。"""
+    return x.size > 0 and any(size > 1 and not step for size, step in zip(x.shape, x.strides, strict=True))
+
+
+def same_place(x: Array, y: Array) -> bool:
+    """两个数组是不是同一块内存的同一种读法：这样的赋值什么也不必做。"""
+    return x.shape == y.shape and x.strides == y.strides and x.dtype == y.dtype and address(x) == address(y)
+
+
+INTERLEAVED = (
+    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+    "location. Please clone() the tensor before performing the operation."
+)
+
+
+def _is_dense(x: Array) -> bool:
+    """元素不重叠，中间也没有空隙。"""
+    span = x.itemsize
+    for step, n in sorted((step, n) for step, n in zip(x.strides, x.shape, strict=True) if n > 1):
+        if step != span:
+            return False
+        span *= n
+    return True
+
+
+def overlaps_partly(x: Array, y: Array) -> bool:
+    """两个数组的内存交错，又不是同一种读法；有空隙的不查，与 torch 相同。"""
+    if storage_of(x) is not storage_of(y) or not (x.size and y.size and _is_dense(x) and _is_dense(y)):
+        return False
+    first, second = address(x), address(y)
+    if first == second and x.nbytes == y.nbytes:
+        steps = [[s for s, n in zip(a.strides, a.shape, strict=True) if n > 1] for a in (x, y)]
+        return x.ndim != y.ndim or steps[0] != steps[1]
+    return first < second + y.nbytes and second < first + x.nbytes
+
+
+def writeable(x: Array, allows_shared: bool = False) -> Array:
     """可以写的 ``x``：扩张出来的数组整个写不得，从中取出的一个元素却写得。
+
+    Args:
+        x: 数组。
+        allows_shared: 几个元素同住一处也行：全写同一个数，或先后写、后写的算数。
 
     Raises:
         RuntimeError: 几个元素同住一处，或底下的内存只读。
     """
     if x.flags.writeable:
         return x
-    shared = x.size > 0 and any(size > 1 and not step for size, step in zip(x.shape, x.strides, strict=True))
+    refused = not allows_shared and is_shared(x)
     view = x[...]
     try:
-        view.flags.writeable = not shared
+        view.flags.writeable = not refused
     except ValueError:
-        shared = True
-    if shared:
+        refused = True
+    if refused:
         raise RuntimeError("in-place write to a tensor whose elements share memory (expanded or read-only)")
     return view
 
@@ -288,12 +362,12 @@ def writeable(x: Array) -> Array:
 @op("y = x，y[视图] = v", x=lambda g, path: write_region(g, 0.0, path=path), v=lambda g, path: replay(g, path))
 def write_region(x: Array, v: Array, *, path: Path) -> Any:
     """``x`` 的拷贝，其中一个视图写成 ``v``；写过的区域对 ``x`` 的梯度为 0，对 ``v`` 的梯度就是那一块。"""
-    y = np.array(x, order="C")
+    y = copy_with_strides(x)
     region = replay(y, path)
     if np.may_share_memory(region, y):
         writeable(region)[...] = v
     else:  # 布局不同，换形状时复制了：改用下标
         places = replay(np.arange(1, y.size + 1).reshape(y.shape), path)
         known = places > 0  # 就地换过布局的张量，旧视图可能看着它如今没有的位置
-        y.reshape(-1)[places[known] - 1] = np.broadcast_to(v, places.shape)[known]
+        y.flat[places[known] - 1] = np.broadcast_to(v, places.shape)[known]
     return y

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_llm.common.cleaning.config import DecontaminateConfig
-from tinygrad_llm.common.cleaning.words import Hashes, find_words, mixed, ngrams
+from tinygrad_llm.common.cleaning.words import Hashes, find_words, joined, ngrams
 from tinygrad_llm.common.errors import DataError
 
 __all__ = ["Leaks", "find_leak", "index_items", "read_items"]
@@ -108,8 +108,8 @@ def index_items(items: Iterator[str], config: DecontaminateConfig) -> Leaks:
         found.setdefault(n, []).append(ngrams(words, n))
     grams = {n: np.unique(np.concatenate(found[n])) for n in sorted(found)}
     sieve = np.zeros(1 << _SIEVE_BITS, np.bool_)
-    for n, hashes in grams.items():
-        sieve[_slot(hashes, n)] = True
+    for hashes in grams.values():
+        sieve[_slot(hashes)] = True
     return Leaks(grams, sieve, kept, too_short)
 
 
@@ -124,16 +124,29 @@ def find_leak(text: str, leaks: Leaks) -> str:
         命中的那一段，没有则为空串。
     """
     words = find_words(text)
-    for n, wanted in leaks.grams.items():
-        grams = ngrams(words.hashes, n)
-        maybe = np.flatnonzero(leaks.sieve[_slot(grams, n)])
-        place = np.searchsorted(wanted, grams[maybe])
-        hits = maybe[wanted[np.minimum(place, wanted.size - 1)] == grams[maybe]]
-        if hits.size:
-            first, last = int(hits[0]), int(hits[0]) + n - 1
-            return words.text[words.starts[first] : words.starts[last] + words.lengths[last]]
+    for n, grams in _growing(words.hashes, leaks.grams):
+        maybe = np.flatnonzero(leaks.sieve.take(_slot(grams)))
+        if maybe.size:
+            wanted = leaks.grams[n]
+            place = np.searchsorted(wanted, grams[maybe])
+            hits = maybe[wanted[np.minimum(place, wanted.size - 1)] == grams[maybe]]
+            if hits.size:
+                first, last = int(hits[0]), int(hits[0]) + n - 1
+                return words.text[words.starts[first] : words.starts[last] + words.lengths[last]]
     return ""
 
 
-def _slot(hashes: Hashes, n: int) -> Hashes:
-    return mixed(hashes + np.uint64(n)) >> np.uint64(64 - _SIEVE_BITS)
+def _growing(words: Hashes, lengths: Iterable[int]) -> Iterator[tuple[int, Hashes]]:
+    """由短到长，各种词数的 n-gram；长的由短的接上一个词得到。"""
+    grams, size = words, 1
+    for n in lengths:
+        if n > words.size:
+            return
+        while size < n:
+            grams = joined(grams, words, size, 1)
+            size += 1
+        yield n, grams
+
+
+def _slot(hashes: Hashes) -> npt.NDArray[np.intp]:
+    return (hashes >> np.uint64(64 - _SIEVE_BITS)).astype(np.intp)

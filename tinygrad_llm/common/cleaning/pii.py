@@ -169,7 +169,7 @@ def _find(text: str, kinds: tuple[str, ...]) -> list[tuple[int, int, str]]:
     numbers = [match.span() for match in _NUMBER.finditer(text)]
     found: list[tuple[int, int, str]] = []
     for kind in PLACEHOLDERS:
-        if kind in kinds and (numbers or kind not in _NUMERIC):
+        if kind in kinds and (numbers or kind not in _NUMERIC) and _MARK.get(kind, "") in text:
             new = [(start, end, kind) for start, end in _apart(_FINDERS[kind](text, numbers))]
             found += [one for one in new if not any(one[0] < end and start < one[1] for start, end, _ in found)]
     return sorted(found)
@@ -290,6 +290,7 @@ def _looks_random(value: str) -> bool:
 
 
 _NUMERIC = ("iban", "id", "card", "phone")
+_MARK = {"email": "@"}
 _FINDERS: dict[str, Callable[[str, Sequence[Span]], Iterator[Span]]] = {
     "key": _keys,
     "email": _emails,

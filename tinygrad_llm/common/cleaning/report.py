@@ -140,8 +140,8 @@ def _composition(groups: Sequence[tuple[str, Statistics]]) -> list[Section]:
         if not one.documents:
             continue
         lengths.append(_length_chart(one, f"文档的长度{suffix}"))
-        share = [100 * count / max(one.chars, 1) for count in one.kinds]
-        kinds.append(bar_chart(KIND_NAMES, share, title=f"字符的类别{suffix}", x_label="占全部字符，%"))
+        share = [100 * count / max(sum(one.kinds), 1) for count in one.kinds]
+        kinds.append(bar_chart(KIND_NAMES, share, title=f"字符的类别{suffix}", x_label="占字符，%"))
         spoken = ranked(Counter(one.languages), TOP)
         portion = [100 * count / max(one.languages.total(), 1) for _, count in spoken]
         languages.append(bar_chart([n for n, _ in spoken], portion, title=f"语言{suffix}", x_label="占字符，%"))
@@ -153,7 +153,7 @@ def _composition(groups: Sequence[tuple[str, Statistics]]) -> list[Section]:
     sampled = f"只数了每个分片的开头，共 {groups[0][1].gram_chars:,} 个字符。"
     named = [
         ("长度", lengths, ""),
-        ("字符", kinds, ""),
+        ("字符", kinds, "只看了每个分片的头一千份。"),
         ("语言", languages, "只看了每个分片的头一千份；und 是认不出的。"),
         ("词", grams, sampled),
     ]

@@ -72,8 +72,10 @@ class Tally:
         self.seen += 1
         self.chars_in += len(before)
         self.chars_out += 0 if after is None else len(after)
+        if not reasons:
+            return
         self.removed += after is None
-        self.changed += after is not None and bool(reasons)
+        self.changed += after is not None
         self.reasons.update(reasons)
         for reason in reasons:
             shown = self.examples.setdefault(reason, [])

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from tinygrad_llm.common.cleaning.characters import DIGIT, IDEOGRAPH, code_points, folded, folded_points, kinds
 
-__all__ = ["Hashes", "Words", "find_words", "mixed", "ngrams", "shingles"]
+__all__ = ["Hashes", "Words", "find_words", "joined", "mixed", "ngrams", "shingles"]
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -117,14 +117,24 @@ def ngrams(words: Hashes, n: int) -> Hashes:
     block, size = words, 1
     total, done = (block, 1) if n & 1 else (block[:0], 0)
     while 2 * size <= n:  # 倍增：几次就拼到 n 个词
-        block, size = _joined(block, block, size, size), 2 * size
+        block, size = joined(block, block, size, size), 2 * size
         if n & size:
-            total, done = (_joined(total, block, done, size), done + size) if done else (block, size)
+            total, done = (joined(total, block, done, size), done + size) if done else (block, size)
     return total
 
 
-def _joined(left: Hashes, right: Hashes, left_size: int, right_size: int) -> Hashes:
-    """每个位置上，``left_size`` 个词与紧接着的 ``right_size`` 个词拼起来。"""
+def joined(left: Hashes, right: Hashes, left_size: int, right_size: int) -> Hashes:
+    """每个位置上，``left_size`` 个词与紧接着的 ``right_size`` 个词拼成一个散列。
+
+    Args:
+        left: 各位置上 ``left_size`` 个词的散列。
+        right: 各位置上 ``right_size`` 个词的散列。
+        left_size: 左边几个词。
+        right_size: 右边几个词。
+
+    Returns:
+        各位置上两者拼成的散列；最后几个位置不够长，没有。
+    """
     count = max(right.size - left_size, 0)
     total = left[:count] * np.uint64(pow(_NGRAM_BASE, right_size, 1 << 64))
     total += right[left_size : left_size + count]

@@ -90,6 +90,7 @@ class Lexicon:
     animals: tuple[str, ...]
     fears: tuple[tuple[str, str, str], ...]
     noises: tuple[tuple[str, str, str], ...]
+    festivals: tuple[tuple[str, str, str], ...]
     numbers: tuple[str, ...]
     tens: tuple[str, ...]
     directions: tuple[str, ...]
@@ -131,6 +132,7 @@ def lexicon(lang: str) -> Lexicon:
         animals=_words(words, "ANIMALS"),
         fears=tuple((fear, deed, spot) for fear, deed, spot in rows(words.FEARS)),
         noises=tuple((noise, who, deed) for noise, who, deed in rows(words.NOISES)),
+        festivals=tuple((name, deed, treat) for name, deed, treat in rows(words.FESTIVALS)),
         numbers=_words(words, "NUMBERS"),
         tens=_words(words, "TENS"),
         directions=_words(words, "DIRECTIONS"),

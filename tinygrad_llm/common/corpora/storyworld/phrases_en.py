@@ -284,6 +284,18 @@ Who won the race?
 Who came last in the race?
 @ask.visited
 Which town did {A} visit?
+@ask.seeds
+How many seeds did {A} plant?
+@ask.days
+After how many days did the seeds come up?
+@ask.seeds.from
+Who gave the seeds to {A}?
+@ask.festival
+Which festival was it?
+@ask.held
+What did {A} hold up?
+@ask.needed
+Who needed help?
 @ask.first
 What happened first: {one} or {two}?
 Which came first: {one} or {two}?
@@ -303,6 +315,10 @@ Which came first: {one} or {two}?
 they went to {q}
 @ev.place.p
 they went to {p}
+@ev.carry
+they carried the sack
+@ev.gift
+they got {thex}
 @ev.rain
 it began to rain
 @ev.soup

@@ -339,4 +339,79 @@ In the evening they [went|rode|walked] home, tired and dusty.
 "[Let us come back soon|I want to come again]," said {B} on the way home.
 @cause.visit
 {town} was a lovely place
+@sowing.get.grandmother
+{A}'s grandmother {M} gave {Ahim} {seeds}[.|, wrapped in a scrap of paper.]
+"These are for you," said {A}'s grandmother {M}, and gave {Ahim} {seeds}.
+@sowing.get.grandfather
+{A}'s grandfather {M} gave {Ahim} {seeds}[.|, wrapped in a scrap of paper.]
+"These are for you," said {A}'s grandfather {M}, and gave {Ahim} {seeds}.
+@sowing.plant
+Behind {p} they dug small holes and planted {seeds}[.|, one in each hole.]
+There was a patch of good earth behind {p}. There {A} planted {seeds}.
+@sowing.mark
+They marked the place with {ax}.
+So that nobody would step on them, {A} put {ax} beside the place.
+@sowing.wait
+Every morning they [brought water|ran there and looked]. The earth stayed brown.
+They watered the place day after day, but saw nothing.
+@cause.nothing
+nothing had come up
+@sowing.patience
+"[Wait|Be patient]," said {M}. "[A seed does not look at the clock|Good things take their time]."
+"[They are only asleep|They are making roots]," said {M}.
+@sowing.sprout
+After {days} the first green tips came out of the earth.
+Then, after {days}, the ground was full of tiny leaves.
+@cause.green
+the seeds had come up
+@sowing.fetch
+{A} took {thex} home again.
+Now {A} could take {thex} back.
+@festival.day
+It was the day of {fest} in {Atown}.
+Everybody in {Atown} had waited for {fest}, and now it was here.
+@festival.bring
+{A} brought {ax}.
+{A} would not leave home without {ax}.
+@festival.do
+They {deed}.
+All afternoon there was music. {A} and {B} {deed}.
+@festival.treat
+Everyone ate {treat}.
+They bought {treat} and ate until they could eat no more.
+@festival.crowd
+Then the crowd pushed between them, and {B} could not see {A} any more.
+Suddenly {B} turned round. {A} was gone.
+@cause.crowd
+{Whe} had lost {A} in the crowd
+@festival.wave
+{A} climbed on a bench and held {thex} up high. "Here I am!" {B} saw {thex} and came running.
+High above all the heads {B} saw {thex}. {A} was holding it up with both hands.
+@cause.wave
+{A} was there again
+@festival.late
+They stayed until the last lamp went out.
+From then on they held hands.
+@helping.meet
+[On the way to school|Near the old wall|At the corner] they met {M}, who was {Mage} and carried a heavy sack.
+{M}, who was {Mage} years old, was trying to lift a heavy sack.
+@helping.think
+The children had wanted to play. But they could not just walk past.
+{A} looked at {B}, and {B} nodded.
+@helping.offer
+"[Let us carry it|We can do that]," said {A}. "[Where must it go|How far is it]?" asked {B}. "To {p}," said {M}.
+"May we help you?" asked {A}. "Oh, yes," said {M}. "It must go to {p}."
+@helping.walk
+They carried the sack to {v}, step by step.
+{A} took one end and {B} took the other, and so they carried the sack to {v}.
+@helping.arrive
+"[Put it down here|Here is fine]," said {M}. "[I could not have done it alone|You are strong children]."
+They put the sack down and [wiped their faces|caught their breath].
+@cause.helped
+the children had helped
+@helping.gift
+{M} thought for a while and then gave {W} {ax}.
+"Take this," said {M}, and gave {W} {ax}.
+@cause.thanked
+{M} had given {Whim} {ax}
 """

@@ -153,7 +153,6 @@ COMMON = """
 两个人[冒着雨|抱着头]一路跑到{v}。
 @note
 {note}。
-只见{note}。
 @interlude
 天上有朵云，像[一只绵羊|一条小船|一座城堡|一只打盹的猫]。
 远处传来[几声狗叫|一阵钟声|咚咚的鼓声|谁家的笑声]。
@@ -282,6 +281,18 @@ COMMON = """
 赛跑谁是最后一名？
 @ask.visited
 {A}去了哪里做客？
+@ask.seeds
+{A}种下了几颗种子？
+@ask.days
+过了几天种子才发芽？
+@ask.seeds.from
+种子是谁给{A}的？
+@ask.festival
+那天是什么节？
+@ask.held
+{A}举起了什么？
+@ask.needed
+谁需要帮忙？
 @ask.first
 哪件事在先：{one}，还是{two}？
 先发生的是哪件事：{one}，还是{two}？
@@ -301,6 +312,10 @@ COMMON = """
 到{q}去
 @ev.place.p
 到{p}去
+@ev.carry
+抬麻袋
+@ev.gift
+得到{x}
 @ev.rain
 下雨
 @ev.soup

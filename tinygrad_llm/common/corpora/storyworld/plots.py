@@ -340,7 +340,7 @@ def _coin(s: Scene) -> tuple[str, str]:
 def _kin(s: Scene) -> dict[str, str]:
     """主角父母与老人的名字，供家庭事实使用。"""
     family = s.world.family_of(s.people["A"])
-    elder = (family.get("grandmother") or family.get("grandfather") or ())[0]
+    elder = (family.get("grandmother") or family["grandfather"])[0]
     role = s.book.say(f"kin.{elder.role}", {}, s.draws)
     mum, dad = family["mother"][0], family["father"][0]
     jobs = {"mumjob": mum.job, "dadjob": dad.job}

@@ -1,7 +1,7 @@
 """情节（二）：跑腿、下雨、救助、壮胆、学艺、怪声、赛跑、串门——围着一件事转的八种故事。
 
 流入：选好主角 A、同伴 B、东西 x、地点 p 的场景；流出：讲完的场景。
-下一个文件：``stories.py``（怎样按序号选情节、选角色）。
+下一个文件：``plots_town.py``。
 """
 
 from __future__ import annotations
@@ -216,8 +216,7 @@ def portrait(s: Scene) -> None:
         s.cast("P", family[role][0])
         s.say(f"portrait.{role}", "P")
         s.fact("P")
-    elder = (family.get("grandmother") or family.get("grandfather") or ())[0]
-    s.cast("P", elder)
+    elder = s.elder("P")
     s.detail(f"portrait.{elder.role}", "P", part=2, whole=3)
     s.people.pop("P")
     s.paragraph()

@@ -112,6 +112,18 @@ class Scene:
         family = self.world.family_of(self.people["A"])
         return self.cast(role, self.draws.pick([*family["mother"], *family["father"]]))
 
+    def elder(self, role: str) -> Person:
+        """主角家的老人。"""
+        family = self.world.family_of(self.people["A"])
+        return self.cast(role, (family.get("grandmother") or family["grandfather"])[0])
+
+    def neighbour(self, role: str) -> Person:
+        """主角镇上别家的老人。"""
+        families = {self.people[hero].family for hero in "AB"}
+        old = [p for p in self.world.people if p.role.startswith("grand") and p.family not in families]
+        near = [person for person in old if person.town == self.people["A"].town]
+        return self.cast(role, self.draws.pick(near or old))
+
     def hideout(self, role: str, *, outdoors: bool) -> None:
         """选一个没用过的藏处。"""
         used = set(self.slots.values())

@@ -16,6 +16,7 @@ from tinygrad_llm.common.corpora.storyworld import (
     phrases_zh_plots,
     plots,
     plots_more,
+    plots_town,
 )
 from tinygrad_llm.common.corpora.storyworld.draws import Draws, split_of
 from tinygrad_llm.common.corpora.storyworld.grammar import Phrasebook
@@ -43,6 +44,9 @@ PLOTS: dict[str, Callable[[Scene], None]] = {
     "race": plots_more.race,
     "portrait": plots_more.portrait,
     "visit": plots_more.visit,
+    "sowing": plots_town.sowing,
+    "festival": plots_town.festival,
+    "helping": plots_town.helping,
 }
 """情节的名字到讲法。"""
 
@@ -108,11 +112,11 @@ def tell(world: World, draws: Draws, split: str, *, brief: bool = False) -> Told
 
 
 def _fits(plot: str, thing: Thing, place: Place) -> bool:
-    """情节与东西、地点是否相称：修的得会坏，藏的得小巧，淋雨得在露天，买东西得在有铺子的地方。"""
+    """情节与东西、地点是否相称：修的得会坏，藏的得小巧，淋雨、过节得在露天，买东西得在有铺子的地方。"""
     if plot == "mend" and not thing.breaks:
         return False
     if plot in ("lost", "gift", "moved", "treasure") and thing.bulky:
         return False
-    if plot == "rain" and place.roofed:
+    if plot in ("rain", "festival") and place.roofed:
         return False
     return place.shop or plot not in ("gift", "errand", "visit")

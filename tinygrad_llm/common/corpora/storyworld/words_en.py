@@ -9,6 +9,7 @@ __all__ = [
     "COLOURS",
     "DIRECTIONS",
     "FEARS",
+    "FESTIVALS",
     "FOLK",
     "FOODS",
     "GIRLS",
@@ -284,6 +285,16 @@ a soft humming | a swarm of bees | sleeping in the wall
 a heavy thump | a cat | jumping off a shelf
 a ticking noise | a beetle | gnawing in the wood
 a splash | a frog | playing in the bucket
+"""
+
+# 节日 | 做什么（过去式） | 吃什么
+FESTIVALS = """
+the harvest fair | danced around the apple cart | baked apples
+the lantern night | walked behind a hundred lanterns | warm chestnuts
+the midsummer dance | danced in a ring until they were dizzy | strawberries with cream
+the snow feast | built a snowman as tall as a door | hot chocolate
+the boat race | cheered for every boat | salted fish on a stick
+the spring market | watched a man swallow fire | sugared almonds
 """
 
 NUMBERS = """
