@@ -252,13 +252,35 @@ def test_norms_are_those_of_the_embedding_rows(tmp_path: Path) -> None:
     inspection = inspect_tokens(_bpe(), [TEXT], read_embedding(tmp_path / "model.safetensors"))
     assert inspection.norms is not None
     assert inspection.norms.shape == (size,)
-    assert inspection.smallest_norms(1) == [7]
     assert inspection.norms[7] == 0.25
+    assert set(np.delete(inspection.norms, 7)) == {2.0}
     with pytest.raises(DataError, match="vocabulary has"):
         inspect_tokens(_bpe(), [TEXT], rows[:5])
     write_safetensors(tmp_path / "other.safetensors", {"lm_head.weight": rows})
     with pytest.raises(DataError, match="no token embedding"):
         read_embedding(tmp_path / "other.safetensors")
+
+
+def test_tokens_that_resemble_the_unseen_rows_come_first() -> None:
+    """用到过却没怎么训练的 token 没有排在最前，余弦算错了，或没用到的行与自己相比。"""
+    rng = np.random.default_rng(0)
+    tokenizer = Tokenizer([])
+    seen = list(b"abcdefgh")
+    rows = rng.normal(size=(257, 32))
+    drift = rng.normal(size=32)
+    rows[[id for id in range(257) if id not in seen]] += 5 * drift
+    rows[ord("c")] += 5 * drift
+    inspection = inspect_tokens(tokenizer, ["abcdefgh"], rows)
+    assert inspection.least_trained(1) == [ord("c")]
+    assert set(inspection.least_trained(99)) == set(seen)
+    assert inspection.likeness is not None
+    centred = rows - rows.mean(axis=0)
+    unused = [id for id in range(256) if id not in seen]
+    for id in (ord("a"), ord("c"), 0):
+        mean = centred[[other for other in unused if other != id]].mean(axis=0)
+        cosine = mean @ centred[id] / np.linalg.norm(mean) / np.linalg.norm(centred[id])
+        assert inspection.likeness[id] == pytest.approx(cosine, abs=1e-12)
+    assert inspect_tokens(tokenizer, [], None).least_trained() == []
 
 
 # ---- 命令 ----

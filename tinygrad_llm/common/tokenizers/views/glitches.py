@@ -4,7 +4,11 @@
 下一个文件：``command.py``。
 
 四种毛病，各有各的来历：写得出却切不到（它自己的字节编码出来不是它），只是半个字（UTF-8 的碎片），很长的空白，
-以及这份语料里从没或很少用到。嵌入的范数是旁证：没怎么训练过的行，范数会挤在初始值附近，或被权重衰减压小。
+以及这份语料里从没或很少用到。
+
+给了词嵌入，还能看出谁没怎么训练过。没见过的 token 只被动地挨着「别选我」的梯度，各行便朝同一个方向走，彼此越来越像；
+所以把语料里没用到的行取平均，谁与它相像，谁就多半没有训练过。范数一并列出，但单看范数分不清：词嵌入与输出层共用权重时，
+没见过的行反而可能更长。来历：Land 与 Bartolo 2024。
 """
 
 from __future__ import annotations
@@ -60,15 +64,20 @@ class Inspection:
         counts: 每个 id 在语料里出现几次，形状 (vocab_size,)。
         found: 毛病的种类（``KINDS`` 的键）到有这种毛病的 id；特殊 token 不算。
         norms: 每个 id 的词嵌入的 L2 范数，形状 (vocab_size,)；没有给词嵌入时为 None。
+        likeness: 每一行与「没用到的行的平均」的余弦，形状 (vocab_size,)；没有词嵌入，或没用到的不足两个时为 None。
     """
 
     counts: npt.NDArray[np.int64]
     found: dict[str, list[int]]
-    norms: npt.NDArray[np.float64] | None
+    norms: npt.NDArray[np.float64] | None = None
+    likeness: npt.NDArray[np.float64] | None = None
 
-    def smallest_norms(self, count: int = EXAMPLES) -> list[int]:
-        """词嵌入范数最小的几个 id，由小到大；没有词嵌入时为空。"""
-        return [] if self.norms is None else [int(id) for id in np.argsort(self.norms, kind="stable")[:count]]
+    def least_trained(self, count: int = EXAMPLES) -> list[int]:
+        """最像没训练过的几个 id，由像到不像；用到过的在前面才有看头，所以没用到的不列。无从判断时为空。"""
+        if self.likeness is None:
+            return []
+        order = np.argsort(-self.likeness, kind="stable")
+        return [int(id) for id in order if self.counts[id] > 0][:count]
 
 
 def inspect_tokens(
@@ -85,14 +94,11 @@ def inspect_tokens(
         DataError: 词嵌入的行数不够。
     """
     size = tokenizer.vocab_size
-    norms = None
-    if embedding is not None:
-        if embedding.ndim != 2 or len(embedding) < size:
-            raise DataError(
-                f"the embedding has shape {tuple(embedding.shape)}, the vocabulary has {size} tokens",
-                fix="use the tokenizer that the run was trained with",
-            )
-        norms = np.linalg.norm(embedding[:size].astype(np.float64), axis=1)
+    if embedding is not None and (embedding.ndim != 2 or len(embedding) < size):
+        raise DataError(
+            f"the embedding has shape {tuple(embedding.shape)}, the vocabulary has {size} tokens",
+            fix="use the tokenizer that the run was trained with",
+        )
     counts = np.zeros(size, np.int64)
     for text in texts:
         counts += np.bincount(tokenizer.encode(text), minlength=size)
@@ -102,7 +108,23 @@ def inspect_tokens(
     for id in sorted(range(size), key=lambda id: len(tokens[id]) == 1):  # 单个字节人人都有，排在合并出的后面
         for kind in () if id in special else _faults(tokenizer, id, tokens[id], int(counts[id])):
             found[kind].append(id)
-    return Inspection(counts, found, norms)
+    if embedding is None:
+        return Inspection(counts, found)
+    rows = embedding[:size].astype(np.float64)
+    return Inspection(counts, found, np.linalg.norm(rows, axis=1), _likeness(rows, found["unused"]))
+
+
+def _likeness(rows: npt.NDArray[np.float64], unused: list[int]) -> npt.NDArray[np.float64] | None:
+    """每一行与 ``unused`` 各行之平均的余弦；比较之前减去全体的平均，``unused`` 里的一行不与自己比。"""
+    if len(unused) < 2:
+        return None
+    centred = rows - rows.mean(axis=0)
+    total = centred[unused].sum(axis=0)
+    directions = np.broadcast_to(total, centred.shape).copy()
+    directions[unused] -= centred[unused]
+    lengths = np.linalg.norm(centred, axis=1) * np.linalg.norm(directions, axis=1)
+    likeness: npt.NDArray[np.float64] = (centred * directions).sum(axis=1) / np.maximum(lengths, 1e-300)
+    return likeness
 
 
 def _data(tokenizer: TextTokenizer, id: int) -> bytes:
@@ -163,8 +185,8 @@ def glitch_table(tokenizer: TextTokenizer, inspection: Inspection, examples: int
     for kind, ids in inspection.found.items():
         found = _chips(tokenizer, inspection, ids[:examples])
         shown.add_row(kind, f"{len(ids):,}", terminal_text(found, separator=" "))
-    if smallest := inspection.smallest_norms(examples):
-        shown.add_row("small norm", "", terminal_text(_chips(tokenizer, inspection, smallest), separator=" "))
+    if least := inspection.least_trained(examples):
+        shown.add_row("least trained", "", terminal_text(_chips(tokenizer, inspection, least), separator=" "))
     return shown
 
 
@@ -181,14 +203,19 @@ def glitch_page(tokenizer: TextTokenizer, inspection: Inspection, *, subtitle: s
         more = f"共 {len(ids):,} 个，列出前 {EXAMPLES} 个。" if len(ids) > EXAMPLES else f"共 {len(ids):,} 个。"
         body = html_text(_chips(tokenizer, inspection, ids[:EXAMPLES]))
         sections.append(Section(title, body, note + more))
-    if inspection.norms is not None:
-        median = float(np.median(inspection.norms))
+    if inspection.norms is not None and inspection.likeness is not None:
         rows: list[Sequence[Any]] = [
-            (id, _name(tokenizer, id), int(inspection.counts[id]), float(inspection.norms[id]))
-            for id in inspection.smallest_norms()
+            (
+                id,
+                _name(tokenizer, id),
+                int(inspection.counts[id]),
+                round(float(inspection.likeness[id]), 3),
+                round(float(inspection.norms[id]), 3),
+            )
+            for id in inspection.least_trained()
         ]
-        note = f"全词表的中位数是 {median:.4g}；次数少而范数小的，多半没有训练过。"
-        sections.append(Section("范数最小的词嵌入", table(("id", "token", "次数", "L2 范数"), rows), note))
+        note = "余弦是词嵌入与「没用到的各行之平均」的夹角：越接近 1，越像没有训练过。没用到的 token 不再列出。"
+        sections.append(Section("最像没训练过的", table(("id", "token", "次数", "余弦", "L2 范数"), rows), note))
     return page("罕见与失灵的 token", sections, subtitle=subtitle)
 
 
