@@ -23,7 +23,7 @@ from tinygrad_llm.common.tokenizers.merges import Pair, count_chunks, learn_merg
 from tinygrad_llm.common.tokenizers.split import PATTERNS, pretokenize
 
 VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-GPT2_ORDER = {byte: place for place, byte in enumerate([*VISIBLE, *(set(range(256)) - set(VISIBLE))])}
+GPT2_ORDER = {byte: place for place, byte in enumerate([*VISIBLE, *sorted({*range(256)} - {*VISIBLE})])}
 """次数相同时字节的先后：GPT-2 词表里的次序。"""
 SEPARATOR = "\ue000"
 
