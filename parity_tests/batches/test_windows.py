@@ -22,7 +22,7 @@ from tinygrad_llm.common.batches import (
     evaluation_batches,
     permute,
 )
-from tinygrad_llm.common.batches.order import draw
+from tinygrad_llm.common.batches.order import drawn
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers import Tokenizer, train_bpe
 
@@ -235,7 +235,7 @@ def test_shards_read_differently_from_one_array(sizes: list[int], length: int, d
 @given(st.integers(1, 9000), st.integers(0, 2**63), st.integers(1, 50), st.integers(0, 2**64 - 1))
 def test_remembered_blocks_change_the_order(size: int, first: int, rows: int, seed: int) -> None:
     """按块算出并记住的次序，与逐个算出的排列相同。"""
-    found = draw(first, np.arange(rows), size, seed)
+    found = drawn(first, np.arange(rows), size, seed)
     wanted = [
         int(permute(np.array([n % size], np.uint64), size, seed, n // size)[0]) for n in range(first, first + rows)
     ]

@@ -32,7 +32,6 @@ from tinygrad_llm.common.checkpoint import (
     load_checkpoint,
 )
 from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_shapes
-from tinygrad_llm.common.corpora import load_corpus, split_text
 from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskError, UserError
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from tinygrad_llm.common.toml import load_toml
@@ -109,6 +108,8 @@ def prepare(settings: TrainConfig) -> Session:
 
 def _from_text(settings: TrainConfig) -> Session:
     """语料是一段文本：切成训练与验证，训练分词器，编码。"""
+    from tinygrad_llm.common.corpora import load_corpus, split_text  # 用到才导入，``--help`` 因此立即可答
+
     train_text, validation_text = split_text(load_corpus(settings.corpus).text, settings.val_fraction)
     settings.model(settings.vocab_size)  # 先查模型配置：训练分词器要花时间
     checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None

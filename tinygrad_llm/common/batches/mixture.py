@@ -15,7 +15,7 @@ from math import gcd, lcm
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_llm.common.batches.order import Numbers, draw, share
+from tinygrad_llm.common.batches.order import Numbers, drawn, share
 from tinygrad_llm.common.batches.stream import Batch, Samples, Segments, check_stream
 from tinygrad_llm.common.errors import UserError
 
@@ -102,7 +102,7 @@ class Mixture:
             here = choice == k
             draws = passed[here] * self.shares[k] + self._rank[slots[here]]
             size = self.sources[k].samples.size
-            samples[here] = draw(periods * self.shares[k], draws, size, self._seed, stream=k)
+            samples[here] = drawn(periods * self.shares[k], draws, size, self._seed, stream=k)
         return choice, samples
 
     def counts(self, step: int) -> list[int]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tinygrad_llm.common.errors import UserError
 
-__all__ = ["Numbers", "draw", "permute", "share"]
+__all__ = ["Numbers", "drawn", "permute", "share"]
 
 Numbers = npt.NDArray[np.int64]
 
@@ -52,7 +52,7 @@ def share(step: int, rank: int, world: int, batch_size: int) -> tuple[int, int]:
     return step * batch_size + rank * rows, rows
 
 
-def draw(first: int, offsets: Numbers, size: int, seed: int | None, stream: int = 0) -> Numbers:
+def drawn(first: int, offsets: Numbers, size: int, seed: int | None, stream: int = 0) -> Numbers:
     """第 ``first + offsets`` 次抽取各得到哪个样本；抽完一轮接着下一轮，每轮每个样本恰好一次。
 
     Args:

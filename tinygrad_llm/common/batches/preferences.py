@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygrad_llm.common.batches.order import draw, share
+from tinygrad_llm.common.batches.order import drawn, share
 from tinygrad_llm.common.batches.stream import Batch, check_stream
-from tinygrad_llm.common.batches.supervised import OVERFLOWS, Example, Examples, padded_rows
-from tinygrad_llm.common.corpora import Faults
+from tinygrad_llm.common.batches.supervised import OVERFLOWS, Example, Examples, padded_rows, report
 from tinygrad_llm.common.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from tinygrad_llm.common.corpora import Faults
 
 __all__ = ["PreferencePair", "Preferences"]
 
@@ -79,11 +82,10 @@ class Preferences:
             raise UserError(f"unknown overflow {overflow!r} or context {context}", fix=f"use one of {OVERFLOWS}")
         self.batch_size, self._seed, self._pad = batch_size, seed, pad
         self.counts = {"skipped": 0, "cropped": 0}
-        faults = faults or Faults(offers_skip=False)
         sides: tuple[list[Example], list[Example]] = ([], [])
         for pair in pairs:
             if problem := _problem(pair, vocab_size):
-                faults.report(problem[1], pair.source, problem[2], reason=problem[0])
+                report(faults, problem, pair.source)
                 continue
             fitted = self._fitted(pair, context, overflow)
             if fitted is not None:
@@ -114,7 +116,7 @@ class Preferences:
             UserError: 参数越界，或批大小不能平分。
         """
         first, rows = share(step, rank, world, self.batch_size)
-        everyone = draw(step * self.batch_size, np.arange(self.batch_size), self.size, self._seed)
+        everyone = drawn(step * self.batch_size, np.arange(self.batch_size), self.size, self._seed)
         width = max(int(side.lengths[everyone].max()) for side in self._sides)
         mine = everyone[first - step * self.batch_size :][:rows]
         both = [padded_rows(side, mine, width, self._pad) for side in self._sides]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +29,9 @@ from tinygrad_llm.common.batches.stream import Samples
 from tinygrad_llm.common.batches.tokens import Tokens
 from tinygrad_llm.common.batches.windows import Windows
 from tinygrad_llm.common.errors import DataError, UserError
-from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from tinygrad_llm.common.tokenizers import Tokenizer
 
 __all__ = ["PACKINGS", "Split", "Store", "open_store"]
 
@@ -132,6 +135,8 @@ def open_store(folder: Path) -> Store:
     Raises:
         DataError: 缺文件、大小或内容不对、id 超出词表、分词器不符；消息里有文件名。
     """
+    from tinygrad_llm.common.tokenizers import load_tokenizer  # 用到才导入：多数训练不读分片
+
     index = read_index(folder)
     check_sizes(folder, index)
     check_contents(folder, index)

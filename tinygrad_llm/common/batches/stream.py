@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_llm.common.batches.order import Numbers, draw, share
+from tinygrad_llm.common.batches.order import Numbers, drawn, share
 from tinygrad_llm.common.errors import UserError
 
 __all__ = ["IGNORE_INDEX", "Batch", "Samples", "Segments", "Shuffled", "Stream"]
@@ -93,7 +93,7 @@ class Shuffled:
     def chosen(self, step: int, rank: int = 0, world: int = 1) -> Numbers:
         """这一份用了哪些样本，形状 (batch_size // world,)。"""
         first, rows = share(step, rank, world, self.batch_size)
-        return draw(first, np.arange(rows), self.samples.size, self._seed)
+        return drawn(first, np.arange(rows), self.samples.size, self._seed)
 
     def epochs(self, step: int) -> float:
         """``step`` 步之后走过了几轮。"""

@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_llm.common.batches.order import Numbers, draw, share
+from tinygrad_llm.common.batches.order import Numbers, drawn, share
 from tinygrad_llm.common.batches.packed import Packed, ramps
 from tinygrad_llm.common.batches.packing import plan_rows
 from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, check_stream
 from tinygrad_llm.common.batches.tokens import Tokens
-from tinygrad_llm.common.corpora import Faults
 from tinygrad_llm.common.errors import DataError, UserError
 
-__all__ = ["OVERFLOWS", "Example", "Examples", "Padded", "padded_rows"]
+if TYPE_CHECKING:
+    from tinygrad_llm.common.corpora import Faults
+
+__all__ = ["OVERFLOWS", "Example", "Examples", "Padded", "padded_rows", "report"]
 
 OVERFLOWS = ("error", "skip", "crop")
 
@@ -77,11 +80,10 @@ class Examples:
         if overflow not in OVERFLOWS or context < 1:
             raise UserError(f"unknown overflow {overflow!r} or context {context}", fix=f"use one of {OVERFLOWS}")
         self.context, self.counts = context, Counter(kept=0, skipped=0, cropped=0, silent=0)
-        faults = faults or Faults(offers_skip=False)
         xs, ys = [], []
         for example in examples:
             if problem := _problem(example, vocab_size):
-                faults.report(problem[1], example.source, problem[2], reason=problem[0])
+                report(faults, problem, example.source)
                 continue
             ids, mask = np.asarray(example.ids, np.int64), np.asarray(example.loss_mask, bool)
             if ids.size > context + 1:
@@ -142,7 +144,7 @@ class Padded:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """第 ``step`` 步中第 ``rank`` 个进程的那一份；约定与 ``Shuffled.batch`` 相同，各进程的行一样长。"""
         first, rows = share(step, rank, world, self.batch_size)
-        everyone = draw(step * self.batch_size, np.arange(self.batch_size), self.examples.size, self._seed)
+        everyone = drawn(step * self.batch_size, np.arange(self.batch_size), self.examples.size, self._seed)
         longest = int(self.examples.lengths[everyone].max())
         width = min(-(-longest // self._multiple) * self._multiple, self.examples.context)
         mine = everyone[first - step * self.batch_size :][:rows]
@@ -171,6 +173,23 @@ def padded_rows(examples: Examples, samples: Numbers, width: int, pad: int) -> B
     x, y = np.full(real.shape, pad, np.int64), np.full(real.shape, IGNORE_INDEX, np.int64)
     x[real], y[real] = examples.x[positions], examples.y[positions]
     return x, y
+
+
+def report(faults: Faults | None, problem: tuple[str, str, str], source: str) -> None:
+    """坏样本：没有给出处置时就停，给了就照办。
+
+    Args:
+        faults: 处置。
+        problem: 计数用的原因、写进消息的一句、怎么办。
+        source: 出处。
+
+    Raises:
+        DataError: 应当停下。
+    """
+    reason, said, fix = problem
+    if faults is None:
+        raise DataError(said, where=source, fix=fix)
+    faults.report(said, source, fix, reason=reason)
 
 
 def _problem(example: Example, vocab_size: int) -> tuple[str, str, str] | None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from tinygrad_llm.common.batches.order import Numbers
 from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, Segments, Shuffled
 from tinygrad_llm.common.batches.tokens import Ids, Tokens
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from tinygrad_llm.common.tokenizers import Tokenizer
 
 __all__ = ["TokenDataset", "Windows", "encode_corpus", "evaluation_batches"]
 
