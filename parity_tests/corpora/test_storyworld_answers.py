@@ -63,7 +63,7 @@ def test_answers_follow_from_the_prompt(lang: str) -> None:
     """标准答案与题面不符：模型会照着错的学。"""
     checked: Counter[str] = Counter()
     for split in world.SPLITS:
-        for item in world.instructions(0, lang, split).take(1_500):
+        for item in world.instructions(0, lang, split).take(1_200):
             expected = recomputed(item)
             if expected is not None:
                 assert item.answer == expected, item.prompt
@@ -97,7 +97,7 @@ def test_numerals_are_read_back() -> None:
 def test_reference_answers_are_accepted(kind: type) -> None:
     """标准答案被判错：奖励永远拿不到。"""
     for split in world.SPLITS:
-        for item in kind(0, "both", split).take(700):
+        for item in kind(0, "both", split).take(400):
             verdict = world.check(item, item.answer)
             assert verdict.ok, (item.prompt, item.answer, verdict.reason)
             assert world.check(item, f" {item.answer}\n").ok
@@ -120,12 +120,12 @@ def mutations(answer: str) -> Iterator[str]:
 def test_mutated_answers_are_refused(kind: type) -> None:
     """改坏了的答案被判对：模型学会凑数。"""
     refused = total = 0
-    for item in kind(0, "both", "test").take(800):
+    for item in kind(0, "both", "test").take(500):
         for mutant in mutations(item.answer):
             if mutant.strip() != item.answer and not _same_json(item, mutant):
                 total += 1
                 refused += not world.check(item, mutant).ok
-    assert total > 7_000
+    assert total > 4_000
     assert refused >= 0.999 * total
 
 
