@@ -92,3 +92,15 @@ def test_a_result_lies_in_another_order(function: F) -> None:
 def test_a_result_of_two_lies_in_another_order(function: F) -> None:
     """两个操作数次序不同：听谁的，与 torch 不同。"""
     _check(function, 2)
+
+
+def test_pooled_sequences_lie_in_another_order() -> None:
+    """通道在最内的序列池化之后，次序与 torch 不同：取平均的总随输入，取最大的求导时才随。"""
+
+    def program(m: Any) -> Any:
+        x = m.arange(40, dtype=m.float64).reshape(2, 5, 4).transpose(1, 2)
+        F, leaf = m.nn.functional, x.detach().requires_grad_()
+        return _steps([F.avg_pool1d(x, 2), F.avg_pool1d(x[..., :4], 2), F.max_pool1d(x, 2), F.max_pool1d(leaf, 2)])
+
+    ours, theirs = both(program)
+    assert ours == theirs

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from tinygrad_llm.layouts import channels_last, is_contiguous
+from tinygrad_llm.ops.ordering import in_order
 from tinygrad_llm.tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,3 +33,11 @@ def like_input(function: F) -> F:
 
 def _laid(y: Any) -> Any:
     return y.contiguous(memory_format=channels_last) if y.array.ndim == 4 else y
+
+
+def channels_inside(y: Tensor, x: Tensor) -> Tensor:
+    """一维池化的输入 ``(N, C, L)`` 若通道在最内，输出也是，与 torch 相同。"""
+    array = x.array
+    if array.ndim == 3 and min(array.shape[1:]) > 1 and array.strides[1] == array.itemsize:
+        y.array = in_order(y.array, (0, 2, 1))
+    return y

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.methods.operands import refuse
 from tinygrad_llm.methods.shaping import shaped
-from tinygrad_llm.nn.memory_order import like_input
+from tinygrad_llm.nn.memory_order import channels_inside, like_input
 from tinygrad_llm.nn.windows import batched, per_axis, pooled_length
 from tinygrad_llm.ops import shape as sh
 from tinygrad_llm.ops.convolution import Shape, Window
@@ -33,7 +33,8 @@ def avg_pool1d(
     count_include_pad: bool = True,
 ) -> Tensor:
     """一维平均池化；``count_include_pad`` 决定补的零算不算个数。"""
-    return _average("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+    y = _average("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+    return channels_inside(y, input)
 
 
 @like_input
@@ -77,7 +78,10 @@ def max_pool1d(
     return_indices: bool = False,
 ) -> Any:
     """一维最大池化；``return_indices`` 时返回（值，在展平的空间上的下标）。"""
-    return _maximum("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    found = _maximum("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    if return_indices or not input.requires_grad:
+        return found
+    return channels_inside(found, input)
 
 
 @like_input
