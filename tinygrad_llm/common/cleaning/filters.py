@@ -87,7 +87,9 @@ def repetition_reason(text: str, config: RepetitionConfig) -> str:
     words = find_words(text).hashes
     if words.size < FEW_WORDS:
         return ""
-    _, counts = np.unique(words, return_counts=True)
+    in_order = np.sort(words)
+    starts = np.flatnonzero(in_order[1:] != in_order[:-1]) + 1  # 除第一种外，每种词从哪里开始
+    counts = np.diff(starts, prepend=0, append=words.size)
     if counts.max() > config.max_top_word * words.size:
         return "one word over and over"
     # 重复的词组里每个词都在前面出现过：不同的词够多，重复的就不会多，不必细数
@@ -122,11 +124,10 @@ def repeated_ngram_share(words: Hashes, n: int) -> float:
         0 到 1；不足 ``n`` 个词时为 0。
     """
     grams = ngrams(words, n)
-    if grams.size == 0:
+    in_order = np.sort(grams)
+    if not (in_order[1:] == in_order[:-1]).any():
         return 0.0
     _, first = np.unique(grams, return_index=True)
-    if first.size == grams.size:
-        return 0.0
     is_again = np.ones(grams.size, np.int64)
     is_again[first] = 0
     edges = np.zeros(words.size + 1, np.int64)  # 每个重复的词组盖住从它开始的 n 个词

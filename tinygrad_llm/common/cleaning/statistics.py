@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ KIND_NAMES = ("符号", "空白", "数字", "字母", "汉字与假名")
 MAX_GRAM = 3
 SAMPLED_DOCUMENTS = 1000
 GRAM_CHARS = 50_000
-KEPT_GRAMS = 4_000
+KEPT_GRAMS = 1_000
 
 
 @dataclass
@@ -108,4 +109,4 @@ class Statistics:
 
 def ranked(counter: Counter[str], count: int) -> list[tuple[str, int]]:
     """最多的几项；次数相同的按字典序，于是结果与计数的先后无关。"""
-    return sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))[:count]
+    return heapq.nsmallest(count, counter.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -67,7 +67,7 @@ def find_words(text: str) -> Words:
         is_first |= alone
         is_first[1:] |= alone[:-1]
     first = np.flatnonzero(is_first)
-    forward, backward = _powers(max(places.size - 1, 1).bit_length())
+    forward, backward = _powers(max(places.size.bit_length(), 16))
     values = _mixed_points().take(points.take(places))
     values *= forward[: places.size]
     # 第 k 个词从第 s 个字符开始，和里多乘了 B^s，除掉它：奇数模 2^64 有逆
@@ -82,7 +82,7 @@ def _mixed_points() -> Hashes:
     return mixed(np.arange(0x110000, dtype=np.uint64))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _powers(bits: int) -> tuple[Hashes, Hashes]:
     """B 与它的逆的 0 至 2^bits - 1 次幂，模 2^64。"""
     count = 1 << bits
