@@ -66,13 +66,16 @@ def next_logits(model: GPT, cache: KVCache, token: int) -> NDArray[Any]:
         logits。
     """
     config, position = model.config, cache.length
+    if token == config.document_start:
+        cache.begins.array[:] = position
+    begin = int(cache.begins.array[0])
     x, rope = model.wte.weight.array[token], None
     if config.position == "learned":
-        x = x + model.wpe.weight.array[position]
+        x = x + model.wpe.weight.array[position - begin]
     else:
         rope = [t.array for t in rope_table(config, position, position + 1, model.wte.weight)]
     for block, layer in zip(model.h, cache.layers, strict=True):
-        x = x + _attend(block.attn, layer, _norm(block.ln_1, x), rope)
+        x = x + _attend(block.attn, layer, _norm(block.ln_1, x), rope, begin)
         x = x + _feed_forward(block.mlp, _norm(block.ln_2, x))
     cache.length += 1
     return model.head_weight().array.dot(_norm(model.ln_f, x))  # type: ignore[no-any-return]
@@ -96,8 +99,8 @@ def _norm(norm: Any, x: Array) -> Array:
     return y
 
 
-def _attend(attn: Any, layer: LayerCache, x: Array, rope: list[Array] | None) -> Array:
-    """一个位置的注意力：新的 k、v 写进缓存，q 与缓存里的每个位置相比。"""
+def _attend(attn: Any, layer: LayerCache, x: Array, rope: list[Array] | None, begin: int) -> Array:
+    """一个位置的注意力：新的 k、v 写进缓存，q 与缓存里从 ``begin`` 起的每个位置相比。"""
     heads, width = attn.n_head, attn.head_dim
     qkv = _linear(attn.c_attn, x).reshape(-1, 1, width)
     q, k, v = qkv[:heads], qkv[heads : heads + attn.n_kv_head], qkv[heads + attn.n_kv_head :]
@@ -106,7 +109,7 @@ def _attend(attn: Any, layer: LayerCache, x: Array, rope: list[Array] | None) ->
     if rope is not None:
         q, k = rotary(q, *rope), rotary(k, *rope)
     stop = layer.length + 1
-    first = 0 if attn.window is None else max(0, stop - attn.window)
+    first = begin if attn.window is None else max(begin, stop - attn.window)
     keys, values = layer.k.array[0, :, first:stop], layer.v.array[0, :, first:stop]
     keys[:, -1:], values[:, -1:], layer.length = k, v, stop
     rows = q.reshape(len(keys), -1, width) * q.dtype.type(1 / math.sqrt(width))  # 共用 K/V 头的查询并在一起（GQA）

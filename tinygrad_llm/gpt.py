@@ -42,12 +42,15 @@ class Attention(nn.Module):
             self.k_norm = nn.RMSNorm(self.head_dim, eps=config.norm_eps)
         self.qk_norm = config.qk_norm
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: LayerCache | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: LayerCache | None
+    ) -> Tensor:
         """``(B, T, C) → (B, T, C)``。
 
         Args:
             x: 归一化后的残差流。
             rope: 旋转编码的 ``(cos, sin)``，各为 ``(T, D/2)``；不用旋转编码时为 ``None``。
+            mask: ``True`` 处可见，``(T, S)`` 或 ``(B, 1, T, S)``；``None`` 为因果的（只有一个新位置时全都可见）。
             cache: 这一层的 KV 缓存；训练时为 ``None``。
 
         Returns:
@@ -65,12 +68,14 @@ class Attention(nn.Module):
             q, k = rotary(q, *rope), rotary(k, *rope)
         dropout_p, gqa = self.dropout_p if self.training else 0.0, self.n_head != self.n_kv_head
         if cache is not None:
-            k, v, mask = cache.extend(k, v, self.window)
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p, enable_gqa=gqa)
-        elif self.window is not None:
+            k, v = cache.extend(k, v)
+        if mask is None and length == k.shape[2] and self.window is not None:
             y = sliding_attention(q, k, v, self.window, dropout_p)
         else:
-            y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=True, enable_gqa=gqa)
+            is_causal = mask is None and length == k.shape[2]
+            y = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal, enable_gqa=gqa
+            )
         return self.c_proj(y.transpose(1, 2).reshape(batch, length, q_size))
 
 
@@ -116,9 +121,11 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: LayerCache | None) -> Tensor:
-        """``(B, T, C) → (B, T, C)``。"""
-        x = x + self.drop(self.attn(self.ln_1(x), rope, cache))
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: LayerCache | None
+    ) -> Tensor:
+        """``(B, T, C) → (B, T, C)``；参数与 ``Attention.forward`` 相同。"""
+        x = x + self.drop(self.attn(self.ln_1(x), rope, mask, cache))
         return x + self.drop(self.mlp(self.ln_2(x)))
 
 
@@ -169,18 +176,35 @@ class GPT(nn.Module):
         stop = start + ids.shape[1]
         if stop > self.config.context:
             raise ValueError(f"sequence of {stop} tokens is longer than the model's context of {self.config.context}")
-        x = self.wte(ids)
-        rope = None
-        if self.config.position == "learned":
+        begins = self.document_begins(ids, cache)
+        x, rope = self.wte(ids), None
+        if self.config.position == "rope":  # 只与相对位置有关，不必随文档重新数起
+            rope = rope_table(self.config, start, stop, x)
+        elif begins is None:
             x = x + self.wpe(torch.arange(start, stop, device=ids.device))
         else:
-            rope = rope_table(self.config, start, stop, x)
+            x = x + self.wpe(torch.arange(start, stop, device=ids.device) - begins)
         x = self.drop(x)
+        mask = attention_mask(self.config, start, stop, begins, ids.device)
         for i, block in enumerate(self.h):
-            x = block(x, rope, None if cache is None else cache.layers[i])
+            x = block(x, rope, mask, None if cache is None else cache.layers[i])
         if cache is not None:
             cache.length = stop
         return self.ln_f(x)
+
+    def document_begins(self, ids: Tensor, cache: KVCache | None) -> Tensor | None:
+        """每个位置所在的文档从哪个位置开始 ``(B, T)``；配置没有 ``document_start`` 时为 ``None``。"""
+        if self.config.document_start is None:
+            return None
+        start = 0 if cache is None else cache.length
+        position = torch.arange(start, start + ids.shape[1], device=ids.device)
+        begins = torch.where(ids == self.config.document_start, position, 0)
+        if cache is not None:
+            begins[:, 0] = torch.maximum(begins[:, 0], cache.begins)
+        begins = begins.cummax(dim=1).values
+        if cache is not None:
+            cache.begins = begins[:, -1]
+        return begins
 
     def head_weight(self) -> Tensor:
         """输出层的权重 ``(V, C)``。"""
@@ -213,27 +237,13 @@ class LayerCache:
     def __init__(self, k: Tensor, v: Tensor) -> None:
         self.k, self.v, self.length = k, v, 0
 
-    def extend(self, k: Tensor, v: Tensor, window: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """写入新的 k、v。
-
-        Args:
-            k: ``(B, Hkv, T, D)``。
-            v: 同上。
-            window: 每个位置看得见几个位置，含自己；``None`` 为全部。
-
-        Returns:
-            至少有一个新位置看得见的 k、v，以及掩码 ``(T, S)``（``True`` 可见）；只有一个新位置时不需要掩码。
-        """
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """写入新的 k、v ``(B, Hkv, T, D)``；返回到目前为止的全部 ``(B, Hkv, S, D)``。"""
         start, stop = self.length, self.length + k.shape[2]
         self.k[:, :, start:stop] = k
         self.v[:, :, start:stop] = v
         self.length = stop
-        first = 0 if window is None else max(0, start - window + 1)
-        mask = None
-        if k.shape[2] > 1:
-            mask = torch.ones(k.shape[2], stop - first, dtype=torch.bool, device=k.device).tril(start - first)
-            mask = mask if window is None else mask.triu(start - first - window + 1)
-        return self.k[:, :, first:stop], self.v[:, :, first:stop], mask
+        return self.k[:, :, :stop], self.v[:, :, :stop]
 
 
 class KVCache:
@@ -247,6 +257,7 @@ class KVCache:
     Attributes:
         layers: 各层的缓存。
         length: 已写入的长度。
+        begins: 各行眼下这篇文档从哪个位置开始 ``(B,)``；模型分文档时才用到。
     """
 
     def __init__(self, model: GPT, batch: int, size: int) -> None:
@@ -254,7 +265,32 @@ class KVCache:
         shape = (batch, config.kv_heads, size, config.head_size)
         self.layers = [LayerCache(*(torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(2)))
                        for _ in range(config.n_layer)]  # fmt: skip
-        self.length = 0
+        self.length, self.begins = 0, torch.zeros(batch, dtype=torch.int64, device=like.device)
+
+
+def attention_mask(config: GPTConfig, start: int, stop: int, begins: Tensor | None, device: Any) -> Tensor | None:
+    """位置 ``start`` 到 ``stop`` 看得见哪些位置。
+
+    Args:
+        config: 模型配置。
+        start: 第一个新位置；它之前的在 KV 缓存里。
+        stop: 末一个新位置之后。
+        begins: 每个新位置所在的文档从哪里开始 ``(B, T)``；不分文档时为 ``None``。
+        device: 掩码所在的设备。
+
+    Returns:
+        ``(T, S)`` 或（分文档时）``(B, 1, T, S)``，``True`` 可见；不需要掩码时为 ``None``：从头开始的因果注意力，
+        或只有一个新位置而它全都看得见。
+    """
+    hidden_by_window = config.window is not None and stop > config.window
+    if begins is None and (start == 0 or (stop - start == 1 and not hidden_by_window)):
+        return None
+    query = torch.arange(start, stop, device=device)[:, None]
+    key = torch.arange(stop, device=device)
+    mask = key <= query
+    if config.window is not None:
+        mask = mask & (key > query - config.window)
+    return mask if begins is None else (mask & (key >= begins[:, :, None]))[:, None]
 
 
 def make_norm(config: GPTConfig) -> Any:

@@ -47,8 +47,9 @@ def configs(draw: Any) -> GPTConfig:
     kv = draw(st.integers(1, 2))
     heads = kv * draw(st.integers(1, 3))
     head = draw(st.sampled_from([None, 2, 6]))
+    vocabulary = draw(st.integers(2, 17))
     return GPTConfig(
-        vocab_size=draw(st.integers(2, 17)),
+        vocab_size=vocabulary,
         context=draw(st.integers(4, 9)),
         n_layer=draw(st.integers(1, 3)),
         n_head=heads,
@@ -63,6 +64,7 @@ def configs(draw: Any) -> GPTConfig:
         mlp=draw(st.sampled_from(["gelu_tanh", "gelu", "swiglu"])),
         bias=draw(st.booleans()),
         window=draw(st.sampled_from([None, None, 1, 3, 8])),
+        document_start=draw(st.sampled_from([None, None, vocabulary - 1])),
         qk_norm=draw(st.booleans()),
         tie_head=draw(st.booleans()),
     )

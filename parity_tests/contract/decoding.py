@@ -23,7 +23,8 @@ class ForgetsToAdvance(Implementation):
     def feed(self, model: Any, cache: Any, ids: Ids) -> NDArray[Any]:
         """位置少走一格；各层的长度照常。"""
         logits = super().feed(model, cache, ids)
-        cache.length -= 1
+        for one in (cache, *cache.layers):
+            one.length -= 1
         return logits
 
 

@@ -36,6 +36,7 @@ class GPTConfig:
         mlp: MLP 的激活：tanh 近似的 GELU、GELU，或 SwiGLU。
         bias: 线性层与 LayerNorm 是否有偏置。
         window: 滑动窗口：每个位置只看最近几个位置（含自己）；``None`` 为全部。
+        document_start: 文档开头的 token；给了就不让注意力越过它，一行里装几篇文档与各占一行结果相同。
         qk_norm: 是否对每个头的 q、k 做 RMSNorm。
         tie_head: 输出层是否与词嵌入共用权重。
         dropout: dropout 概率。
@@ -56,6 +57,7 @@ class GPTConfig:
     mlp: MLP = "gelu_tanh"
     bias: bool = True
     window: int | None = None
+    document_start: int | None = None
     qk_norm: bool = False
     tie_head: bool = True
     dropout: float = 0.0
@@ -126,6 +128,8 @@ class GPTConfig:
             found.append(f"n_head={self.n_head} does not divide n_embd={self.n_embd}")
         if self.n_head % self.kv_heads:
             found.append(f"n_kv_head={self.kv_heads} does not divide n_head={self.n_head}")
+        if self.document_start is not None and not 0 <= self.document_start < self.vocab_size:
+            found.append(f"document_start={self.document_start} is no token of a vocabulary of {self.vocab_size}")
         if self.position == "rope" and self.head_size % 2:
             found.append(f"rotary positions need an even head size, got {self.head_size}")
         return found

@@ -29,9 +29,9 @@ from tinygrad_llm.train import build_model
 class PlainBlock(Block):
     """没有残差的一层：注意力与前馈网络的输出直接代替残差流。"""
 
-    def forward(self, x: Tensor, rope: Any, cache: Any) -> Tensor:
+    def forward(self, x: Tensor, rope: Any, mask: Any, cache: Any) -> Tensor:
         """``(B, T, C) → (B, T, C)``。"""
-        x = self.drop(self.attn(self.ln_1(x), rope, cache))
+        x = self.drop(self.attn(self.ln_1(x), rope, mask, cache))
         return self.drop(self.mlp(self.ln_2(x)))  # type: ignore[no-any-return]
 
 
