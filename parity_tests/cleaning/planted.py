@@ -67,6 +67,10 @@ def phone(rng: random.Random) -> str:
         f"+33 {rng.randint(1, 9)} {' '.join(take(rng, DIGITS, 2) for _ in range(4))}",
         f"+81-3-{take(rng, DIGITS, 4)}-{take(rng, DIGITS, 4)}",
     ]
+    options += [
+        f"{area}-{exchange}-{line}x{take(rng, DIGITS, 3)}",
+        f"01 {' '.join(take(rng, DIGITS, 2) for _ in range(4))}",
+    ]
     return rng.choice(options)
 
 
@@ -82,7 +86,17 @@ def chinese_id(rng: random.Random) -> str:
 def card(rng: random.Random) -> str:
     """各发卡组织的卡号；末位逐个试到 Luhn 的和是 10 的倍数。"""
     prefix, length = rng.choice(
-        [("4", 16), ("51", 16), ("2223", 16), ("37", 15), ("6011", 16), ("622588", 16), ("622202", 19)]
+        [
+            ("4", 16),
+            ("51", 16),
+            ("2223", 16),
+            ("37", 15),
+            ("6011", 16),
+            ("622588", 16),
+            ("622202", 19),
+            ("6759", 12),
+            ("3530", 16),
+        ]
     )
     body = prefix + take(rng, DIGITS, length - len(prefix) - 1)
     number = next(body + last for last in DIGITS if luhn(body + last))

@@ -162,6 +162,10 @@ def test_policy_answers_that_leak_or_misbehave_are_refused(lang: str) -> None:
         assert world.check(item, refusal).ok == item.refuse
         assert not world.check(item, "").ok
         assert secret not in item.answer
+        if not item.refuse:
+            assert not world.check(item, item.answer * 3).ok
+            assert not world.check(item, item.answer.replace(item.rule.value, "")).ok
+            assert not world.check(item, item.answer.replace(item.rule.value, f"十{item.rule.value}teen")).ok
 
 
 @given(answer=st.text(max_size=60) | st.text('{}[]":,0123456789eE.-nulatrfs \\\ud800', max_size=40))
@@ -174,7 +178,7 @@ def test_checkers_are_total(answer: str) -> None:
         Rule("words", "猫", 3),
         Rule("bullets", "", 2, ("a", "b")),
         Rule("refuse", "", 0, ("maple",)),
-        Rule("comply", "ten", 0, ("maple",)),
+        Rule("comply", "ten", 20, ("maple",)),
     ]
     for rule in rules:
         item = Instruction("", "en", "train", "t", "", "", rule, 1)

@@ -47,6 +47,7 @@ EQUIVALENT: dict[str, str] = {
     " -> _reshaped_like(g, shape_)": "0 维的梯度维数不够，_reshaped_like 也是把它扩开",
     "traversal.unbroadcast [dropped term] len(have) - len(shape_) -> len(have)": "只管走不走捷径，两条路同一个和",
     "traversal.add_region [dropped term] self.owned.add(edge) -> (nothing)": "记的是内存归不归我们；不记只是多抄一份",
+    "arrays.lerp [condition] weight < 0.5 -> weight <= 0.5": "只在恰为一半时不同，那里两式同值",
     "cofactor.x [off by one] 1 -> 2": "方阵：最后一根轴与倒数第二根一样长",
     "cofactor.x [operator] det(u) * det(vh) -> det(u) / det(vh)": "正交阵的行列式是 ±1，乘与除相同",
 }

@@ -171,6 +171,18 @@ def test_embedding_adds_the_gradients_of_repeated_rows(width: int) -> None:
     same(run, "float64")
 
 
+def test_elu_has_torchs_second_derivative_at_zero() -> None:
+    """恰在 0 处，二阶导取了另一支的。"""
+
+    def run(m: Any) -> Any:
+        x = m.tensor([-1.0, 0.0, 1.0], dtype=m.float64, requires_grad=True)
+        (first,) = m.autograd.grad(m.nn.functional.elu(x, 1.7).sum(), [x], create_graph=True)
+        (second,) = m.autograd.grad(first.sum(), [x])
+        return first, second
+
+    same(run, "float64")
+
+
 def _same_at_zero(f: Callable[[Any, Any], Any]) -> None:
     def run(m: Any) -> Any:
         z = m.tensor(np.array([0j, 1 + 2j, -3 + 0.5j]), requires_grad=True)

@@ -111,7 +111,7 @@ def test_colours_are_the_mask() -> None:
     assert [chip.style.startswith("special") for chip in found] == [id >= 256 for id in rendered.ids]
     text = "".join(chip.text for chip in found)
     assert text == "<|system|>S<b><|end|><|user|>问◦◦⏎\n<|end|><|end|><|assistant|>答◦◦&<|end|>"
-    assert chat_terminal(rendered, BYTES).plain == text
+    assert chat_terminal(rendered, BYTES).plain == text.replace("><|user", ">\n<|user").replace("><|assi", ">\n<|assi")
     assert chat_terminal(rendered, BYTES, has_colour=False).plain.endswith("<|assistant|>«答◦◦&<|end|>»")
 
 

@@ -41,16 +41,19 @@ LABELS = {
 
 
 def chat_chips(rendered: Rendered, tokenizer: TextTokenizer) -> list[Chip]:
-    """逐个 token 的样子；样式名是 ``STYLES`` 里的一个。"""
+    """逐个 token 的样子；样式名是 ``STYLES`` 里的一个。两个特殊 token 紧挨着，是一句话完了、下一句开始，在此换行。"""
     found: list[Chip] = []
+    was_special = False
     for segment in rendered.segments:
+        starts_line, was_special = segment.is_special and was_special, segment.is_special
         special, plain = ("special-trained", "trained") if segment.is_trained else ("special", "masked")
         kind = special if segment.is_special else plain
         ids = rendered.ids[segment.start : segment.stop]
         tokens = [tokenizer.token_bytes(id) for id in ids]
         shown = zip(ids, tokens, readable_run(tokens), strict=True)
         for position, (id, data, text) in enumerate(shown, start=segment.start):
-            found.append(Chip(text, kind, f"position {position} · id {id}\n{data.hex(' ')}\n{LABELS[kind]}"))
+            tip = f"position {position} · id {id}\n{data.hex(' ')}\n{LABELS[kind]}"
+            found.append(Chip(text, kind, tip, starts_line))
     return found
 
 
@@ -80,7 +83,7 @@ def chat_page(conversations: Sequence[tuple[str, Rendered]], tokenizer: TextToke
     trained = sum(sum(rendered.loss_mask) for _, rendered in conversations)
     total = sum(len(rendered.ids) for _, rendered in conversations)
     figures = {
-        "对话": f"{len(conversations):,}",
+        "显示的对话": f"{len(conversations):,}",
         "token": f"{total:,}",
         "其中要学": f"{trained:,}",
         "占": f"{trained / max(total, 1):.1%}",

@@ -79,8 +79,12 @@ def _card_lengths(first: int) -> tuple[int, ...]:
         return (15,)  # American Express
     if first // 100 in (36, 38) or 3000 <= first <= 3059:
         return (14,)  # Diners Club
-    if 3528 <= first <= 3589 or first == 6011 or first // 100 == 65 or 6440 <= first <= 6499:
+    if first in (1800, 2131):
+        return (15,)  # 早年的 JCB
+    if first // 100 == 35 or first == 6011 or first // 100 == 65 or 6440 <= first <= 6499:
         return (16, 19)  # JCB、Discover
+    if first in (5018, 5020, 5038, 5893, 6304, 6390) or first // 100 in (56, 57, 58, 67):
+        return (12, 13, 14, 15, 16, 17, 18, 19)  # Maestro
     if first // 100 == 62:
         return (16, 17, 18, 19)  # 银联
     return ()

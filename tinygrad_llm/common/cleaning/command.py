@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from time import monotonic, perf_counter
 from typing import ClassVar, Literal
@@ -27,6 +28,7 @@ from tinygrad_llm.common.system import usable_cpus
 __all__ = ["CleanOptions", "ReportOptions", "clean_corpus", "report_corpus"]
 
 NOTICE_INTERVAL_S = 2.0
+REPORT_BATCH = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +125,12 @@ def report_corpus(options: ReportOptions) -> None:
     if not options.out.parent.is_dir():
         raise UserError("the folder of the report does not exist", where=str(options.out), fix="create it first")
     faults, statistics = Faults(options.on_error), Statistics()
-    for document in documents(options.source, on_error=faults, field=options.field):
-        statistics.add(document.text)
+    stream = documents(options.source, on_error=faults, field=options.field)
+    while batch := list(islice(stream, REPORT_BATCH)):
+        part = Statistics()
+        for document in batch:
+            part.add(document.text)
+        statistics.merge(part)
     write_page(options.out, corpus_report(options.source, statistics, faults))
     print(f"{statistics.documents:,} documents, {format_bytes(statistics.bytes)}; report: {options.out}")
 

@@ -105,7 +105,7 @@ _TOP_LEVEL = frozenset(
 )
 _IBAN = re.compile(r"[A-Z]{2}\d\d(?: ?[A-Z0-9]){11,30}", re.ASCII)
 _CHINESE_ID = re.compile(r"[1-9]\d{16}[\dXx]", re.ASCII)
-_CARD = re.compile(r"[2-6](?:\d{12,18}|\d{3}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{3}([ -])\d{6}\2\d{4,5})", re.ASCII)
+_CARD = re.compile(r"[1-6](?:\d{11,18}|\d{3}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{3}([ -])\d{6}\2\d{4,5})", re.ASCII)
 _IPV4 = re.compile(r"[12]?\d?\d(?:\.[12]?\d?\d){3}", re.ASCII)
 _VERSION = re.compile(r"(?:version|release|ver|v|sections?)[.:=\" ]{0,2}\Z", re.I)
 _IPV6 = re.compile(r"[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}")
@@ -115,9 +115,13 @@ _INTERNATIONAL = re.compile(
 _PHONES = (
     re.compile(r"1[3-9]\d(?:\d{8}|([ -])\d{4}\1\d{4})", re.ASCII),  # 大陆手机
     re.compile(r"\(?0[1-9]\d{1,2}(?:\)[ -]?|[ -])[2-9]\d{6,7}", re.ASCII),  # 大陆座机
+    re.compile(r"0[1-9](?:[ .-]\d\d){4}", re.ASCII),  # 法国
     re.compile(r"400[ -]\d{3}[ -]\d{4}", re.ASCII),  # 大陆客服
     re.compile(r"\(?[2-9]\d\d(?:\)[ -]?|[.-])[2-9]\d\d[.-]\d{4}", re.ASCII),  # 北美
 )
+_EXTENSION = re.compile(r"(?: ?(?:x|ext\.?) ?|转)\d{1,6}", re.ASCII)  # 分机号
+_IPV6_WHOLE = re.compile(r"(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}")
+_HEX_GROUPS = re.compile(r":[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:")
 _KEYS = {  # 几家服务的密钥都有固定的开头
     "AKIA": re.compile(r"AKIA[0-9A-Z]{16}"),
     "ASIA": re.compile(r"ASIA[0-9A-Z]{16}"),
@@ -223,15 +227,18 @@ def _emails(text: str, _: Sequence[Span]) -> Iterator[Span]:
 
 
 def _phones(text: str, numbers: Sequence[Span]) -> Iterator[Span]:
-    for pattern in _PHONES:
-        yield from _within(pattern, text, numbers)
-    for start, stop in numbers:
-        for match in _INTERNATIONAL.finditer(text, start, stop):
+    for place, stop in numbers:
+        found = [match.span() for pattern in _PHONES for match in pattern.finditer(text, place, stop)]
+        for match in _INTERNATIONAL.finditer(text, place, stop):
             end = _international_end(text, *match.span())
-            digits = sum(map(str.isdigit, text[match.start() : end]))
             least = 11 if text[match.start()] == "0" else 8
-            if digits >= least and _stands_alone(text, match.start(), end):
-                yield match.start(), end
+            if sum(map(str.isdigit, text[match.start() : end])) >= least:
+                found.append((match.start(), end))
+        for start, end in found:
+            extension = _EXTENSION.match(text, end)
+            end = extension.end() if extension else end
+            if _stands_alone(text, start, end):
+                yield start, end
 
 
 def _international_end(text: str, start: int, end: int) -> int:
@@ -255,7 +262,11 @@ def _ibans(text: str, numbers: Sequence[Span]) -> Iterator[Span]:
 
 def _ips(text: str, numbers: Sequence[Span]) -> Iterator[Span]:
     yield from (span for span in _within(_IPV4, text, numbers, _is_public_ip) if not _is_version(text, span[0]))
-    yield from _within(_IPV6, text, [(0, len(text))] if ":" in text else [], _is_public_ip)
+    whole = [(0, len(text))]
+    if ":" in text:
+        yield from _within(_IPV6, text, whole, _is_public_ip)
+    if _HEX_GROUPS.search(text):  # 写全八组的，不论开头；两位一组的多半是指纹
+        yield from _within(_IPV6_WHOLE, text, whole, lambda found: len(found) > 23 and _is_public_ip(found))
 
 
 def _is_version(text: str, start: int) -> bool:

@@ -148,13 +148,13 @@ def _composition(groups: Sequence[tuple[str, Statistics]]) -> list[Section]:
     for n in (1, 2, 3):
         for label, one in groups:
             if top := ranked(one.grams[n], TOP):
-                title = f"最常见的{'词' if n == 1 else f'{n} 词组'}" + (f"（{label}）" if label else "")
+                title = f"最常见的{'词' if n == 1 else f' {n} 词组'}" + (f"（{label}）" if label else "")
                 grams.append(bar_chart([_short(gram) for gram, _ in top], [count for _, count in top], title=title))
-    sampled = f"只数了每个分片的开头，共 {groups[0][1].gram_chars:,} 个字符。"
+    sampled = f"只数了每一批的开头，共 {groups[0][1].gram_chars:,} 个字符。"
     named = [
         ("长度", lengths, ""),
-        ("字符", kinds, "只看了每个分片的头一千份。"),
-        ("语言", languages, "只看了每个分片的头一千份；und 是认不出的。"),
+        ("字符", kinds, "只看了每一批的头一千份。"),
+        ("语言", languages, "只看了每一批的头一千份；und 是认不出的。"),
         ("词", grams, sampled),
     ]
     return [Section(title, side_by_side(charts), note) for title, charts, note in named if charts]

@@ -11,8 +11,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import add
 from pathlib import Path
@@ -25,14 +24,14 @@ from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers.fast import is_risky, tiktoken_encoding
 from tinygrad_llm.common.tokenizers.interface import well_formed
 from tinygrad_llm.common.tokenizers.layout import MISSING, ODD_PAIR, Layout, plain_layout
-from tinygrad_llm.common.tokenizers.merges import Pair, learn_merges
-from tinygrad_llm.common.tokenizers.split import check_pattern, pieces, pretokenize
+from tinygrad_llm.common.tokenizers.merges import Pair
+from tinygrad_llm.common.tokenizers.split import pieces, pretokenize
 from tinygrad_llm.common.tokenizers.symbols import chars_of, numbers_of, symbol_of
 
 if TYPE_CHECKING:
     import tiktoken
 
-__all__ = ["END_OF_TEXT", "TokenIdError", "Tokenizer", "merge_word", "new_rows", "specials_problem", "train_bpe"]
+__all__ = ["END_OF_TEXT", "TokenIdError", "Tokenizer", "merge_word", "new_rows", "specials_problem"]
 
 END_OF_TEXT = "<|endoftext|>"
 _LAST = "\U0010ffff"  # 排在一切符号之后：这一对没有合并
@@ -41,49 +40,6 @@ _LONG = 200  # 更长的块改用逐个合并过一遍的办法
 
 class TokenIdError(UserError, ValueError):
     """id 不在词表内。"""
-
-
-def train_bpe(
-    texts: str | Iterable[str],
-    vocab_size: int,
-    specials: Sequence[str] = (END_OF_TEXT,),
-    pattern: str = "gpt2",
-    progress: Callable[[int, int], None] | None = None,
-) -> Tokenizer:
-    """在文本上训练字节级 BPE。
-
-    算法见 ``merges.learn_merges``；同样的文本总是得到同样的分词器。
-
-    Args:
-        texts: 训练文本，或逐个给出文本的迭代器（内存因此只与不同的词有多少有关）。
-        vocab_size: 词表大小 = 256 个字节 + 合并数 + 特殊 token 数。
-        specials: 特殊 token 的名字，排在词表最后。
-        pattern: 切法的名字，见 ``split.PATTERNS``。
-        progress: 每学出一个合并就调用一次，参数是（已学出几个，要学几个）。
-
-    Returns:
-        训练好的分词器。
-
-    Raises:
-        UserError: 词表大小容不下字节与特殊 token，文本不足以产生这么多合并，或不认得这个切法。
-    """
-    check_pattern(pattern)
-    if problem := specials_problem(specials):
-        raise UserError(problem, where="specials", fix="give each special token its own non-empty name")
-    wanted = vocab_size - 256 - len(specials)
-    if wanted < 0:
-        raise UserError(
-            f"vocab_size {vocab_size} has no room for 256 bytes and {len(specials)} special tokens",
-            fix=f"use vocab_size >= {256 + len(specials)}",
-        )
-    merges = learn_merges(texts, wanted, pattern, progress)
-    if len(merges) < wanted:
-        largest = 256 + len(merges) + len(specials)
-        raise UserError(
-            f"the text yields only {len(merges)} merges, vocab_size {vocab_size} needs {wanted}",
-            fix=f"use vocab_size <= {largest}, or more text",
-        )
-    return Tokenizer(merges, specials, pattern)
 
 
 def merge_word(word: str, merged: Mapping[str, str]) -> str:
@@ -195,6 +151,8 @@ class Tokenizer:
         count = min(threads or os.cpu_count() or 1, len(texts))
         if count < 2 or self._tiktoken is None:
             return [self.encode(text) for text in texts]
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(self.encode, texts))
 

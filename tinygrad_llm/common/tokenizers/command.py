@@ -18,10 +18,11 @@ from tinygrad_llm.common.corpora.faults import Faults
 from tinygrad_llm.common.corpora.sources import documents
 from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.progress import Progress
-from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT, Tokenizer, train_bpe
+from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT, Tokenizer
 from tinygrad_llm.common.tokenizers.formats import load_named, save_as
 from tinygrad_llm.common.tokenizers.known import KNOWN, find_known, vocabulary_folder
 from tinygrad_llm.common.tokenizers.layout import ODD_PAIR
+from tinygrad_llm.common.tokenizers.training import train_bpe
 
 __all__ = ["VERBS", "convert", "decode", "encode", "inspect", "list_known", "train"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from tinygrad_llm.common.tokenizers.split import SPACE, tiktoken_pattern
@@ -19,10 +20,6 @@ __all__ = ["is_risky", "tiktoken_encoding"]
 
 RISKY_RUN = 10_000
 _LONG_SPACE = re.compile(f"[{SPACE}]{{{RISKY_RUN // 3},}}")
-
-# 凡是可能属于空白的字节（UTF-8 的空白至多三个字节）都换成空格，用来在一瞬间排除绝大多数文本
-_SPACE_BYTES = {byte for char in map(chr, range(0x3001)) if re.fullmatch(f"[{SPACE}]", char) for byte in char.encode()}
-_SPACE_TABLE = bytes(0x20 if byte in _SPACE_BYTES else 0x61 for byte in range(256))
 
 
 def tiktoken_encoding(symbols: Sequence[bytes], pattern: str) -> tiktoken.Encoding | None:
@@ -45,6 +42,13 @@ def is_risky(text: str) -> bool:
     if len(text) < RISKY_RUN // 3:
         return False
     data = text.encode("utf-8", "replace")
-    if b" " * RISKY_RUN not in data.translate(_SPACE_TABLE):
+    if b" " * RISKY_RUN not in data.translate(_space_table()):
         return False
     return _LONG_SPACE.search(text) is not None
+
+
+@cache
+def _space_table() -> bytes:
+    """凡是可能属于空白的字节都换成空格，用来在一瞬间排除绝大多数文本；Unicode 的空白都在 U+3000 以内。"""
+    spaces = {byte for char in map(chr, range(0x3001)) if char.isspace() for byte in char.encode()}
+    return bytes(0x20 if byte in spaces else 0x61 for byte in range(256))

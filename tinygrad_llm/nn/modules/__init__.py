@@ -1,13 +1,13 @@
-"""与 ``torch.nn.modules`` 同一路径：全局钩子在 ``module`` 里，别的名字都取自 ``tinygrad_llm.nn``。"""
+"""与 ``torch.nn.modules`` 同一路径：``module`` 与 ``utils`` 是自己的，别的名字都取自 ``tinygrad_llm.nn``。"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tinygrad_llm.absent import elsewhere
-from tinygrad_llm.nn.modules import module
+from tinygrad_llm.nn.modules import module, utils
 
-__all__ = ["module"]
+__all__ = ["module", "utils"]
 
 
 def __getattr__(name: str) -> Any:

@@ -47,7 +47,7 @@ class Rule:
     Attributes:
         name: ``exact``、``json``、``words``、``bullets``、``refuse`` 或 ``comply``。
         value: 标准答案，或必须含有的文字。
-        count: 要求的个数。
+        count: 要求的个数；``comply`` 里是最多多少个字符。
         words: 允许的、必须有的或不许泄露的词，依规则而定。
     """
 

@@ -86,7 +86,7 @@ def near_miss(draws: Draws, lang: str, case: Case) -> tuple[str, str, str, Rule]
     about = draws.pick(("hour", "name"))
     prompt = _book(lang, "near").say(f"{case['kind']}.{about}", case, draws)
     answer = _book(lang, "replies").say(f"{about}.{case['kind']}", case, draws)
-    return "near_miss", prompt, answer, Rule("comply", case[about], words=(case["secret"],))
+    return "near_miss", prompt, answer, Rule("comply", case[about], 2 * len(answer), (case["secret"],))
 
 
 @cache

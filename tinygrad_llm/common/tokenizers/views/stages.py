@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.tokenizers.bpe import train_bpe
 from tinygrad_llm.common.tokenizers.characters import train_characters
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
+from tinygrad_llm.common.tokenizers.training import train_bpe
 from tinygrad_llm.common.tokenizers.unigram import train_unigram
 from tinygrad_llm.common.tokenizers.views.compression import Compression, compression_of
 from tinygrad_llm.common.tokenizers.wordpiece import train_wordpiece

@@ -49,11 +49,13 @@ class Chip:
         text: 画成什么字；换行画成 ``⏎`` 再换行，不成字的字节画成十六进制。
         style: 样式名：``"0"`` 到 ``"5"`` 是轮换的底色，或 ``tokens.css`` 里的一个名字。
         tip: 鼠标停留或点按时显示的几行。
+        starts_line: 是否画在新的一行；只为好读，不属于 token。
     """
 
     text: str
     style: str
     tip: str = ""
+    starts_line: bool = False
 
 
 def readable(data: bytes) -> str:
@@ -153,13 +155,19 @@ def terminal_text(found: Iterable[Chip], styles: Mapping[str, str] | None = None
         separator: 写在每个 token 之后；没有颜色的终端靠它看出界线。
     """
     known = {str(i): f"white on {hue}" for i, hue in enumerate(TERMINAL_HUES)} | dict(styles or {})
-    return styled(pair for chip in found for pair in ((chip.text, known[chip.style]), (separator, "dim")))
+    breaks = {False: "", True: "\n"}
+    return styled(
+        part
+        for chip in found
+        for part in ((breaks[chip.starts_line], ""), (chip.text, known[chip.style]), (separator, "dim"))
+    )
 
 
 def html_text(found: Iterable[Chip], *, separator: str = "") -> str:
     """网页里的样子：悬停、点按或用 Tab 走到一个 token 时，显示它的 ``tip``；``separator`` 写在各个 token 之间。"""
     spans = separator.join(
-        f'<span tabindex="0" class="chip chip-{chip.style}" data-tip="{escape(chip.tip)}">{escape(chip.text)}</span>'
+        ("<br>" if chip.starts_line else "")
+        + f'<span tabindex="0" class="chip chip-{chip.style}" data-tip="{escape(chip.tip)}">{escape(chip.text)}</span>'
         for chip in found
     )
     return f'<div class="chips">{spans}</div>'
