@@ -112,7 +112,7 @@ def examine(model: GPTConfig, runtime: Any, rows: tuple[int, ...], bound: float)
         for n in rows:
             if name == "wpe" and n > model.context:
                 continue
-            found = errors(list(layers(model, n))[i], runtime)
+            found = layer_errors(list(layers(model, n))[i], runtime)
             worst = (max(worst[0], found[0]), max(worst[1], found[1]))
             if max(found) > bound and not first:
                 which, value = ("forward", found[0]) if found[0] > bound else ("backward", found[1])
@@ -121,7 +121,7 @@ def examine(model: GPTConfig, runtime: Any, rows: tuple[int, ...], bound: float)
         yield first
 
 
-def errors(layer: Layer, runtime: Any) -> tuple[float, float]:
+def layer_errors(layer: Layer, runtime: Any) -> tuple[float, float]:
     """一层的前向与反向的误差，以输出与梯度的大小为单位；出了 NaN 则为无穷。"""
     import torch
 
@@ -157,68 +157,86 @@ def layers(model: GPTConfig, rows: int) -> Iterator[Layer]:
     """模型从头到尾的各层，每层 ``rows`` 行（位置）；各块形状相同，只列一块。"""
     from torch.nn import functional as F
 
-    from torch_llm.functional import rotary, sliding_attention, token_loss
+    from torch_llm.functional import rotary, token_loss
 
-    rng, eps = np.random.default_rng(rows), model.norm_eps
+    make = _Maker(model, rows)
+    width, head, hidden, vocab = model.n_embd, model.head_size, model.hidden_size, model.vocab_size
+    ids = make.rng.integers(0, vocab, rows)
+    yield Layer("wte", {"weight": make.normal(vocab, width), "ids": ids}, reference.embedding,
+                lambda weight, ids: F.embedding(ids, weight))  # fmt: skip
+    yield make.norm("ln_1", width, model.norm)
+    yield make.linear("attn.c_attn", width, (model.n_head + 2 * model.kv_heads) * head)
+    if model.qk_norm:
+        yield make.norm("attn.q_norm", head, "rmsnorm")
+    if model.position == "rope":
+        yield Layer("rotary", {"x": make.normal(model.n_head, rows, head)},
+                    lambda x: reference.rotary(x, theta=model.rope_theta),
+                    lambda x: rotary(x, *_angles(model, rows, x)))  # fmt: skip
+    yield make.attention(head)
+    yield make.linear("attn.c_proj", model.n_head * head, width)
+    yield make.norm("ln_2", width, model.norm)
+    yield make.linear("mlp.c_fc", width, hidden)
+    if model.mlp == "swiglu":
+        yield make.linear("mlp.c_gate", width, hidden)
+        yield Layer("mlp.swiglu", {"gate": make.normal(rows, hidden), "x": make.normal(rows, hidden)},
+                    reference.swiglu, lambda gate, x: F.silu(gate) * x)  # fmt: skip
+    else:
+        rough = "tanh" if model.mlp == "gelu_tanh" else "none"
+        formula = reference.gelu_tanh if model.mlp == "gelu_tanh" else reference.gelu
+        yield Layer("mlp.gelu", {"x": make.normal(rows, hidden)}, formula, lambda x: F.gelu(x, approximate=rough))
+    yield make.linear("mlp.c_proj", hidden, width)
+    yield make.norm("ln_f", width, model.norm)
+    last = {"x": make.normal(rows, width), "weight": make.normal(vocab, width, scale=width**-0.5), "target": ids}
+    yield Layer("head and loss", last, reference.token_loss, token_loss)
 
-    def normal(*shape: int, scale: float = 1.0) -> Any:
-        return rng.standard_normal(shape) * scale
 
-    def linear(name: str, width: int, out: int) -> Layer:
-        inputs = {"x": normal(rows, width), "weight": normal(out, width, scale=width**-0.5)}
-        return Layer(name, inputs | ({"bias": normal(out)} if model.bias else {}), reference.linear, F.linear)
+class _Maker:
+    """各种层的随机输入；权重的大小使输出与输入一样大。"""
 
-    def norm(name: str, width: int, kind: str) -> Layer:
-        inputs = {"x": normal(rows, width), "weight": 1 + normal(width, scale=0.1)}
+    def __init__(self, model: GPTConfig, rows: int) -> None:
+        self.model, self.rows, self.rng = model, rows, np.random.default_rng(rows)
+
+    def normal(self, *shape: int, scale: float = 1.0) -> Any:
+        return self.rng.standard_normal(shape) * scale
+
+    def linear(self, name: str, width: int, out: int) -> Layer:
+        from torch.nn import functional as F
+
+        inputs = {"x": self.normal(self.rows, width), "weight": self.normal(out, width, scale=width**-0.5)}
+        return Layer(name, inputs | ({"bias": self.normal(out)} if self.model.bias else {}), reference.linear, F.linear)
+
+    def norm(self, name: str, width: int, kind: str) -> Layer:
+        from torch.nn import functional as F
+
+        eps = self.model.norm_eps
+        inputs = {"x": self.normal(self.rows, width), "weight": 1 + self.normal(width, scale=0.1)}
         if kind == "rmsnorm":
             return Layer(
                 name, inputs, lambda **a: reference.rms_norm(**a, eps=eps),
                 lambda x, weight: F.rms_norm(x, (width,), weight, eps),
             )  # fmt: skip
         return Layer(
-            name, inputs | ({"bias": normal(width)} if model.bias else {}),
+            name, inputs | ({"bias": self.normal(width)} if self.model.bias else {}),
             lambda **a: reference.layer_norm(**a, eps=eps),
             lambda x, weight, bias=None: F.layer_norm(x, (width,), weight, bias, eps),
         )  # fmt: skip
 
-    width, head, hidden, vocab = model.n_embd, model.head_size, model.hidden_size, model.vocab_size
-    ids = rng.integers(0, vocab, rows)
-    yield Layer("wte", {"weight": normal(vocab, width), "ids": ids}, reference.embedding,
-                lambda weight, ids: F.embedding(ids, weight))  # fmt: skip
-    yield norm("ln_1", width, model.norm)
-    yield linear("attn.c_attn", width, (model.n_head + 2 * model.kv_heads) * head)
-    if model.qk_norm:
-        yield norm("attn.q_norm", head, "rmsnorm")
-    if model.position == "rope":
-        yield Layer("rotary", {"x": normal(model.n_head, rows, head)},
-                    lambda x: reference.rotary(x, theta=model.rope_theta),
-                    lambda x: rotary(x, *_angles(model, rows, x)))  # fmt: skip
-    q, (k, v) = normal(model.n_head, rows, head), (normal(model.kv_heads, rows, head) for _ in range(2))
+    def attention(self, head: int) -> Layer:
+        from torch.nn import functional as F
 
-    def attend(q: Any, k: Any, v: Any) -> Any:
-        q, k, v = (a[None] for a in (q, k, v))
-        if model.window is not None:
-            return sliding_attention(q, k, v, model.window)[0]
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=model.n_head != model.kv_heads)[0]
+        from torch_llm.functional import sliding_attention
 
-    yield Layer(
-        "attention", {"q": q, "k": k, "v": v}, lambda **a: reference.attention(**a, window=model.window), attend
-    )
-    yield linear("attn.c_proj", model.n_head * head, width)
-    yield norm("ln_2", width, model.norm)
-    yield linear("mlp.c_fc", width, hidden)
-    if model.mlp == "swiglu":
-        yield linear("mlp.c_gate", width, hidden)
-        yield Layer("mlp.swiglu", {"gate": normal(rows, hidden), "x": normal(rows, hidden)}, reference.swiglu,
-                    lambda gate, x: F.silu(gate) * x)  # fmt: skip
-    else:
-        rough = "tanh" if model.mlp == "gelu_tanh" else "none"
-        formula = reference.gelu_tanh if model.mlp == "gelu_tanh" else reference.gelu
-        yield Layer("mlp.gelu", {"x": normal(rows, hidden)}, formula, lambda x: F.gelu(x, approximate=rough))
-    yield linear("mlp.c_proj", hidden, width)
-    yield norm("ln_f", width, model.norm)
-    head_inputs = {"x": normal(rows, width), "weight": normal(vocab, width, scale=width**-0.5), "target": ids}
-    yield Layer("head and loss", head_inputs, reference.token_loss, token_loss)
+        model, window = self.model, self.model.window
+
+        def attend(q: Any, k: Any, v: Any) -> Any:
+            q, k, v = (a[None] for a in (q, k, v))
+            if window is not None:
+                return sliding_attention(q, k, v, window)[0]
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=model.n_head != model.kv_heads)[0]
+
+        heads = {"q": model.n_head, "k": model.kv_heads, "v": model.kv_heads}
+        inputs = {name: self.normal(count, self.rows, head) for name, count in heads.items()}
+        return Layer("attention", inputs, lambda **a: reference.attention(**a, window=window), attend)
 
 
 def _angles(model: GPTConfig, rows: int, like: Any) -> Any:

@@ -18,10 +18,10 @@ from parity_tests.contract.property import Property
 
 
 class ForgetsToAdvance(Implementation):
-    """喂完一块之后，缓存的位置没有往前走完：下一块的位置编码全都早了一格。"""
+    """喂完一块之后，缓存的位置没有往前走完：下一块盖掉最后一个 token，位置编码也全都早了一格。"""
 
     def feed(self, model: Any, cache: Any, ids: Ids) -> NDArray[Any]:
-        """位置少走一格；各层的长度照常。"""
+        """位置少走一格，各层的长度也是。"""
         logits = super().feed(model, cache, ids)
         for one in (cache, *cache.layers):
             one.length -= 1

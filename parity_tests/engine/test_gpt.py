@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as tg
 from parity_tests.contract.cases import configs, weights
-from parity_tests.tolerances import assert_close
+from parity_tests.tolerances import as_array, assert_close
 from tinygrad_llm import gpt as our_gpt
 from tinygrad_llm.common.config import PRESETS, GPTConfig, parameter_count, parameter_shapes
 from tinygrad_llm.common.initial import initial_weights
+from tinygrad_llm.generate import NumpyDecoder
 from torch_llm import gpt as torch_gpt
 
 FEWER = settings(max_examples=max(5, settings().max_examples // 5))
@@ -199,3 +201,29 @@ def test_loss_is_a_sum_over_valid_positions() -> None:
     whole = model.loss(tg.tensor(ids), tg.tensor(targets))
     assert whole.item() == pytest.approx(sum(p.item() for p in parts), rel=1e-12)
     assert model.loss(tg.tensor(ids[1:]), tg.tensor(targets[1:])).item() == 0.0
+
+
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+@given(config=configs(), seed=st.integers(0, 1000))
+def test_packed_documents_see_each_other(engine: str, config: GPTConfig, seed: int) -> None:
+    """一行里装两篇文档，与各占一行的 logits 不同：注意力或位置越过了文档的开头；逐个喂进缓存也要如此。"""
+    start = config.vocab_size - 1
+    config = replace(config, document_start=start)
+    model = _models(config)[engine == "torch"]
+    library: Any = tg if engine == "numpy" else torch
+    rng = np.random.default_rng(seed)
+    cut = int(rng.integers(1, config.context))
+    ids = rng.integers(0, max(start, 1), (2, config.context))
+    ids[:, [0, cut]] = start
+    with library.no_grad():
+        packed = as_array(model(library.tensor(ids)))
+        apart = np.concatenate([as_array(model(library.tensor(part))) for part in np.split(ids, [cut], axis=1)], 1)
+        cache = CACHES[library](model, 2, config.context)
+        pieces = np.split(ids, sorted({1, cut - 1, cut + 1} - {0, config.context}), axis=1)
+        fed = np.concatenate([as_array(model(library.tensor(p), cache)) for p in pieces if p.shape[1]], 1)
+    np.testing.assert_allclose(packed, apart, rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(fed, apart, rtol=1e-10, atol=1e-11)
+    if engine == "numpy":
+        decoder = NumpyDecoder(model)
+        for place in range(config.context):
+            np.testing.assert_allclose(decoder.feed(ids[0, place : place + 1]), apart[0, place], rtol=1e-9, atol=1e-10)

@@ -124,10 +124,10 @@ def test_gradient_norms_of_each_layer_are_torchs(runs_dir: Path, residual: bool)
     for block in twin.h:
         before = streams[-1]
         if residual:
-            before = before + block.attn(block.ln_1(before), rope, None)
+            before = before + block.attn(block.ln_1(before), rope, None, None)
             streams.append(before + block.mlp(block.ln_2(before)))
         else:
-            streams.append(block.mlp(block.ln_2(block.attn(block.ln_1(before), rope, None))))
+            streams.append(block.mlp(block.ln_2(block.attn(block.ln_1(before), rope, None, None))))
     logits = twin.ln_f(streams[-1]) @ twin.wte.weight.T
     loss = torch.nn.functional.cross_entropy(logits.view(-1, logits.shape[-1]), y.view(-1))
     grads = torch.autograd.grad(loss, streams, retain_graph=True)
@@ -155,7 +155,7 @@ def test_removing_residuals_keeps_the_weights(runs_dir: Path) -> None:
         block.mlp.c_proj.weight.data.zero_()
     assert {name: value.shape for name, value in model.state_dict().items()} == {n: v.shape for n, v in before.items()}
     np.testing.assert_array_equal(model.state_dict()["h.1.mlp.c_fc.weight"].numpy(), before["h.1.mlp.c_fc.weight"])
-    out = model.h[0](tg.ones(1, 3, 32, dtype=tg.float64), None, None)
+    out = model.h[0](tg.ones(1, 3, 32, dtype=tg.float64), None, None, None)
     assert not out.detach().numpy().any()
 
 

@@ -10,7 +10,7 @@ import hashlib
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def _from_text(settings: TrainConfig) -> Session:
         tokenizer = load_tokenizer(settings.folder / TOKENIZER)
     else:
         tokenizer = train_bpe(train_text, settings.vocab_size)
-    model = settings.model(tokenizer.vocab_size)
+    model = _model(settings, tokenizer)
     train = TokenDataset(
         encode_corpus(train_text, tokenizer),
         vocab_size=model.vocab_size,
@@ -135,7 +135,7 @@ def _from_shards(settings: TrainConfig) -> Session:
     """语料是分片：分词器、训练与验证都已备好，只须打开。"""
     sources = open_sources(settings.data)
     tokenizer = sources[0].store.tokenizer
-    model = settings.model(tokenizer.vocab_size)
+    model = _model(settings, tokenizer)
     train = training_stream(
         sources,
         packing=settings.packing,
@@ -148,6 +148,12 @@ def _from_shards(settings: TrainConfig) -> Session:
     tokens = sum(source.store.split("train").tokens.size for source in sources)
     summary = epochs_summary(sources, train, settings.steps)
     return Session(settings, model, tokenizer, train, validation, "", "", checkpoint, tokens, digest, summary)
+
+
+def _model(settings: TrainConfig, tokenizer: Tokenizer) -> GPTConfig:
+    """模型配置：词表大小与文档的开头由分词器决定。"""
+    start = tokenizer.eot if settings.document_mask else None
+    return replace(settings.model(tokenizer.vocab_size), document_start=start)
 
 
 def _check_folder(settings: TrainConfig) -> None:

@@ -20,7 +20,7 @@ DType = Literal["float32", "float64"]
 
 MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "window", "dropout")
 FIXED_ON_RESUME = (
-    "preset", *MODEL_FIELDS, "corpus", "packing", "vocab_size", "val_fraction", "batch_size", "dtype",
+    "preset", *MODEL_FIELDS, "corpus", "packing", "document_mask", "vocab_size", "val_fraction", "batch_size", "dtype",
     "seed", "optimizer",
 )  # fmt: skip
 """续训时不许改动的设置：改了就不再是同一次训练。``data`` 不在其中：分片可以搬家，内容另有摘要核对。"""
@@ -62,6 +62,8 @@ class TrainConfig:
     """文本：``python-docs``、``python-source``、``storyworld-zh``、``storyworld-en``，别的语料名，或文件、文件夹的路径。"""
     data: str = ""
     """``data shard`` 写下的分片文件夹，代替 ``--corpus``；几个按权重混合，写作 ``A=0.7,B=0.3``。分词器随分片而来。"""
+    document_mask: bool = False
+    """注意力不越过文档的开头：一行里装几篇文档，与各占一行结果相同。"""
     packing: Literal["windows", "bos", "split"] = "windows"
     """分片怎样成行：首尾相接再切；整篇装行，每段从文档开头开始；或同样装行，而长文档切成几段。"""
     vocab_size: int = 1024
@@ -128,6 +130,8 @@ class TrainConfig:
         for name, kinds in (("dtype", DType), ("optimizer", Rule), ("schedule", Schedule)):
             if getattr(self, name) not in get_args(kinds):
                 problems.append(f"--{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+        if self.document_mask and not self.data:
+            problems.append("--document-mask needs --data: a corpus has no document boundaries")
         if self.packing != "windows" and not self.data:
             problems.append(f"--packing {self.packing} needs --data: a corpus has no document boundaries")
         if not problems and self.batch_size % self.accumulate:
