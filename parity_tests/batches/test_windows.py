@@ -240,3 +240,15 @@ def test_remembered_blocks_change_the_order(size: int, first: int, rows: int, se
         int(permute(np.array([n % size], np.uint64), size, seed, n // size)[0]) for n in range(first, first + rows)
     ]
     assert found.tolist() == wanted
+
+
+@pytest.mark.parametrize("context", [2047, 2048, 5000])
+def test_long_windows_differ_from_slices(context: int) -> None:
+    """长窗口逐行复制，短窗口成批取：两条路都与切片相同，跨分片的也是。"""
+    ids = np.random.default_rng(0).integers(0, 60_000, 30_000).astype(np.uint16)
+    windows = Windows(Tokens(np.split(ids, [9000, 9001, 20_000])), context)
+    x, y = windows.take(np.arange(windows.size)[::-1])
+    for row, k in enumerate(reversed(range(windows.size))):
+        assert np.array_equal(x[row], ids[k * context : (k + 1) * context])
+        assert np.array_equal(y[row], ids[k * context + 1 : (k + 1) * context + 1])
+    assert x.dtype == y.dtype == np.int64

@@ -167,18 +167,22 @@ def _is_dispatch(test: Any) -> bool:
 
 
 def _replaced(function: Function, path: Path, new: ast.AST | None) -> Function:
-    """沿 ``path`` 换掉一处之后的函数；``None`` 是把语句删掉。"""
-    result = copy.deepcopy(function)
+    """沿 ``path`` 换掉一处之后的函数；``None`` 是把语句删掉。只另造路上的节点，其余与原来的共用：整棵抄写慢十倍。"""
+    result = copy.copy(function)
     spot: Any = result
     for field, i in path[:-1]:
-        spot = getattr(spot, field) if i is None else getattr(spot, field)[i]
-    field, i = path[-1]
-    value: Any = copy.deepcopy(new) if new is not None else ast.Pass()
-    if i is None:
-        setattr(spot, field, value)
-    else:
-        getattr(spot, field)[i] = value
+        child = copy.copy(getattr(spot, field) if i is None else getattr(spot, field)[i])
+        _put(spot, field, i, child)
+        spot = child
+    _put(spot, *path[-1], copy.deepcopy(new) if new is not None else ast.Pass())
     return result
+
+
+def _put(node: Any, field: str, i: int | None, value: Any) -> None:
+    """换掉 ``node`` 的一个孩子；孩子们列成一列的，先另抄这一列。"""
+    if i is not None:
+        value = [value if j == i else one for j, one in enumerate(getattr(node, field))]
+    setattr(node, field, value)
 
 
 def _replacements(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST | None]]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenDataset", "Windows", "encode_corpus", "evaluation_batches"]
 
+_LONG = 2048  # 窗口不短于此时逐行复制更快：少一份中间数组
+
 
 def encode_corpus(text: str, tokenizer: Tokenizer) -> Ids:
     """全文 → 一维 id 数组，用装得下词表的最小无符号类型。"""
@@ -84,6 +86,12 @@ class Windows:
         starts = samples * self._stride
         if samples.size and int(samples.max()) >= self._whole:
             return _padded(self.tokens, starts, self.context)
+        if self.context >= _LONG:
+            shape, places = (samples.size, self.context), np.arange(samples.size) * self.context
+            x, y, lengths = np.empty(shape, np.int64), np.empty(shape, np.int64), np.full(samples.size, self.context)
+            self.tokens.copy(starts, lengths, x.reshape(-1), places)
+            self.tokens.copy(starts + 1, lengths, y.reshape(-1), places)
+            return x, y
         rows = self.tokens.rows(starts, self.context + 1)  # (B, T + 1)
         return rows[:, :-1].astype(np.int64, order="C"), rows[:, 1:].astype(np.int64, order="C")
 
