@@ -28,7 +28,7 @@ from tinygrad_llm.common.system import usable_cpus
 __all__ = ["CleanOptions", "ReportOptions", "clean_corpus", "report_corpus"]
 
 NOTICE_INTERVAL_S = 2.0
-REPORT_BATCH = 4000
+REPORT_BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True)

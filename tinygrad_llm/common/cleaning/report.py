@@ -153,8 +153,8 @@ def _composition(groups: Sequence[tuple[str, Statistics]]) -> list[Section]:
     sampled = f"只数了每一批的开头，共 {groups[0][1].gram_chars:,} 个字符。"
     named = [
         ("长度", lengths, ""),
-        ("字符", kinds, "只看了每一批的头一千份。"),
-        ("语言", languages, "只看了每一批的头一千份；und 是认不出的。"),
+        ("字符", kinds, "只看了每一批的头三百份。"),
+        ("语言", languages, "只看了每一批的头三百份；und 是认不出的。"),
         ("词", grams, sampled),
     ]
     return [Section(title, side_by_side(charts), note) for title, charts, note in named if charts]
