@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from parity_tests.tokenizers.samples import ORIGINAL_PATTERNS, TRICKY
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers import train_bpe
-from tinygrad_llm.common.tokenizers.split import PATTERNS, pieces, pretokenize
+from tinygrad_llm.common.tokenizers.split import PATTERNS, pieces, pretokenize, split_pattern
 
 EDGY = [*"sS\u017ftTlLvVeErRdDmM'/ \n\r\t!1²aAǅʰ中", "\u0301", "\x85", "\x1c", "\u2028", "ll", "'LL", "\n/", "  "]
 KNOWN = st.characters(exclude_categories=("Cs", "Cn"))
@@ -100,3 +100,10 @@ def test_an_unknown_pattern_names_the_known_ones() -> None:
     with pytest.raises(UserError, match="unknown split pattern") as caught:
         train_bpe("text", 300, pattern="gpt5")
     assert "o200k" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_no_possessive_quantifier_is_left_for_python_3_10(name: str) -> None:
+    """Python 3.10 的 ``re`` 不认占有式，会报错。"""
+    assert regex.search(r"[+*?}]\+", split_pattern(name)) is None
+    assert r"\z" not in split_pattern(name)
