@@ -94,6 +94,20 @@ def test_a_result_of_two_lies_in_another_order(function: F) -> None:
     _check(function, 2)
 
 
+def test_a_batched_product_lies_in_another_order() -> None:
+    """批的轴互相广播的矩阵积不按行连续。"""
+
+    def program(m: Any) -> Any:
+        return _steps(m.ones(2, 1, 4, 3) @ m.ones(3, 4, 3, 5)[:, :2].expand(3, 2, 3, 5)[:, None].reshape(1, 6, 3, 5))
+
+    def broadcast(m: Any) -> Any:
+        return _steps(m.ones(1, 1, 4, 1) @ m.ones(3, 2, 1, 4))
+
+    for one in (program, broadcast):
+        ours, theirs = both(one)
+        assert ours == theirs
+
+
 def test_pooled_sequences_lie_in_another_order() -> None:
     """通道在最内的序列池化之后，次序与 torch 不同：取平均的总随输入，取最大的求导时才随。"""
 

@@ -241,6 +241,14 @@ def _view_of_a_leaf_changes_layout(m: Any) -> Any:
     return (x,)
 
 
+def _bias_of_another_type(m: Any) -> Any:
+    """偏置的 dtype 与输入不同：拒绝。"""
+    x, bias = m.ones(2, 3, dtype=m.float64), m.ones(4, dtype=m.float32)
+    with pytest.raises(RuntimeError, match="same dtype"):
+        m.nn.functional.linear(x, m.ones(4, 3, dtype=m.float64), bias)
+    return (x,)
+
+
 CASES: tuple[Callable[[Any], Any], ...] = (
     _angle_of_the_origin,
     _angle_twice,
@@ -265,6 +273,7 @@ CASES: tuple[Callable[[Any], Any], ...] = (
     _nothing_written,
     _empty_before_a_change_of_layout,
     _view_of_a_leaf_changes_layout,
+    _bias_of_another_type,
 )
 
 

@@ -34,7 +34,17 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not x.shape[-1]:  # 没有输入：全 0 加偏置
         y = input @ weight.t()
         return y if bias is None else y + bias  # type: ignore[no-any-return]
+    if bias is not None and bias.array.dtype is not x.dtype:
+        _check_bias(input, bias)
     return apply(linear_ops.linear, (input, weight, bias), {})  # type: ignore[no-any-return]
+
+
+def _check_bias(x: Tensor, bias: Tensor) -> None:
+    """偏置是一维、输入按行连续（或不足三维）时，torch 不替它换 dtype。"""
+    if same_dtype(bias.array.dtype, x.array.dtype) or switch.autocast is not None:
+        return
+    if bias.ndim == 1 and (x.ndim < 3 or x.array.flags.c_contiguous):
+        raise RuntimeError(f"linear: input is {x.dtype}, bias is {bias.dtype}; they must have the same dtype")
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

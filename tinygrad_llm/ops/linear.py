@@ -24,7 +24,8 @@ def matmul(a: Array, b: Array) -> Any:
 
     由 ``yᵢⱼ = Σₖ aᵢₖ bₖⱼ`` 得 ``∂L/∂aᵢₖ = Σⱼ gᵢⱼ bₖⱼ``，即 ``∂L/∂a = g bᵀ``；同理 ``∂L/∂b = aᵀ g``。
     """
-    return np.matmul(a, b)
+    y = np.matmul(a, b)
+    return y if y.flags.c_contiguous else np.ascontiguousarray(y)  # 批的轴互相广播时，NumPy 会照输入的次序排
 
 
 @op(
