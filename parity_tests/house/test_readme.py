@@ -45,7 +45,7 @@ def test_tree_matches_the_disk(readme: str) -> None:
     """树里有磁盘上没有的项，或漏了顶层的项、包里的直接子包与模块，或有一项没有注释。"""
     notes = tree.parse(read_block(_text(readme), "tree"))
     gone = [path for path in notes if not tree.is_on_disk(path)]
-    missing = sorted(set(tree.required()) - set(notes))
+    missing = tree.missing(notes)
     assert not gone, f"not on disk: {gone}; {_TREE_COMMAND}"
     assert not missing, f"not in the tree: {missing}; {_TREE_COMMAND}"
     bare = [path for path, note in notes.items() if not note]

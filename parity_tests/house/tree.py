@@ -3,6 +3,7 @@
 流入：磁盘上的文件，与两份 README 中 ``<!-- tree -->`` 标记之间已有的次序和注释；流出：补全之后的树。
 用法：``python -m parity_tests.house.tree --write``。新文件排在所在目录的末尾，中文注释取自模块文档的首句，
 英文注释留空，由人补写（测试不接受空的注释）；挪动一行，次序就记住了。子目录里要多列一个文件，把那一行手写进树里即可。
+同一类的几个文件可以并成一行：名字用逗号隔开，合用一句注释。
 """
 
 from __future__ import annotations
@@ -29,10 +30,20 @@ def required() -> list[str]:
     return found
 
 
-def is_on_disk(path: str) -> bool:
+def single(entry: str) -> list[str]:
+    """树里的一项是哪几个路径：``a/b.py,c.py`` 是 ``a/b.py`` 与 ``a/c.py``。"""
+    folder, slash, names = entry.rstrip("/").rpartition("/")
+    return [folder + slash + name + "/" * entry.endswith("/") for name in names.split(",")]
+
+
+def is_on_disk(entry: str) -> bool:
     """树里的一项（目录以 ``/`` 结尾）在磁盘上还有。"""
-    target = ROOT / path
-    return target.is_dir() if path.endswith("/") else target.is_file()
+    return all((ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file() for path in single(entry))
+
+
+def missing(notes: dict[str, str]) -> list[str]:
+    """树里漏掉的路径。"""
+    return sorted(set(required()) - {path for entry in notes for path in single(entry)})
 
 
 def parse(block: str) -> dict[str, str]:
@@ -85,7 +96,7 @@ def completed(block: str, *, use_docstrings: bool) -> str:
     """返回与磁盘一致的树：去掉已不存在的项，补上缺少的项，其余的次序与注释不动。"""
     known = parse(block)
     merged = {path: note for path, note in known.items() if is_on_disk(path)}
-    merged |= {path: _docstring(path) if use_docstrings else "" for path in required() if path not in known}
+    merged |= {path: _docstring(path) if use_docstrings else "" for path in missing(known)}
     return render(merged)
 
 
@@ -112,7 +123,7 @@ def main() -> None:
         else:
             listed = parse(block)
             gone = [path for path in listed if not is_on_disk(path)]
-            print(name, *sorted([*gone, *(set(required()) - set(listed))]), sep="\n  ")
+            print(name, *gone, *missing(listed), sep="\n  ")
 
 
 if __name__ == "__main__":
