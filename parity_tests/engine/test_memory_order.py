@@ -19,6 +19,7 @@ SHAPES = ((2, 3), (3, 3), (2, 3, 4), (2, 2, 3))
 
 ONE: dict[str, F] = {
     "gelu": lambda m, x: m.nn.functional.gelu(x), "silu": lambda m, x: m.nn.functional.silu(x),
+    "gelu of expanded": lambda m, x: m.nn.functional.gelu(x[:1].expand(3, *x.shape[1:]).detach()),
     "tanh of expanded": lambda m, x: x[:1].expand(3, *x.shape[1:]).tanh(), "cumsum": lambda m, x: x.cumsum(1),
     "logcumsumexp": lambda m, x: x.logcumsumexp(0), "cummax": lambda m, x: x.cummax(0), "sort": lambda m, x: x.sort(0),
     "topk": lambda m, x: x.topk(1, 1), "flip": lambda m, x: x.flip(1), "roll": lambda m, x: x.roll(1, 0),

@@ -187,13 +187,12 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         if switch.composed and op.composed is not None:
             return op.composed(*[_as_tensor(a) for a in args], **attrs)
         _begun(op)
-    pool, edges, wanted, bit, is_viewing = [], [], 0, 1, False  # wanted 的第 i 位：第 i 个参数需要梯度
+    pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
         edge = None
         if isinstance(a, tensor_type):
             if a.base is not None:
                 a.refreshed()
-                is_viewing = True
             if a.needs_grad:
                 wanted |= bit
                 edge = a.node or a
@@ -221,7 +220,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
         y = np.asarray(y)
     if extras.meta and any_meta(a.array for a in args if isinstance(a, tensor_type)):
         y = without_data(y)
-    if is_viewing and not (y.flags.c_contiguous or op.is_view or op.is_region or op is copied):
+    if not (y.flags.c_contiguous or op.is_view or op.is_region or op is copied):
         y = _laid(y, pool)
     output = _new(tensor_type)
     output.array = y

@@ -38,6 +38,8 @@ def _laid(y: Any) -> Any:
 def channels_inside(y: Tensor, x: Tensor) -> Tensor:
     """一维池化的输入 ``(N, C, L)`` 若通道在最内，输出也是，与 torch 相同。"""
     array = x.array
-    if array.ndim == 3 and min(array.shape[1:]) > 1 and array.strides[1] == array.itemsize:
+    if array.ndim != 3 or min(array.shape[1:]) < 2 or array.strides[1] != array.itemsize:
+        return y
+    if array.strides[0] >= array.strides[2] * array.shape[2]:  # 样本在最外
         y.array = in_order(y.array, (0, 2, 1))
     return y
