@@ -249,6 +249,15 @@ def _bias_of_another_type(m: Any) -> Any:
     return (x,)
 
 
+def _product_of_one_twice(m: Any) -> Any:
+    """只有一个数的积：二阶导恰为 0，曾经剩下舍入误差。"""
+    x = m.tensor(0.014, dtype=m.float64, requires_grad=True)
+    loss = x.prod() * -0.183
+    (first,) = m.autograd.grad(loss, x, create_graph=True)
+    (loss + first * first).backward()
+    return [x.grad - first.detach()]  # 余下的就是二阶导那一份
+
+
 CASES: tuple[Callable[[Any], Any], ...] = (
     _angle_of_the_origin,
     _angle_twice,
@@ -274,6 +283,7 @@ CASES: tuple[Callable[[Any], Any], ...] = (
     _empty_before_a_change_of_layout,
     _view_of_a_leaf_changes_layout,
     _bias_of_another_type,
+    _product_of_one_twice,
 )
 
 

@@ -197,8 +197,8 @@ def sign(x: Array) -> Any:
 
 @op(
     "y = max(a, b)",
-    a=lambda g, a, b: g * _share(a < b, a == b),
-    b=lambda g, a, b: g * _share(b < a, a == b),
+    a=lambda g, a, b: _shared(g, a < b, a == b),
+    b=lambda g, a, b: _shared(g, b < a, a == b),
 )
 def maximum(a: Array, b: Array) -> Any:
     """``y = max(a, b)``；相等时两边各得一半梯度，与 torch 一致。"""
@@ -207,17 +207,17 @@ def maximum(a: Array, b: Array) -> Any:
 
 @op(
     "y = min(a, b)",
-    a=lambda g, a, b: g * _share(a > b, a == b),
-    b=lambda g, a, b: g * _share(b > a, a == b),
+    a=lambda g, a, b: _shared(g, a > b, a == b),
+    b=lambda g, a, b: _shared(g, b > a, a == b),
 )
 def minimum(a: Array, b: Array) -> Any:
     """``y = min(a, b)``；相等时两边各得一半梯度。"""
     return np.minimum(b, a)
 
 
-def _share(loses: Any, ties: Any) -> Any:
-    """输者得 0，平局得 1/2，胜者得 1；与 NaN 相比谁也不输。"""
-    return where(loses, 0.0, where(ties, 0.5, 1.0))
+def _shared(g: Any, loses: Any, ties: Any) -> Any:
+    """输者得 0（``g`` 是 NaN 也得 0），平局得一半，胜者全得；与 NaN 相比谁也不输。"""
+    return where(loses, 0.0, where(ties, g * 0.5, g))
 
 
 @op(

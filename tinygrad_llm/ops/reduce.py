@@ -90,6 +90,8 @@ def _others(x: Any, dim: int) -> Any:
 
 def _prod_vjp(g: Any, x: Any, y: Any, shapes: Shapes, dim: int, keepdim: bool) -> Any:
     g = keep(g, shapes[0], (dim,), keepdim)
+    if shapes[0][dim] == 1:  # 只有一个：不必先除后乘，二阶导恰为 0
+        return g
     if (x == 0).any():  # 有零就不能除：逐个算出其余各项的积
         return g * _others(x, dim)
     return g * (keep(y, shapes[0], (dim,), keepdim) / x)
