@@ -23,6 +23,7 @@ from pretraining_lab import COLOURS, SMALL, arguments, new_figure, save_svg
 from tinygrad_llm import train as numpy_train
 from tinygrad_llm.common.checkpoint import load_checkpoint, save_checkpoint
 from tinygrad_llm.common.runlog import read_metrics
+from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
 
 Floats = NDArray[np.float64]
@@ -54,7 +55,7 @@ def train_all(settings: TrainConfig) -> dict[str, Path]:
     folders = {"straight": half.folder.with_name("straight")}
     for name, resume in (
         ("resumed", numpy_train.main),
-        ("handed over", torch_train.main),
+        ("handed over", lambda one: torch_train.main(TorchConfig.of(one, "cpu"))),
         ("no moments", numpy_train.main),
     ):
         run = name.replace(" ", "-")

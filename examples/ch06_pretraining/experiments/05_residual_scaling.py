@@ -49,7 +49,7 @@ def propagate(n_layer: int, *, is_scaled: bool) -> Signal:
         stream: Any = model.wte(ids) + model.wpe(tg.arange(config.context))
         stds.append(stream.std().item())
         for block in model.h:
-            stream = block(stream, None, None)
+            stream = block(stream, None, None, None)
             stds.append(stream.std().item())
     loss = model.loss(ids, targets) / y.size
     loss.backward()
