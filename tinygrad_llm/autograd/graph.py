@@ -316,7 +316,7 @@ def binary_method(
             return otherwise(op, a, b)
         if type(y) is not _ndarray:
             y = np.asarray(y)
-        if is_elementwise and not left.flags.c_contiguous and y.ndim > 1:
+        if y.ndim > 1 and is_elementwise and not left.flags.c_contiguous:
             y = like_operands(y, left, right)
         output = _new(tensor_type)
         output.array = y
