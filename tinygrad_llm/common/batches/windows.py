@@ -27,7 +27,7 @@ _LONG = 2048  # 窗口不短于此时逐行复制更快：少一份中间数组
 
 def encode_corpus(text: str, tokenizer: Tokenizer) -> Ids:
     """全文 → 一维 id 数组，用装得下词表的最小无符号类型。"""
-    return np.array(tokenizer.encode(text), dtype=np.min_scalar_type(tokenizer.vocab_size - 1))
+    return tokenizer.encode_to_numpy(text).astype(np.min_scalar_type(tokenizer.vocab_size - 1))
 
 
 class Windows:

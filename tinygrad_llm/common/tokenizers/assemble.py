@@ -20,13 +20,13 @@ from tinygrad_llm.common.tokenizers.merges import Pair
 from tinygrad_llm.common.tokenizers.saved import MAX_TOTAL_BYTES
 from tinygrad_llm.common.tokenizers.symbols import chars_of, numbers_of, symbol_of
 
-__all__ = ["Vocabulary", "from_merges", "from_ranks", "splits"]
+__all__ = ["VocabularyFile", "from_merges", "from_ranks", "splits"]
 
 MAX_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class VocabularyFile:
     """一份词表里与次序无关的部分。
 
     Attributes:
@@ -51,7 +51,7 @@ class Vocabulary:
         return DataError(problem, where=self.where, fix="fetch the file again, or use a byte-level BPE vocabulary")
 
 
-def from_ranks(vocabulary: Vocabulary, ordered: Sequence[bytes]) -> Tokenizer:
+def from_ranks(vocabulary: VocabularyFile, ordered: Sequence[bytes]) -> Tokenizer:
     """只知道名次：由名次更靠前的 token 编码每个 token，最后剩下的两半就是它的合并。
 
     Args:
@@ -89,7 +89,7 @@ def from_ranks(vocabulary: Vocabulary, ordered: Sequence[bytes]) -> Tokenizer:
     return found
 
 
-def from_merges(vocabulary: Vocabulary, merges: Iterable[tuple[bytes, bytes]]) -> Tokenizer:
+def from_merges(vocabulary: VocabularyFile, merges: Iterable[tuple[bytes, bytes]]) -> Tokenizer:
     """已知合并的次序；同一个 token 有几种合并时以最早的为准。
 
     Args:
@@ -131,11 +131,11 @@ def splits(token: bytes, known: Mapping[bytes, object]) -> list[tuple[bytes, byt
     return [(left, right) for left, right in cuts if left in known and right in known]
 
 
-def _without(vocabulary: Vocabulary, rest: Mapping[bytes, int]) -> Vocabulary:
+def _without(vocabulary: VocabularyFile, rest: Mapping[bytes, int]) -> VocabularyFile:
     """没有合并的 token 编码时永远不产生，只用于解码。"""
     ids = {token: id for token, id in vocabulary.ids.items() if token not in rest}
     unused = {**vocabulary.unused, **{id: token for token, id in rest.items()}}
-    return Vocabulary(
+    return VocabularyFile(
         ids, vocabulary.specials, vocabulary.pattern, vocabulary.where, vocabulary.normalization, False, unused
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinygrad_llm.common.errors import DataError
-from tinygrad_llm.common.tokenizers.assemble import Vocabulary, from_merges
+from tinygrad_llm.common.tokenizers.assemble import VocabularyFile, from_merges
 from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.symbols import byte_of
 
@@ -43,7 +43,7 @@ def parse_gpt2(merges: bytes, merges_path: str, ids: bytes, ids_path: str, patte
     specials = {name: id for name, id in table.items() if name in names or _is_special(name, known, built)}
     ordinary = {token: id for token, id in known.items() if len(token) == 1 or token in built}
     return from_merges(
-        Vocabulary(ordinary, dict(sorted(specials.items(), key=lambda item: item[1])), pattern, ids_path), pairs
+        VocabularyFile(ordinary, dict(sorted(specials.items(), key=lambda item: item[1])), pattern, ids_path), pairs
     )
 
 

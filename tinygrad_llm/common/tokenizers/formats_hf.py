@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinygrad_llm.common.errors import DataError, UserError
-from tinygrad_llm.common.tokenizers.assemble import Vocabulary, from_merges, splits
+from tinygrad_llm.common.tokenizers.assemble import VocabularyFile, from_merges, splits
 from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.formats_gpt2 import byte_ids, raw_bytes
 from tinygrad_llm.common.tokenizers.layout import MISSING
@@ -71,7 +71,7 @@ def parse_hf(data: dict[str, Any], where: str) -> Tokenizer:
     if others:
         raise refuse(f"token {min(others)[:40]!r} is not written in byte-level characters")
     found = from_merges(
-        Vocabulary(
+        VocabularyFile(
             ordinary,
             specials,
             _pattern(data.get("pre_tokenizer"), refuse),

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 
 from tinygrad_llm.common.errors import DataError, UserError
-from tinygrad_llm.common.tokenizers.assemble import Vocabulary, from_ranks
+from tinygrad_llm.common.tokenizers.assemble import VocabularyFile, from_ranks
 from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.known import by_digest
 from tinygrad_llm.common.tokenizers.layout import MISSING
@@ -48,7 +48,7 @@ def parse_tiktoken(
     check_pattern(chosen)
     names = specials if specials is not None else (known.specials if known else {})
     ordered = sorted((token for token in ranks if len(token) > 1), key=ranks.__getitem__)
-    return from_ranks(Vocabulary(ranks, dict(names), chosen, where), ordered)
+    return from_ranks(VocabularyFile(ranks, dict(names), chosen, where), ordered)
 
 
 def tiktoken_text(tokenizer: Tokenizer) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tinygrad_llm.common.errors import DataError
 from tinygrad_llm.common.gguf import read_gguf
-from tinygrad_llm.common.tokenizers.assemble import Vocabulary, from_merges
+from tinygrad_llm.common.tokenizers.assemble import VocabularyFile, from_merges
 from tinygrad_llm.common.tokenizers.bpe import Tokenizer
 from tinygrad_llm.common.tokenizers.formats_gpt2 import byte_ids, merge_line
 
@@ -51,7 +51,7 @@ def load_gguf_vocabulary(path: Path) -> Tokenizer:
     if others:
         raise refuse(f"token {min(others)[:40]!r} is not written in byte-level characters")
     pattern = _PATTERNS[pre]
-    vocabulary = Vocabulary(known, specials, pattern, str(path), takes_whole_chunks=pattern == _WHOLE_CHUNKS)
+    vocabulary = VocabularyFile(known, specials, pattern, str(path), takes_whole_chunks=pattern == _WHOLE_CHUNKS)
     return from_merges(vocabulary, [merge_line(line, str(path)) for line in merges])
 
 
