@@ -246,9 +246,12 @@ def _shown(tokenizer: Tokenizer, id: int) -> str:
 
 
 def _check_folder(path: Path) -> None:
-    """训练可能很久，先确认写得下去。"""
-    if not path.absolute().parent.is_dir():
-        raise UserError("the folder does not exist", where=str(path.absolute().parent), fix="create it first")
+    """训练可能很久，先备好文件夹，确认写得下去。"""
+    folder = path.absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder: {error.strerror}", where=str(folder), fix="check the path") from error
 
 
 def _read_text(path: Path | None) -> str:
