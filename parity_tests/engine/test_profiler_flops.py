@@ -64,7 +64,8 @@ def test_the_whole_model_costs_what_torch_counts() -> None:
     ids = np.arange(16).reshape(2, 8)
     theirs = torch_llm.gpt.GPT(config)
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        theirs.loss(torch.from_numpy(ids), torch.from_numpy(ids)).backward()
+        logits = theirs(torch.from_numpy(ids))  # 分块的损失就地累加权重的梯度，torch 的计数器不数就地的乘积
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(ids).flatten()).backward()
     ours = GPT(config)
     with profile(with_flops=True) as prof:
         ours.loss(tg.from_numpy(ids), tg.from_numpy(ids)).backward()
