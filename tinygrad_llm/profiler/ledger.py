@@ -75,7 +75,7 @@ class Ledger:
         self.peak, self.peak_at = 0, 0
         self._total = 0
         self._blocks: dict[int, _Block] = {}
-        self._nodes: dict[int, tuple[Any, list[int]]] = {}
+        self._nodes: dict[int, tuple[Any, list[_Block]]] = {}
         self._gone: deque[tuple[bool, int, int]] = deque()
         self._lock = threading.Lock()
 
@@ -191,27 +191,28 @@ class Ledger:
         return block
 
     def _hold(self, op: str, node: Any, saved: Iterable[Any]) -> None:
-        keys: list[int] = []
+        if id(node) in self._nodes:  # 号码相同而已经消失的另一个节点先结清
+            self._settle()
+        blocks: list[_Block] = []
         for array in map(owner, saved):
-            if array is None or id(array) in keys:
+            if array is None:
                 continue
             block = self._known(array) or self._add(array, None, INPUT)
-            if block.is_leaf:
+            if block.is_leaf or block in blocks:
                 continue
-            keys.append(id(array))
+            blocks.append(block)
             block.holders += 1
             if block.holders == 1:
                 block.holder = op
                 self._record_held(block, time.perf_counter_ns(), block.nbytes)
-        if keys:
+        if blocks:
             key, gone = id(node), self._gone
             ref = weakref.ref(node, lambda _: gone.append((True, key, time.perf_counter_ns())))
-            self._nodes[key] = ref, keys
+            self._nodes[key] = ref, blocks
 
     def _release(self, node: int, time_ns: int) -> None:
-        for key in self._nodes.pop(node, (None, []))[1]:
-            block = self._blocks.get(key)
-            if block is not None:
+        for block in self._nodes.pop(node, (None, []))[1]:
+            if block.holders:  # 已经消失的，那时就结清了
                 block.holders -= 1
                 if block.holders == 0:
                     self._record_held(block, time_ns, -block.nbytes)
@@ -226,6 +227,7 @@ class Ledger:
             block = self._blocks.pop(key)
             if block.holders:
                 self._record_held(block, time_ns, -block.nbytes)
+                block.holders = 0
             if block.maker is not None:
                 self._record(time_ns, block.maker, block.kind, -block.nbytes)
 
