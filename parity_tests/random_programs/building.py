@@ -197,12 +197,14 @@ class Builder:
         return True
 
     def replay(self) -> None:
-        """撤销一步就地写入：从头再执行一遍。"""
+        """撤销一步就地写入：从头再执行一遍；写过之后也照样看一遍各个变量，torch 到那时才更新视图的 ``grad_fn``。"""
         self.values = {}
         with quiet():
             for node in self.nodes:
                 made = leaf_tensor(torch, node, {}) if isinstance(node, Leaf) else perform(torch, node, self.values)
                 self.values[node.id] = made
+                if isinstance(node, Step) and node.writes:
+                    all(_usable(value) for value in self.values.values())
 
     def settle(self) -> None:
         """去掉末尾的几步，直到每个变量都看得：底下的张量被改写之后，``split`` 的各份看不得。"""
