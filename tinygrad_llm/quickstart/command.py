@@ -31,6 +31,8 @@ from tinygrad_llm.quickstart.runs import ENGINES, generate, hand_over, train
 RUNS = [*ENGINES, "handover"]
 """主线包含的各次训练。"""
 
+LR = 1e-3
+"""峰值学习率比 ``train`` 的缺省小：那里的梯度尖峰把末位的舍入放大几千倍，对照的界限就分不出对错了。"""
 REPEATED_STEPS = 5
 SAMPLE_TOKENS = 150
 
@@ -77,7 +79,7 @@ class QuickstartConfig:
         half = self.steps // 2
         return TrainConfig(
             run=name, runs_dir=str(self.folder), corpus=self.corpus, preset=self.preset, vocab_size=self.vocab_size,
-            steps=self.steps, batch_size=self.batch_size, dtype=self.dtype, seed=self.seed, eval_every=half,
+            steps=self.steps, batch_size=self.batch_size, lr=LR, dtype=self.dtype, seed=self.seed, eval_every=half,
             sample_every=0, sample_tokens=SAMPLE_TOKENS, save_every=half, keep=3,
         )  # fmt: skip
 

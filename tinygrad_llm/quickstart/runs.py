@@ -31,7 +31,7 @@ def train(engine: str, settings: TrainConfig, *extra: str) -> None:
     """
     module, verb, *always = ENGINES[engine]
     names = (
-        "run", "runs_dir", "corpus", "preset", "vocab_size", "steps", "batch_size", "dtype", "seed", "eval_every",
+        "run", "runs_dir", "corpus", "preset", "vocab_size", "steps", "batch_size", "lr", "dtype", "seed", "eval_every",
         "sample_every", "sample_tokens", "save_every", "keep", "stop_at",
     )  # fmt: skip
     flags = [f"--{n.replace('_', '-')}={getattr(settings, n)}" for n in names if getattr(settings, n) is not None]
