@@ -239,14 +239,14 @@ def test_gradient_flow_record_starts_as_training_starts(load: Any) -> None:
 
 
 def test_gradient_flow_record_shows_what_the_text_says(load: Any) -> None:
-    """正文说：有残差的各层相差不大，没有残差的缩小十个数量级以上，损失停在词频处；三个学习率都如此。"""
+    """正文说：有残差的各层相差不大，没有残差的缩小九个数量级以上，损失停在词频处；三个学习率都如此。"""
     module = load("11_gradient_flow")
     kept = json.loads(module.RECORD.read_text(encoding="utf-8"))
     with_residuals, without = module.flows_of(kept)
     assert with_residuals.steps == without.steps
     assert without.steps[-1] == module.STEPS - 1
     assert max(with_residuals.stream[-1]) < 100 * min(with_residuals.stream[-1])
-    assert without.stream[-1][-1] > 1e10 * without.stream[-1][0]
+    assert without.stream[-1][-1] > 1e9 * without.stream[-1][0]
     assert without.stream[0][0] > with_residuals.stream[0][0]
     last = kept["last_losses"]
     assert set(last["with"]) == set(last["without"]) == {f"{lr:g}" for lr in module.RATES}
