@@ -39,8 +39,8 @@ def run_with_noise(program: Program, data: np.random.Generator) -> Outcome:
         if node.target in EXACT or node.writes:
             return perform(torch, node, values)
         noisy = {id: _moved(value, data) for id, value in values.items() if id in _read(node)}
-        if ("approximate", "tanh") in node.kwargs:
-            return _gelu_by_steps(noisy[node.args[0].id], data)
+        if node.target == "nn.functional.gelu":
+            return _gelu_by_steps(noisy[node.args[0].id], ("approximate", "tanh") in node.kwargs, data)
         found = perform(torch, node, {**values, **noisy})
         for one in found if isinstance(found, tuple) else (found,):
             _move_in_place(one, data)
@@ -79,9 +79,8 @@ def _move_in_place(value: Any, data: np.random.Generator) -> None:
         value.data.add_(_ulps(value, data))
 
 
-def _gelu_by_steps(x: Any, data: np.random.Generator) -> Any:
-    """GELU 的 tanh 近似拆开来算：``1 + tanh`` 在里面相消，从外面挪不到它。"""
-    angle = (x + 0.044715 * x * x * x) * (2 / torch.pi) ** 0.5
-    bend = angle.tanh()
+def _gelu_by_steps(x: Any, by_tanh: bool, data: np.random.Generator) -> Any:
+    """GELU 拆开来算：``1 + erf`` 与 ``1 + tanh`` 在里面相消，从外面挪不到它们。"""
+    bend = ((x + 0.044715 * x * x * x) * (2 / torch.pi) ** 0.5).tanh() if by_tanh else (x / 2**0.5).erf()
     _move_in_place(bend, data)
     return 0.5 * x * (1 + bend)

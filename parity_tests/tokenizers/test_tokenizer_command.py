@@ -102,11 +102,11 @@ def test_mistakes_are_three_lines_and_the_right_exit_code(
         (4, ("encode", saved, "--file", tmp_path / "nope.txt")),
         (2, ("encode", saved, "--file", tmp_path / "bad.txt", "--text", "x")),
         (2, ("decode", saved, "--ids", "99999")),
-        (2, ("convert", saved, tmp_path / "nope" / "x.json")),
+        (2, ("convert", saved, tmp_path / "bad.txt" / "x.json")),
         (2, ("convert", saved, tmp_path / "x.json", "--add", "<|endoftext|>")),
         (2, ("inspect", saved, "--ids", "-1")),
         (2, ("train", "python-docs", "--vocab-size", "100", "--out", tmp_path / "x.json")),
-        (2, ("train", "python-docs", "--out", tmp_path / "nope" / "x.json")),
+        (2, ("train", "python-docs", "--out", tmp_path / "bad.txt" / "x.json")),
     ]
     for code, argv in cases:
         capsys.readouterr()
