@@ -19,6 +19,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
+pytest_plugins = ["parity_tests.browser"]
+
 # 测试由 xdist 分到多个进程；每个进程再开多线程只会互相争抢 CPU 核。
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parity_tests.ledger import page, report, survey
-from parity_tests.tracing.conftest import browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["browser"]
 
 pytestmark = pytest.mark.full
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.tracing.conftest import Pages, browser, open_page  # noqa: F401  两处共用同一个 Chromium
+from parity_tests.browser import Pages
 from tinygrad_llm.common.chat import CHAT_SPECIALS, Conversation, Message, render
 from tinygrad_llm.common.chat.coloured import chat_page
 from tinygrad_llm.common.tokenizers import Tokenizer, train_bpe
@@ -33,7 +33,7 @@ def _player() -> str:
     return player_page(training, encoding, subtitle="x")
 
 
-def test_keys_and_slider_walk_through_the_frames(open_page: Pages) -> None:  # noqa: F811
+def test_keys_and_slider_walk_through_the_frames(open_page: Pages) -> None:
     """键盘或滑块走到的不是该到的那一帧，或两个播放器互相干扰。"""
     training, encoding, _ = _frames()
     page = open_page(_player())
@@ -61,7 +61,7 @@ def test_keys_and_slider_walk_through_the_frames(open_page: Pages) -> None:  # n
     assert shown(second) == tokens(encoding[0])
 
 
-def test_space_plays_to_the_end_and_stops(open_page: Pages) -> None:  # noqa: F811
+def test_space_plays_to_the_end_and_stops(open_page: Pages) -> None:
     """空格不播放，或播到末尾不停。"""
     _, encoding, _ = _frames()
     page = open_page(_player())
@@ -87,7 +87,7 @@ def _pages() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_fit_a_phone_and_run_clean(browser: object, scheme: str, tmp_path: Path) -> None:  # noqa: F811
+def test_pages_fit_a_phone_and_run_clean(browser: object, scheme: str, tmp_path: Path) -> None:
     """手机宽度上页面横向溢出，控制台有错，发了请求，或深色时背景仍是浅的。"""
     context = browser.new_context(viewport={"width": 360, "height": 720}, color_scheme=scheme, offline=True)  # type: ignore[attr-defined]
     for name, html in _pages():

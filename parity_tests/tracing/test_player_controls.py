@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import expect
 
-from parity_tests.tracing.conftest import Pages
+from parity_tests.browser import Pages
 from parity_tests.tracing.player_pages import big_page, toy_document, toy_page, toy_trace
 from tinygrad_llm.tracing.player import page as player_page
 from tinygrad_llm.tracing.toys import TOYS

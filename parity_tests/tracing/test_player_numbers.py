@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from playwright.sync_api import expect
 
-from parity_tests.tracing.conftest import Pages
+from parity_tests.browser import Pages
 from parity_tests.tracing.documented import documented, rounded
 from parity_tests.tracing.player_pages import toy_document, toy_page, toy_trace
 from tinygrad_llm.ops.op import Array

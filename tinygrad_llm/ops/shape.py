@@ -331,7 +331,8 @@ def overlaps_partly(x: Array, y: Array) -> bool:
         return False
     first, second = address(x), address(y)
     if first == second and x.nbytes == y.nbytes:
-        return x.strides != y.strides  # 只有一个元素的轴也算，与 torch 相同
+        steps = [[s for s, n in zip(a.strides, a.shape, strict=True) if n > 1] for a in (x, y)]
+        return x.ndim != y.ndim or steps[0] != steps[1]
     return first < second + y.nbytes and second < first + x.nbytes
 
 
