@@ -223,7 +223,10 @@ def test_summary_tells_the_process_and_the_last_profile() -> None:
 
 
 def test_process_figures_are_the_systems() -> None:
-    """常驻内存、峰值与 C 堆的数对不上：申请 64 MB，哪一个都该看得见。在新的进程里量：这里的堆也许正留着别人还回的内存。"""
+    """常驻内存、峰值与 C 堆的数对不上：申请 64 MB，哪一个都该看得见。
+
+    在新的进程里量：这里的堆也许正留着别人还回的内存。
+    """
     code = (
         "import json, numpy as np\n"
         f"from {process_memory.__module__} import process_memory\n"
