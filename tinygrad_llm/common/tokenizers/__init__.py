@@ -13,7 +13,8 @@
 ``interface.py`` 是它们共同的接口，``vocabulary.py`` 是除 BPE 外共用的词表文件，``views/`` 把切法画出来给人看。
 """
 
-from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT, TokenIdError, Tokenizer, new_rows
+from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT, Tokenizer, new_rows
+from tinygrad_llm.common.tokenizers.interface import TokenIdError
 from tinygrad_llm.common.tokenizers.saved import load_tokenizer
 from tinygrad_llm.common.tokenizers.training import train_bpe
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers.fast import is_risky, tiktoken_encoding
-from tinygrad_llm.common.tokenizers.interface import well_formed
+from tinygrad_llm.common.tokenizers.interface import outside, well_formed
 from tinygrad_llm.common.tokenizers.layout import MISSING, ODD_PAIR, Layout, plain_layout
 from tinygrad_llm.common.tokenizers.merges import Pair
 from tinygrad_llm.common.tokenizers.split import pieces, pretokenize
@@ -31,15 +31,11 @@ from tinygrad_llm.common.tokenizers.symbols import chars_of, numbers_of, symbol_
 if TYPE_CHECKING:
     import tiktoken
 
-__all__ = ["END_OF_TEXT", "TokenIdError", "Tokenizer", "merge_word", "new_rows", "specials_problem"]
+__all__ = ["END_OF_TEXT", "Tokenizer", "merge_word", "new_rows", "specials_problem"]
 
 END_OF_TEXT = "<|endoftext|>"
 _LAST = "\U0010ffff"  # 排在一切符号之后：这一对没有合并
 _LONG = 200  # 更长的块改用逐个合并过一遍的办法
-
-
-class TokenIdError(UserError, ValueError):
-    """id 不在词表内。"""
 
 
 def merge_word(word: str, merged: Mapping[str, str]) -> str:
@@ -251,10 +247,7 @@ class Tokenizer:
         """
         token = self._bytes[id] if 0 <= id < self.vocab_size else None
         if token is None:
-            raise TokenIdError(
-                f"token id {id} is outside the vocabulary of {self.vocab_size}",
-                fix="decode with the tokenizer that the model was trained with",
-            )
+            raise outside(id, self.vocab_size)
         return token
 
     @cached_property

@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
 from tinygrad_llm.common.tokenizers.interface import well_formed
-from tinygrad_llm.common.tokenizers.vocabulary import UNKNOWN, Vocabulary, read_vocabulary
+from tinygrad_llm.common.tokenizers.vocabulary import UnitTokenizer, read_vocabulary
 
 __all__ = ["CharacterTokenizer", "load_characters", "train_characters"]
 
@@ -23,23 +22,14 @@ def train_characters(text: str) -> CharacterTokenizer:
     return CharacterTokenizer(sorted(set(well_formed(text))))
 
 
-class CharacterTokenizer:
+class CharacterTokenizer(UnitTokenizer):
     """一个字符一个 id；不可变。
 
     Attributes:
         vocabulary: 词表。
     """
 
-    specials: tuple[str, ...] = (UNKNOWN, END_OF_TEXT)
-
-    def __init__(self, characters: Sequence[str]) -> None:
-        self.vocabulary = Vocabulary(characters, self.specials)
-        self._unknown = self.special(UNKNOWN)
-
-    @property
-    def vocab_size(self) -> int:
-        """词表大小，含特殊 token。"""
-        return len(self.vocabulary)
+    kind = KIND
 
     def encode(self, text: str) -> list[int]:
         """文本 → id；没见过的字符是 ``<|unk|>``。"""
@@ -49,26 +39,6 @@ class CharacterTokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Id → 文本；没有 ``<|unk|>`` 时与原文相同。"""
         return "".join(map(self.vocabulary.text, ids))
-
-    def token_bytes(self, id: int) -> bytes:
-        """一个 token 的字节；特殊 token 是它的名字。
-
-        Raises:
-            TokenIdError: id 不在 [0, vocab_size) 内。
-        """
-        return self.vocabulary.text(id).encode()
-
-    def special(self, name: str) -> int:
-        """特殊 token 的 id。
-
-        Raises:
-            UserError: 没有这个名字。
-        """
-        return self.vocabulary.special(name)
-
-    def save(self, path: Path) -> None:
-        """写成 JSON；``load_characters`` 读回。"""
-        self.vocabulary.save(path, KIND)
 
 
 def load_characters(path: Path) -> CharacterTokenizer:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["TextTokenizer", "well_formed"]
+from tinygrad_llm.common.errors import UserError
+
+__all__ = ["TextTokenizer", "TokenIdError", "outside", "well_formed"]
 
 
 class TextTokenizer(Protocol):
@@ -46,3 +48,15 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+class TokenIdError(UserError, ValueError):
+    """id 不在词表内。"""
+
+
+def outside(id: int, size: int) -> TokenIdError:
+    """Id 越界的错误；由调用者抛出。"""
+    return TokenIdError(
+        f"token id {id} is outside the vocabulary of {size}",
+        fix="decode with the tokenizer that the model was trained with",
+    )

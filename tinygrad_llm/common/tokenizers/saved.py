@@ -97,21 +97,29 @@ def write_text(path: Path, text: str) -> None:
         ) from error
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """读入 ``Tokenizer.save`` 写下的文件。
+def read_json(path: Path) -> Any:
+    """读入一个分词器的 JSON 文件。
 
     Raises:
-        DataError: 文件缺失、不是 JSON 或内容不合法。
+        DataError: 文件缺失，或不是 JSON。
     """
     try:
-        data = json.loads(path.read_bytes())
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(
             f"cannot read the tokenizer: {error.strerror}", where=str(path), fix="check the path"
         ) from error
     except (ValueError, RecursionError) as error:  # 后者：嵌套极深的 JSON
         raise DataError("the tokenizer file is not JSON", where=str(path), fix="train the tokenizer again") from error
-    return from_json(data, where=str(path))
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """读入 ``Tokenizer.save`` 写下的文件。
+
+    Raises:
+        DataError: 文件缺失、不是 JSON 或内容不合法。
+    """
+    return from_json(read_json(path), where=str(path))
 
 
 def _header_problem(data: object) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
-from tinygrad_llm.common.tokenizers.interface import well_formed
+from tinygrad_llm.common.tokenizers.interface import outside, well_formed
 from tinygrad_llm.common.tokenizers.lattice import best_path, expected_counts, sampled_path
 from tinygrad_llm.common.tokenizers.split import pretokenize
-from tinygrad_llm.common.tokenizers.vocabulary import Vocabulary, outside, read_vocabulary
+from tinygrad_llm.common.tokenizers.vocabulary import Vocabulary, read_vocabulary
 
 __all__ = ["UnigramTokenizer", "em_step", "load_unigram", "seed_pieces", "train_unigram"]
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tinygrad_llm.common.errors import DataError, UserError
-from tinygrad_llm.common.files import write_atomically
-from tinygrad_llm.common.tokenizers.bpe import TokenIdError
-from tinygrad_llm.common.tokenizers.interface import well_formed
+from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
+from tinygrad_llm.common.tokenizers.interface import outside, well_formed
+from tinygrad_llm.common.tokenizers.saved import read_json, write_text
 
-__all__ = ["UNKNOWN", "Vocabulary", "outside", "read_vocabulary"]
+__all__ = ["UNKNOWN", "UnitTokenizer", "Vocabulary", "read_vocabulary"]
 
 UNKNOWN = "<|unk|>"
 VERSION = 1
@@ -84,20 +84,47 @@ class Vocabulary:
         """
         head = {"format": f"tinygrad_llm.{kind}", "version": VERSION}
         data = {**head, "units": self.units, "specials": self.specials, **more}
-        try:
-            write_atomically(path, json.dumps(data, ensure_ascii=False).encode())
-        except OSError as error:
-            raise DataError(
-                f"cannot write the tokenizer: {error.strerror}", where=str(path), fix="check the folder"
-            ) from error
+        write_text(path, json.dumps(data, ensure_ascii=False))
 
 
-def outside(id: int, size: int) -> TokenIdError:
-    """Id 越界的错误；由调用者抛出。"""
-    return TokenIdError(
-        f"token id {id} is outside the vocabulary of {size}",
-        fix="decode with the tokenizer that the model was trained with",
-    )
+class UnitTokenizer:
+    """一个单位一个 id 的分词器；怎样切、怎样拼回去由子类说。
+
+    Attributes:
+        vocabulary: 词表。
+    """
+
+    specials: tuple[str, ...] = (UNKNOWN, END_OF_TEXT)
+    kind: ClassVar[str]
+
+    def __init__(self, units: Sequence[str]) -> None:
+        self.vocabulary = Vocabulary(units, self.specials)
+        self._unknown = self.special(UNKNOWN)
+
+    @property
+    def vocab_size(self) -> int:
+        """词表大小，含特殊 token。"""
+        return len(self.vocabulary)
+
+    def token_bytes(self, id: int) -> bytes:
+        """一个 token 的字节；特殊 token 是它的名字。
+
+        Raises:
+            TokenIdError: id 不在 [0, vocab_size) 内。
+        """
+        return self.vocabulary.text(id).encode()
+
+    def special(self, name: str) -> int:
+        """特殊 token 的 id。
+
+        Raises:
+            UserError: 没有这个名字。
+        """
+        return self.vocabulary.special(name)
+
+    def save(self, path: Path) -> None:
+        """写成 JSON；``load_words``、``load_characters``、``load_wordpiece`` 各读回自己的一种。"""
+        self.vocabulary.save(path, self.kind)
 
 
 def read_vocabulary(path: Path, kind: str) -> tuple[Vocabulary, dict[str, Any]]:
@@ -113,14 +140,7 @@ def read_vocabulary(path: Path, kind: str) -> tuple[Vocabulary, dict[str, Any]]:
     Raises:
         DataError: 文件缺失、不是 JSON、不是这一种，或单位不合法。
     """
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"cannot read the tokenizer: {error.strerror}", where=str(path), fix="check the path"
-        ) from error
-    except (ValueError, RecursionError) as error:  # 后者：嵌套极深的 JSON
-        raise DataError("the tokenizer file is not JSON", where=str(path), fix="train the tokenizer again") from error
+    data = read_json(path)
     problem = ""
     if not isinstance(data, dict) or data.get("format") != f"tinygrad_llm.{kind}" or data.get("version") != VERSION:
         problem = f"not a tokenizer file of format 'tinygrad_llm.{kind}', version {VERSION}"

@@ -13,9 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
 from tinygrad_llm.common.tokenizers.interface import well_formed
-from tinygrad_llm.common.tokenizers.vocabulary import UNKNOWN, Vocabulary, read_vocabulary
+from tinygrad_llm.common.tokenizers.vocabulary import UnitTokenizer, read_vocabulary
 from tinygrad_llm.common.tokenizers.words import split_words
 
 __all__ = ["WordPieceTokenizer", "learn_wordpieces", "load_wordpiece", "train_wordpiece"]
@@ -118,24 +117,18 @@ def _merged(word: list[str], pair: SymbolPair, joined: str) -> list[str]:
     return merged
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(UnitTokenizer):
     """片段的词表与最长匹配的编码；不可变。
 
     Attributes:
         vocabulary: 词表，词中的片段带着 ``##``。
     """
 
-    specials: tuple[str, ...] = (UNKNOWN, END_OF_TEXT)
+    kind = KIND
 
     def __init__(self, pieces: Sequence[str]) -> None:
-        self.vocabulary = Vocabulary(pieces, self.specials)
-        self._unknown = self.special(UNKNOWN)
+        super().__init__(pieces)
         self._longest = max((len(piece.removeprefix(INSIDE)) for piece in pieces), default=0)
-
-    @property
-    def vocab_size(self) -> int:
-        """词表大小，含特殊 token。"""
-        return len(self.vocabulary)
 
     def encode(self, text: str) -> list[int]:
         """文本 → id；一个词只要有一处拼不出，整个词就是 ``<|unk|>``。"""
@@ -170,26 +163,6 @@ class WordPieceTokenizer:
             else:
                 words.append(piece)
         return " ".join(words)
-
-    def token_bytes(self, id: int) -> bytes:
-        """一个 token 的字节；特殊 token 是它的名字。
-
-        Raises:
-            TokenIdError: id 不在 [0, vocab_size) 内。
-        """
-        return self.vocabulary.text(id).encode()
-
-    def special(self, name: str) -> int:
-        """特殊 token 的 id。
-
-        Raises:
-            UserError: 没有这个名字。
-        """
-        return self.vocabulary.special(name)
-
-    def save(self, path: Path) -> None:
-        """写成 JSON；``load_wordpiece`` 读回。"""
-        self.vocabulary.save(path, KIND)
 
 
 def load_wordpiece(path: Path) -> WordPieceTokenizer:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
 from tinygrad_llm.common.tokenizers.interface import well_formed
-from tinygrad_llm.common.tokenizers.vocabulary import UNKNOWN, Vocabulary, read_vocabulary
+from tinygrad_llm.common.tokenizers.vocabulary import UnitTokenizer, read_vocabulary
 
 __all__ = ["WordTokenizer", "load_words", "split_words", "train_words"]
 
@@ -50,23 +49,14 @@ def train_words(text: str, vocab_size: int | None = None) -> WordTokenizer:
     return WordTokenizer([word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:room]])
 
 
-class WordTokenizer:
+class WordTokenizer(UnitTokenizer):
     """词表与切词的规则；不可变。
 
     Attributes:
         vocabulary: 词表。
     """
 
-    specials: tuple[str, ...] = (UNKNOWN, END_OF_TEXT)
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self.vocabulary = Vocabulary(words, self.specials)
-        self._unknown = self.special(UNKNOWN)
-
-    @property
-    def vocab_size(self) -> int:
-        """词表大小，含特殊 token。"""
-        return len(self.vocabulary)
+    kind = KIND
 
     def encode(self, text: str) -> list[int]:
         """文本 → id；词表里没有的词是 ``<|unk|>``。"""
@@ -82,26 +72,6 @@ class WordTokenizer:
             text += word if is_glued or not previous else f" {word}"
             previous = word
         return text
-
-    def token_bytes(self, id: int) -> bytes:
-        """一个 token 的字节；特殊 token 是它的名字。
-
-        Raises:
-            TokenIdError: id 不在 [0, vocab_size) 内。
-        """
-        return self.vocabulary.text(id).encode()
-
-    def special(self, name: str) -> int:
-        """特殊 token 的 id。
-
-        Raises:
-            UserError: 没有这个名字。
-        """
-        return self.vocabulary.special(name)
-
-    def save(self, path: Path) -> None:
-        """写成 JSON；``load_words`` 读回。"""
-        self.vocabulary.save(path, KIND)
 
 
 def load_words(path: Path) -> WordTokenizer:

@@ -26,8 +26,7 @@ from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.errors import DataError
 from tinygrad_llm.common.report import Section, page, table, tiles
 from tinygrad_llm.common.safetensors import read_safetensors
-from tinygrad_llm.common.tokenizers.bpe import TokenIdError
-from tinygrad_llm.common.tokenizers.interface import TextTokenizer
+from tinygrad_llm.common.tokenizers.interface import TextTokenizer, TokenIdError
 from tinygrad_llm.common.tokenizers.views.tokens import (
     HUES,
     Chip,
