@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.train_config import TrainConfig, choice_problems
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -51,11 +51,7 @@ class TorchConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = [
-            f"--{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}"
-            for name, kinds in (("device", Device), ("precision", Precision))
-            if getattr(self, name) not in get_args(kinds)
-        ]
+        problems = choice_problems(self, device=Device, precision=Precision)
         if self.dtype == "float64" and self.precision in ("bfloat16", "float16"):
             problems.append(f"--precision {self.precision} contradicts --dtype float64")
         if problems:

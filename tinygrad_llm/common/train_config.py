@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from tinygrad_llm.common.config import GPTConfig, preset
 from tinygrad_llm.common.errors import UserError
@@ -28,6 +28,20 @@ TORCH_ONLY = ("device", "precision", "tf32", "compile", "recompute", "auto_batch
 """只有 torch 才有的设置，见 ``torch_config.py``；NumPy 接着训练时，运行文件夹的配置里有它们也不算错。"""
 MAX_SEED = 2**64 - 1
 """Philox 的密钥放得下的最大种子。"""
+
+
+def choice_problems(settings: Any, **kinds: Any) -> list[str]:
+    """取值不在 ``Literal`` 之列的设置，各一句。
+
+    Args:
+        settings: 一份设置。
+        **kinds: 字段名到它的 ``Literal`` 类型。
+    """
+    return [
+        f"--{name} must be one of {', '.join(get_args(kind))}, got {getattr(settings, name)!r}"
+        for name, kind in kinds.items()
+        if getattr(settings, name) not in get_args(kind)
+    ]
 
 
 @dataclass(frozen=True)
@@ -127,9 +141,7 @@ class TrainConfig:
             problems.append(f"--run must be a plain folder name, got {self.run!r}")
         if self.seed > MAX_SEED:
             problems.append(f"--seed must be at most {MAX_SEED}, got {self.seed}")
-        for name, kinds in (("dtype", DType), ("optimizer", Rule), ("schedule", Schedule)):
-            if getattr(self, name) not in get_args(kinds):
-                problems.append(f"--{name} must be one of {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
+        problems += choice_problems(self, dtype=DType, optimizer=Rule, schedule=Schedule)
         if self.document_mask and not self.data:
             problems.append("--document-mask needs --data: a corpus has no document boundaries")
         if self.packing != "windows" and not self.data:

@@ -115,6 +115,8 @@ class FlatState:
         self._small = SharedGradient(self.grad[layout.large :], ring)
         self._sums: list[tuple[Tensor, Array]] = []
         self._own = np.zeros(layout.size - layout.large, dtype) if ring.size > 1 else self._small.array
+        views = [layout.views(flat) for flat in (self.theta, self.grad, self.states[0])]
+        self._muon = [[view[name] for view in views] for name in layout.muon_share(ring.rank, ring.size)]
 
     @staticmethod
     def nbytes(layout: Layout, dtype: Any) -> int:
@@ -199,12 +201,14 @@ class FlatState:
         ):
             span = slice(max(share.start, start), min(share.stop, stop))
             _over(span, self._elementwise(step=step, weight_decay=decay, **common, **settings))
-        theta, grad, buffer = (layout.views(flat) for flat in (self.theta, self.grad, self.states[0]))
-        for name in layout.muon_share(self.ring.rank, self.ring.size):
+        for matrices in self._muon:
             muon_update(
-                theta[name], grad[name], buffer[name], weight_decay=weight_decays[0], momentum=settings["momentum"],
-                adjust_lr_fn=MUON_RATE, **common,
-            )  # fmt: skip
+                *matrices,
+                weight_decay=weight_decays[0],
+                momentum=settings["momentum"],
+                adjust_lr_fn=MUON_RATE,
+                **common,
+            )
 
     def _elementwise(
         self, *, step: int, betas: tuple[float, float], eps: float, momentum: float, **common: Any
