@@ -3,7 +3,7 @@
 开头的一串 token 走模型自己的前向；此后一次一个，走 ``next_logits``：同样的算式写在数组上，省去每个算子的记账——
 一个 token 只有几十次矩阵乘向量，记账要占去一成多的时间。
 
-流入：训练好的模型与开头的 token；流出：文字。选 token 的规则在 ``common/decode.py``，两个引擎共用。
+流入：训练好的模型与开头的 token；流出：文字。选 token 的规则在 ``common/decoding/``，两个引擎共用。
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tinygrad_llm as tg
-from tinygrad_llm.common.decode import print_generation
+from tinygrad_llm.common.decoding.single import print_generation
 from tinygrad_llm.common.session import load_trained
 from tinygrad_llm.common.train_config import GenerateConfig
 from tinygrad_llm.gpt import GPT, KVCache, LayerCache, rope_table

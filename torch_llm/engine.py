@@ -1,6 +1,6 @@
 """解码引擎：KV 缓存预先分配、就地写入，每步只算一个新位置。
 
-流入：模型与新的 token；流出：最后一个位置的 logits。选 token 的规则在 ``tinygrad_llm/common/decode.py``，两个引擎共用。
+流入：模型与新的 token；流出：最后一个位置的 logits。选 token 的规则在 ``tinygrad_llm/common/decoding/``，两个引擎共用。
 """
 
 from __future__ import annotations

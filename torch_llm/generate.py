@@ -10,7 +10,7 @@ from tinygrad_llm.common.train_config import GenerateConfig
 
 def main(config: GenerateConfig) -> None:
     """生成；torch 在这里才导入，``--help`` 因此立即可答。"""
-    from tinygrad_llm.common.decode import print_generation
+    from tinygrad_llm.common.decoding.single import print_generation
     from tinygrad_llm.common.session import load_trained
     from torch_llm.engine import TorchDecoder
     from torch_llm.loop import build_model

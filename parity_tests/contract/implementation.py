@@ -29,7 +29,7 @@ from parity_tests.tolerances import as_array
 from tinygrad_llm.common.batches import IGNORE_INDEX, Batch, evaluation_batches
 from tinygrad_llm.common.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.decode import Decoder
+from tinygrad_llm.common.decoding.single import Decoder
 from tinygrad_llm.common.loop import Arrays, StepResult
 from tinygrad_llm.common.torch_config import Device, TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig

@@ -19,7 +19,8 @@ from parity_tests.contract.cases import configs, weights
 from parity_tests.tolerances import as_array
 from parity_tests.whole_runs.commands import ENGINES
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.decode import Decoder, Sampling, decode
+from tinygrad_llm.common.decoding.request import Sampling
+from tinygrad_llm.common.decoding.single import Decoder, decode
 from tinygrad_llm.generate import NumpyDecoder
 from tinygrad_llm.train import build_model
 from torch_llm.engine import TorchDecoder
@@ -27,7 +28,7 @@ from torch_llm.loop import build_model as build_torch_model
 
 CACHE_BOUND = 1e-5
 """float32 的 KV 缓存与整段前向的差，以 ``max(1, 最大的 logit)`` 为单位。"""
-SAMPLINGS = [Sampling(0.0), Sampling(1.0, seed=1), Sampling(0.7, 3, None, 2), Sampling(1.3, None, 0.8, 3)]
+SAMPLINGS = [Sampling(0.0), Sampling(1.0, seed=1), Sampling(0.7, 3, seed=2), Sampling(1.3, None, 0.8, seed=3)]
 
 
 def built(config: GPTConfig, dtype: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import tinygrad_llm as tg
 from parity_tests.whole_runs.commands import ENGINES, Place
 from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.decode import Decoder, Sampling, decode
+from tinygrad_llm.common.decoding.request import Sampling
+from tinygrad_llm.common.decoding.single import Decoder, decode
 from tinygrad_llm.common.session import load_trained
 from tinygrad_llm.generate import NumpyDecoder
 from tinygrad_llm.gpt import GPT
@@ -24,7 +25,7 @@ from torch_llm.engine import TorchDecoder
 from torch_llm.loop import build_model as build_torch_model
 
 SAMPLINGS = [
-    Sampling(temperature, top_k, top_p, seed)
+    Sampling(temperature, top_k, top_p, seed=seed)
     for temperature, top_k, top_p, seed in itertools.product((0.0, 0.5, 1.3), (None, 5), (None, 0.7), (0, 1))
 ]
 CONTEXT = 16

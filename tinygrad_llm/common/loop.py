@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tinygrad_llm.common.batches import IGNORE_INDEX, Batch, Prefetch, evaluation_batches
 from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
-from tinygrad_llm.common.decode import Decoder, Sampling, decode
+from tinygrad_llm.common.decoding.request import Sampling
+from tinygrad_llm.common.decoding.single import Decoder, decode
 from tinygrad_llm.common.errors import DivergedError, InterruptedRunError, OutOfDiskError
 from tinygrad_llm.common.initial import philox
 from tinygrad_llm.common.progress import Progress

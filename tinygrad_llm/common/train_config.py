@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from tinygrad_llm.common.config import GPTConfig, preset
+from tinygrad_llm.common.decoding.request import MAX_SEED, sampling_problems
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.schedule import Schedule
 from tinygrad_llm.common.update_rules import Rule
@@ -26,8 +27,6 @@ FIXED_ON_RESUME = (
 """续训时不许改动的设置：改了就不再是同一次训练。``data`` 不在其中：分片可以搬家，内容另有摘要核对。"""
 TORCH_ONLY = ("device", "precision", "tf32", "compile", "recompute", "auto_batch")
 """只有 torch 才有的设置，见 ``torch_config.py``；NumPy 接着训练时，运行文件夹的配置里有它们也不算错。"""
-MAX_SEED = 2**64 - 1
-"""Philox 的密钥放得下的最大种子。"""
 
 
 def choice_problems(settings: Any, **kinds: Any) -> list[str]:
@@ -247,17 +246,9 @@ class GenerateConfig:
     """抽样的种子；同一种子在两个引擎上得到同样的 token。"""
 
     def __post_init__(self) -> None:
-        problems = []
+        problems = sampling_problems(self, "--")
         if self.tokens < 1:
             problems.append(f"--tokens must be at least 1, got {self.tokens}")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            problems.append(f"--temperature must be a finite number, 0 (greedy) or above, got {self.temperature}")
-        if self.top_k is not None and self.top_k < 1:
-            problems.append(f"--top-k must be at least 1, got {self.top_k}")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            problems.append(f"--top-p must be above 0 and at most 1, got {self.top_p}")
-        if not 0 <= self.seed <= MAX_SEED:
-            problems.append(f"--seed must be from 0 to {MAX_SEED}, got {self.seed}")
         if problems:
             raise UserError("; ".join(problems), where="generation settings", fix="correct the flags named above")
 

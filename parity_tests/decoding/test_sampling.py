@@ -12,8 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tinygrad_llm.common.decoding.sampling import sample_token, uniform_at
 from tinygrad_llm.common.errors import DivergedError, UserError
-from tinygrad_llm.common.sampling import sample_token, uniform_at
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,22 +1,26 @@
-"""逐个 token 地生成文字；两个引擎共用，同一种子得到同样的 token。
+"""一个序列从头写到尾；两个引擎共用，同一种子得到同样的 token。
 
-流入：「喂进几个 token，得到下一个的 logits」的函数；流出：一串 token。下一站：两边的 ``generate.py``。
+流入：「喂进几个 token，得到下一个的 logits」的解码器与一个 ``Generation``；流出：一步步的 ``Step``，或一串 token。
+下一站：两边的 ``generate.py``。
 """
 
 from __future__ import annotations
 
-import codecs
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_llm.common.sampling import sample_token, uniform_at
+from tinygrad_llm.common.decoding.generation import Generation, Step
+from tinygrad_llm.common.decoding.request import Sampling
+from tinygrad_llm.common.decoding.sampling import choose, finite_scores, uniform_at
+from tinygrad_llm.common.decoding.text import TextStream
 from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.common.train_config import GenerateConfig
+
+__all__ = ["Decoder", "decode", "print_generation", "steps_of"]
 
 
 class Decoder(Protocol):
@@ -35,33 +39,28 @@ class Decoder(Protocol):
         """接在缓存之后喂进 ``(n,)`` 个 token，返回最后一个位置的 logits ``(V,)``。"""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """怎样从 logits 里选下一个 token。
+def steps_of(decoder: Decoder, generation: Generation) -> Iterator[Step]:
+    """让一个序列走到停下为止。
 
-    Attributes:
-        temperature: 温度；0 表示取最大。
-        top_k: 只留概率最大的 k 个。
-        top_p: 只留累计概率达到 p 的最小集合。
-        seed: 种子；随机数是（种子，位置）的纯函数。
+    Args:
+        decoder: 带 KV 缓存的模型，缓存里恰是 ``generation.pending`` 之前的一切（新的序列：空的）。
+        generation: 序列；构造时给了 ``context``，就不会越过模型的上下文。
+
+    Yields:
+        每一步的结果。
     """
-
-    temperature: float = 0.8
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int = 0
+    while not generation.finish:
+        yield generation.advance(decoder.feed(np.asarray(generation.pending, dtype=np.int64)))
 
 
 def decode(decoder: Decoder, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
-    """生成 ``count`` 个 token。
-
-    上下文用满时，留下后一半重新预填，再往下走。
+    """生成 ``count`` 个 token，不管上下文有多长：用满时，留下后一半重新预填，再往下走。
 
     Args:
         decoder: 带 KV 缓存的模型。
         prompt: 开头的 token，至少一个。
         count: 生成多少个。
-        sampling: 抽样方式。
+        sampling: 抽样方式；用到温度、三种截断与种子。
 
     Yields:
         token 下标。
@@ -71,14 +70,8 @@ def decode(decoder: Decoder, prompt: Sequence[int], count: int, sampling: Sampli
     pending = history[-decoder.context :]
     used = len(pending)
     for _ in range(count):
-        logits = decoder.feed(np.asarray(pending, dtype=np.int64))
-        token = sample_token(
-            logits,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            uniform=uniform_at(sampling.seed, len(history)),
-        )
+        scores = finite_scores(decoder.feed(np.asarray(pending, dtype=np.int64)))
+        token = choose(scores, sampling, uniform_at(sampling.seed, len(history)))
         yield token
         history.append(token)
         pending = [token]
@@ -98,10 +91,10 @@ def print_generation(config: GenerateConfig, tokenizer: Tokenizer, decoder: Deco
         decoder: 带 KV 缓存的模型。
     """
     prompt = tokenizer.encode(config.prompt) or [tokenizer.eot]
-    sampling = Sampling(config.temperature, config.top_k, config.top_p, config.seed)
+    sampling = Sampling(config.temperature, config.top_k, config.top_p, seed=config.seed)
     sys.stdout.write(config.prompt)
-    utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    stream = TextStream(tokenizer)
     for token in decode(decoder, prompt, config.tokens, sampling):
-        sys.stdout.write(utf8.decode(tokenizer.token_bytes(token)))
+        sys.stdout.write(stream.push(token))
         sys.stdout.flush()
-    sys.stdout.write(utf8.decode(b"", final=True) + "\n")
+    sys.stdout.write(stream.finish() + "\n")

@@ -1,18 +1,22 @@
-"""采样：从最后一个位置的 logits 选出下一个 token，两个引擎共用同一份代码。
+"""采样：从一行分数选出下一个 token，两个引擎共用同一份代码。
 
-流入：logits (V,)、温度与截断参数、一个 [0, 1) 上的均匀随机数；流出：token id。
+流入：分数 ``(V,)``、抽样的设置、一个 [0, 1) 上的均匀随机数；流出：token id。
 随机数由 (seed, position, row) 直接算出，不存状态：批次怎样拼、在哪个引擎上跑，选出的 token 都相同。
-下一个文件：``tinygrad_llm/generate.py``。
+下一个文件：``penalties.py``。
+
+除以温度 T 之后取 softmax，概率正比于 ``exp(s/T)``：T → 0 时全归最大者，T → ∞ 时趋于均匀。三种截断都去掉尾巴：
+top-k 定个数，top-p 定留下的总概率，min-p 定「至少是最大者的几分之一」——分布平坦时它留得多，尖锐时留得少。
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.errors import DivergedError, UserError
+
+__all__ = ["choose", "finite_scores", "kept", "log_softmax", "sample_token", "uniform_at"]
 
 _STREAM = 0x53414D50  # Philox 密钥的后一半（"SAMP"）：与批次顺序、初始权重的随机数互不相干
 
@@ -51,8 +55,9 @@ def sample_token(
     top_k: int | None,
     top_p: float | None,
     uniform: float,
+    min_p: float | None = None,
 ) -> int:
-    """按温度、top-k、top-p 的次序截断分布，再用逆 CDF 选出一个 token。
+    """按温度、top-k、top-p、min-p 的次序截断分布，再用逆 CDF 选出一个 token。
 
     内部一律用 float64：两个引擎的 logits 若逐位相同，选出的 token 就相同。
 
@@ -62,6 +67,7 @@ def sample_token(
         top_k: 只留 logit 最大的 k 个；None 表示不截断。
         top_p: 再只留累计概率首次达到 p 的最小集合（nucleus sampling，至少一个）；None 表示不截断。
         uniform: [0, 1) 上的均匀随机数，见 ``uniform_at``。
+        min_p: 再只留概率不小于最大者 p 倍的；None 表示不截断。
 
     Returns:
         token id。
@@ -70,19 +76,49 @@ def sample_token(
         UserError: 参数越界，或 logits 不是非空的一维数组。
         DivergedError: logits 含 NaN 或无穷。
     """
-    _check_parameters(temperature, top_k, top_p, uniform)
-    scores = _finite_scores(logits)
-    if temperature == 0:
+    sampling = Sampling(temperature, top_k, top_p, min_p)
+    if not 0 <= uniform < 1:
+        raise UserError(f"uniform must lie in [0, 1), got {uniform}", fix="take it from uniform_at()")
+    return choose(finite_scores(logits), sampling, uniform)
+
+
+def choose(scores: npt.NDArray[np.float64], sampling: Sampling, uniform: float) -> int:
+    """同 ``sample_token``，但分数可以是 ``-inf``（不可选），且不再检查。
+
+    Args:
+        scores: ``(V,)``，至少一个有限。
+        sampling: 用到温度、top-k、top-p 与 min-p。
+        uniform: [0, 1) 上的均匀随机数。
+
+    Returns:
+        token id。
+    """
+    if sampling.temperature == 0:
         return int(np.argmax(scores))
-    ids = np.arange(scores.size) if top_k is None else _largest(scores, top_k)
-    with np.errstate(over="ignore"):  # 温度极低时商溢出为 -inf，概率恰为 0，正是所要的
-        weights = np.exp((scores[ids] - scores.max()) / temperature)
-    if top_p is not None and top_p < 1:
-        kept = _nucleus(weights, top_p)
-        ids, weights = ids[kept], weights[kept]
+    ids, weights = kept(scores, sampling)
     # 逆 CDF，按 id 从小到大累加；side="right" 使概率为 0 的 token 永远选不中
     cumulative = np.cumsum(weights)
     return int(ids[np.searchsorted(cumulative, uniform * cumulative[-1], side="right")])
+
+
+def kept(scores: npt.NDArray[np.float64], sampling: Sampling) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """截断之后留下的 token 与它们未归一化的概率，按 id 排列；参数同 ``choose``，温度大于 0。"""
+    ids = np.arange(scores.size) if sampling.top_k is None else _largest(scores, sampling.top_k)
+    with np.errstate(over="ignore"):  # 温度极低时商溢出为 -inf，概率恰为 0，正是所要的
+        weights = np.exp((scores[ids] - scores.max()) / sampling.temperature)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        inside = _nucleus(weights, sampling.top_p)
+        ids, weights = ids[inside], weights[inside]
+    if sampling.min_p:
+        inside = np.flatnonzero(weights >= sampling.min_p)  # 最大的权重恰为 1
+        ids, weights = ids[inside], weights[inside]
+    return ids, weights
+
+
+def log_softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """对数概率 ``(V,)``：减去最大值再取指数，不会溢出。"""
+    shifted = scores - scores.max()
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))
 
 
 def _largest(scores: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
@@ -103,7 +139,7 @@ def _nucleus(weights: npt.NDArray[np.float64], p: float) -> npt.NDArray[np.intp]
     return np.sort(order[:count])
 
 
-def _finite_scores(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def finite_scores(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """转成 float64，并确认形状与取值可用。"""
     scores = np.asarray(logits, dtype=np.float64)
     if scores.ndim != 1 or scores.size == 0:
@@ -116,15 +152,3 @@ def _finite_scores(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
             fix="use an earlier checkpoint, or run the model in float32",
         )
     return scores
-
-
-def _check_parameters(temperature: float, top_k: int | None, top_p: float | None, uniform: float) -> None:
-    """检查取值范围；写成「不在范围内」的否定式，NaN 也会被挡住。"""
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise UserError(f"temperature must be a finite number >= 0, got {temperature}", fix="use 0 for greedy, or 0.8")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k must be at least 1, got {top_k}", fix="leave top_k out to keep every token")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p must lie in (0, 1], got {top_p}", fix="leave top_p out to keep every token")
-    if not 0 <= uniform < 1:
-        raise UserError(f"uniform must lie in [0, 1), got {uniform}", fix="take it from uniform_at()")
