@@ -65,6 +65,7 @@ class Tensor(
         way_back: 自己不是视图、就地换过布局（``transpose_`` 等）时，从现在的样子回到最初的样子的视图算子。
         detached_at: ``detach_()`` 的那一刻，这块内存被写过几次。
         one_of_many: 是 ``split``、``chunk`` 或 ``unbind`` 的一份；torch 不许在图上就地改写它们。
+        viewed_in_no_grad: 是 ``no_grad`` 里取的视图（或它的视图）；torch 不许在图上就地改写它们。
         retains_grad: 中间结果是否也留下 ``.grad``。
         untracked: 从 ``.data`` 得来，写入不作记录，与 torch 一致。
         hooks: 叶子身上的钩子（见 ``autograd/hooks.py``）。
@@ -81,6 +82,7 @@ class Tensor(
     way_back: tuple[Any, ...] = ()
     detached_at: int = -1
     one_of_many: bool = False
+    viewed_in_no_grad: bool = False
     retains_grad: bool = False
     untracked: bool = False
     hooks: Any = None

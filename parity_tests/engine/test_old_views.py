@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
+import tinygrad_llm as tg
 from parity_tests.engine.twins import plain, same, table
 
 Change = Callable[[Any], Any]
@@ -136,3 +138,50 @@ def test_a_view_of_a_detached_base_is_written() -> None:
         return (y,)
 
     same(refused)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [lambda x: x[0:1], lambda x: x.view(2), lambda x: x.split(1)[0], lambda x: x[0:2][0:1], lambda x: x.detach()],
+)
+@pytest.mark.parametrize("base_needs_grad", [False, True])
+def test_view_taken_without_grad_is_written_on_the_graph(view: Any, base_needs_grad: bool) -> None:
+    """``no_grad`` 里取的视图在图上被就地改写，torch 拒绝而我们照办（或反过来）：那一次写入该不该记，说不清。"""
+    found = {}
+    for m in (torch, tg):
+        x = m.tensor([1.0, 2.0], requires_grad=base_needs_grad) * 2
+        with m.no_grad():
+            v = view(x)
+            v.mul_(3)  # 都在里面：不记
+        outcomes = []
+        for write in (lambda v: v.add_(1), lambda v, m=m: v.add_(m.ones(1, requires_grad=True))):
+            try:
+                outcomes.append(write(v).tolist())
+            except RuntimeError as error:
+                outcomes.append("no_grad mode" in str(error))
+        found[m.__name__] = outcomes, x.tolist()
+    assert found["tinygrad_llm"] == found["torch"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: m.linalg.qr(x)[0],
+        lambda m, x: m.nn.functional.group_norm(x, 2),
+        lambda m, x: x.repeat(2, 1)[:2],
+        lambda m, x: m.roll(x, 1),
+        lambda m, x: m.rot90(x),
+        lambda m, x: m.cumsum(x, 0),
+    ],
+)
+def test_computed_result_of_no_grad_is_written_on_the_graph(function: Any) -> None:
+    """``no_grad`` 里算出来的（不是谁的视图）在图上不许改写：一个函数由几个算子拼成，与别人无关。"""
+    for m in (torch, tg):
+        x = m.tensor([[1.0, 2.0], [3.0, 5.0]], dtype=m.float64)
+        with m.no_grad():
+            y = function(m, x).clone() if m is torch else function(m, x)
+        w = m.ones(2, 2, dtype=m.float64, requires_grad=True)
+        y.mul_(w)
+        y[0].add_(w[1])
+        y.sum().backward()
+        assert w.grad is not None

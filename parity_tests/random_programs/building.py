@@ -163,7 +163,10 @@ class Builder:
         return Ref(step.id)
 
     def interleaved(self, step: Step) -> bool:
-        """写的一块与读的另一块只有一部分相同，又有空隙：torch 查不出来，边读边写，结果没有约定。"""
+        """写的一块与读的另一块只有一部分相同，又有空隙：torch 查不出来，边读边写，结果没有约定。
+
+        两块的元素完全相同、只有长度为 1 的轴步长不同的也不要：torch 当作部分重叠而拒绝，我们照办（``API.md`` 第 2 节）。
+        """
         written = self.values[step.args[0].id]
         read = [self.values[id] for id in used_by(step) if id != step.args[0].id]
         return any(_interleave(written, one) for one in read if isinstance(one, torch.Tensor))
@@ -227,8 +230,10 @@ def _interleave(a: Any, b: Any) -> bool:
         return False
     if (a.shape, a.stride(), a.storage_offset()) == (b.shape, b.stride(), b.storage_offset()):
         return False
-    both = [set((places(one) + one.storage_offset()).ravel().tolist()) for one in (a, b)]
-    return bool(both[0] & both[1]) and not all(_is_dense(one) for one in (a, b))
+    where = [(places(one) + one.storage_offset()).ravel().tolist() for one in (a, b)]
+    if a.shape == b.shape and where[0] == where[1]:
+        return True
+    return bool({*where[0]} & {*where[1]}) and not all(_is_dense(one) for one in (a, b))
 
 
 def _is_dense(value: Any) -> bool:

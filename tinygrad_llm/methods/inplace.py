@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ _OVERLAPS = (
     "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
     "Please clone() the tensor before performing the operation."
 )
+_ONLY_MINE = 2
+"""只有视图自己拿着底下的张量时 ``sys.getrefcount`` 的读数：视图的属性，与这次调用的实参。"""
 
 
 class InPlace:
@@ -40,6 +43,7 @@ class InPlace:
     node: Any
     needs_grad: Any
     one_of_many: bool
+    viewed_in_no_grad: bool
     retain_grad: Any
     retains_grad: Any
     view_path: tuple[tuple[Op, dict[str, Any]], ...]
@@ -78,9 +82,21 @@ class InPlace:
         self.untracked = source.untracked
         if source.one_of_many:
             self.one_of_many = True
+        if source.viewed_in_no_grad:
+            source.settle()
+        if not switch.grad_enabled or source.viewed_in_no_grad:
+            self.viewed_in_no_grad = True
         self.base = source if source.base is None else source.base
         self.base_node = self.base.node
         self.view_path = (*source.view_path, (op, attrs))
+
+    def settle(self) -> None:
+        """``no_grad`` 里取的视图，底下的张量若没有别人拿着，自己就不算视图。
+
+        由几个算子拼成的函数，结果常是自己中间量的视图，而 torch 的是新算出来的；两者从外面看便没有分别。
+        """
+        if self.base is None or (self.base.node is None and sys.getrefcount(self.base) == _ONLY_MINE):
+            self.base, self.base_node, self.view_path, self.viewed_in_no_grad = None, None, (), False
 
     def refreshed(self) -> Any:
         """返回自己；底下的张量在图上被就地改写过时，先把自己重新接到改写之后的图上。"""
@@ -116,8 +132,8 @@ class InPlace:
         Raises:
             RuntimeError: 自己是需要梯度的叶子、是图上张量的视图、只读、几个元素同住一处，或形状对不上。
         """
-        if self.one_of_many:
-            self._refuse_one_of_many(result.needs_grad)
+        if self.one_of_many or self.viewed_in_no_grad:
+            self._refuse_some_views(result.needs_grad)
         refuse_written(self)
         traced = is_grad_enabled() and (self.refreshed().needs_grad or result.needs_grad)
         bottom: Any = self if self.base is None else self.base
@@ -153,13 +169,23 @@ class InPlace:
                 self.retain_grad()  # 留的是改写之后的梯度
         return self
 
-    def _refuse_one_of_many(self, needs_grad: bool = False) -> None:
-        """``split`` 等的一份（或它的视图）不许在图上就地改写。
+    def _refuse_some_views(self, needs_grad: bool = False) -> None:
+        """``split`` 等的一份、``no_grad`` 里取的视图（或它们的视图）不许在图上就地改写。
 
         Raises:
             RuntimeError: 正是如此。
         """
-        if is_grad_enabled() and self.one_of_many and (needs_grad or self.needs_grad):
+        if not is_grad_enabled():
+            return
+        needs_grad = needs_grad or self.needs_grad
+        if self.viewed_in_no_grad:
+            self.settle()
+        if self.viewed_in_no_grad and (needs_grad or self.base.needs_grad):
+            raise RuntimeError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode enabled: it is not "
+                "clear whether the write should be tracked. Move both into the no_grad block, or both out of it."
+            )
+        if self.one_of_many and needs_grad:
             raise RuntimeError(
                 "this tensor is a view and is being modified inplace; it is one output of a function that returns "
                 "multiple views (split, chunk, unbind), which does not allow that. Use the out-of-place operation."

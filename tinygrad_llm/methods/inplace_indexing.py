@@ -55,7 +55,7 @@ class InPlaceIndexing:
     way_back: Any
     retain_grad: Any
     retains_grad: Any
-    _refuse_one_of_many: Any
+    _refuse_some_views: Any
     write: Any
     refreshed: Any
     _kept: Any
@@ -175,7 +175,7 @@ class InPlaceIndexing:
             if (self if self.base is None else self.base).node is None:
                 which = "a leaf Variable" if self.base is None else "a view of a leaf Variable"
                 raise RuntimeError(f"{which} that requires grad is being used in an in-place operation ({name}_)")
-            self._refuse_one_of_many()
+            self._refuse_some_views()
         view = getattr(self, name)(*args)
         if view.base is None:  # 读到了自己之外的内存：从此另起一头
             self.base, self.base_node, self.way_back = None, None, ()

@@ -133,5 +133,5 @@ def no_derivative(error: Exception, result: Any, *inputs: Any) -> Any:
     """标记 ``result`` 对 ``inputs`` 没有导数：反传时抛出 ``error``。"""
     if any(x.needs_grad for x in inputs):
         result = _NoDerivative.apply(error, result, *inputs)
-        result.one_of_many = False  # 它是新算出来的，不是谁的视图，可以就地改写
+        result.one_of_many = result.viewed_in_no_grad = False  # 它是新算出来的，不是谁的视图，可以就地改写
     return result
