@@ -154,9 +154,9 @@ def test_view_taken_without_grad_is_written_on_the_graph(view: Any, base_needs_g
             v = view(x)
             v.mul_(3)  # 都在里面：不记
         outcomes = []
-        for write in (lambda v: v.add_(1), lambda v, m=m: v.add_(m.ones(1, requires_grad=True))):
+        for other in (1, m.ones(1, requires_grad=True)):
             try:
-                outcomes.append(write(v).tolist())
+                outcomes.append(v.add_(other).tolist())
             except RuntimeError as error:
                 outcomes.append("no_grad mode" in str(error))
         found[m.__name__] = outcomes, x.tolist()
@@ -176,12 +176,14 @@ def test_view_taken_without_grad_is_written_on_the_graph(view: Any, base_needs_g
 )
 def test_computed_result_of_no_grad_is_written_on_the_graph(function: Any) -> None:
     """``no_grad`` 里算出来的（不是谁的视图）在图上不许改写：一个函数由几个算子拼成，与别人无关。"""
-    for m in (torch, tg):
+    modules: tuple[Any, ...] = (torch, tg)
+    for m in modules:
         x = m.tensor([[1.0, 2.0], [3.0, 5.0]], dtype=m.float64)
         with m.no_grad():
             y = function(m, x).clone() if m is torch else function(m, x)
-        w = m.ones(2, 2, dtype=m.float64, requires_grad=True)
+        w: Any = m.ones(2, 2, dtype=m.float64, requires_grad=True)
         y.mul_(w)
         y[0].add_(w[1])
-        y.sum().backward()
+        total: Any = y.sum()
+        total.backward()
         assert w.grad is not None

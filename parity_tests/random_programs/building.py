@@ -165,7 +165,7 @@ class Builder:
     def interleaved(self, step: Step) -> bool:
         """写的一块与读的另一块只有一部分相同，又有空隙：torch 查不出来，边读边写，结果没有约定。
 
-        两块的元素完全相同、只有长度为 1 的轴步长不同的也不要：torch 当作部分重叠而拒绝，我们照办（``API.md`` 第 2 节）。
+        两块的元素完全相同、只有长度为 1 的轴步长不同的也不要：torch 当作部分重叠而拒绝，见 ``API.md`` 第 2 节。
         """
         written = self.values[step.args[0].id]
         read = [self.values[id] for id in used_by(step) if id != step.args[0].id]
