@@ -55,8 +55,9 @@ LANGUAGES = tuple(sorted({*FUNCTION_WORDS, *_SOLE.values(), "zh", "ja", *(name f
 _LATIN_WORD = re.compile(r"[^\W\d_]+")
 
 
+@lru_cache(maxsize=1)
 def guess_language(text: str) -> str:
-    """猜一篇文字的语言。
+    """猜一篇文字的语言；记着上一次的结果，统计与筛选先后来问同一份文字，只猜一遍。
 
     Args:
         text: 任意文字；太长时取开头、中间、结尾三段。
@@ -117,9 +118,10 @@ def _votes() -> dict[str, list[tuple[str, float]]]:
 def _latin_language(text: str) -> str:
     votes, words = _votes(), _LATIN_WORD.findall(text.lower())
     score: dict[str, float] = dict.fromkeys(FUNCTION_WORDS, 0.0)
-    for word in words:
-        for language, vote in votes.get(word, ()):
-            score[language] += vote
+    counts = Counter(words)
+    for word in filter(votes.__contains__, counts):  # 按出现的次序：浮点数相加，次序也要确定
+        for language, vote in votes[word]:
+            score[language] += vote * counts[word]
     best = max(score, key=lambda name: score[name])
     if len(words) < _MIN_WORDS or score[best] < max(0.02 * len(words), 0.4):
         return UNKNOWN

@@ -109,4 +109,7 @@ class Statistics:
 
 def ranked(counter: Counter[str], count: int) -> list[tuple[str, int]]:
     """最多的几项；次数相同的按字典序，于是结果与计数的先后无关。"""
-    return heapq.nsmallest(count, counter.items(), key=lambda pair: (-pair[1], pair[0]))
+    least = min(heapq.nlargest(count, counter.values()), default=0)  # 末一项的次数：多于它的全取，等于它的按字典序补足
+    more = sorted((item for item in counter.items() if item[1] > least), key=lambda item: (-item[1], item[0]))
+    equal = heapq.nsmallest(count - len(more), (key for key, value in counter.items() if value == least))
+    return [*more, *((key, least) for key in equal)]
