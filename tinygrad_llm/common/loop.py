@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from tinygrad_llm.common.decoding.single import Decoder, decode
 from tinygrad_llm.common.errors import DivergedError, InterruptedRunError, OutOfDiskError
 from tinygrad_llm.common.initial import philox
 from tinygrad_llm.common.progress import Progress
+from tinygrad_llm.common.ranks import ALONE, Ranks, Silent, shared_out
 from tinygrad_llm.common.runlog import RunLog
 from tinygrad_llm.common.schedule import learning_rate
 from tinygrad_llm.common.session import TOKENIZER, Session, bits_per_byte
@@ -81,13 +83,21 @@ class Engine(Protocol):
         """装回 ``export`` 的结果。"""
 
 
-def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult], None] | None = None) -> None:
+def train(
+    session: Session,
+    engine: Engine,
+    on_step: Callable[[int, StepResult], None] | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
     """跑完一次训练。
+
+    几个进程合训时，每个进程都调用它，走同样的步、做同样的决定；只有头一个写文件与进度。
 
     Args:
         session: ``session.prepare`` 的结果。
         engine: 引擎；续训时其状态由这里装回。
         on_step: 每步之后调用，参数是步号与结果。
+        ranks: 合训的几个进程。
 
     Raises:
         DivergedError: 连续多步非有限。
@@ -101,16 +111,23 @@ def train(session: Session, engine: Engine, on_step: Callable[[int, StepResult],
         if kept.state.get("loss_scale"):
             engine.loss_scale = kept.state["loss_scale"]
     resume_step = session.first_step if settings.resume else None
-    with RunLog(settings.folder, resume_step=resume_step) as log, GracefulStop() as stop:
+    opened: Any = ranks.first(lambda: RunLog(settings.folder, resume_step=resume_step)) or Silent()
+    with opened as log, GracefulStop() as stop:
         once = replace(settings, resume=False, stop_at=None, profile=None)  # 这三个只管这一回，不该带到下次续训
-        log.config(dump_toml(once))
-        session.tokenizer.save(settings.folder / TOKENIZER)
+        ranks.first(lambda: _describe_run(log, dump_toml(once), session))
         label = f"{engine.name}:{settings.run}"
-        with Progress(settings.last_step, label, start=session.first_step) as progress:
+        shown: Any = Progress(settings.last_step, label, start=session.first_step) if ranks.is_first else Silent()
+        with shown as progress:
             progress.note(engine.describe())
             if session.data_summary:
                 progress.note(f"data over {settings.steps} steps: {session.data_summary}")
-            _Loop(session, engine, log, stop, progress, on_step).run()
+            _Loop(session, engine, log, stop, progress, on_step, ranks).run()
+
+
+def _describe_run(log: RunLog, config: str, session: Session) -> None:
+    """开训之前写下的两样：配置与分词器。"""
+    log.config(config)
+    session.tokenizer.save(session.settings.folder / TOKENIZER)
 
 
 class _Loop:
@@ -124,8 +141,9 @@ class _Loop:
         stop: GracefulStop,
         progress: Progress,
         on_step: Callable[[int, StepResult], None] | None,
+        ranks: Ranks,
     ) -> None:
-        self.session, self.settings, self.engine = session, session.settings, engine
+        self.session, self.settings, self.engine, self.ranks = session, session.settings, engine, ranks
         self.log, self.stop, self.progress, self.on_step = log, stop, progress, on_step
         state = session.checkpoint.state if session.checkpoint is not None else {}
         self.skipped = int(state.get("skipped_steps", 0))
@@ -134,7 +152,8 @@ class _Loop:
 
     def run(self) -> None:
         steps = range(self.session.first_step, self.settings.last_step)
-        with Prefetch(self.session.train.batch, steps) as batches:  # 训练这一步时，后台已在取下一步的数据
+        mine = partial(self.session.train.batch, rank=self.ranks.part, world=self.ranks.parts)
+        with Prefetch(mine, steps) as batches:  # 训练这一步时，后台已在取下一步的数据
             for step in steps:
                 self.one_step(step, batches)
                 self.after(step + 1)
@@ -146,13 +165,14 @@ class _Loop:
             self.evaluate(done)
         if last or _due(done, self.settings.sample_every):
             self.sample(done)
-        if self.stop.requested is not None and not last:
+        signal = self.ranks.highest(self.stop.requested or 0)  # 一个进程收到，大家一起停在同一步
+        if signal and not last:
             self.save(done, must=True)
             raise InterruptedRunError(
                 f"stopped by a signal after step {done}; the checkpoint is saved",
                 where=str(self.settings.folder),
                 fix=f"continue with {self.settings.resume_flags}",
-                exit_code=self.stop.exit_code,
+                exit_code=128 + signal,
             )
         if last or _due(done, self.settings.save_every):
             self.save(done, must=last)
@@ -165,7 +185,7 @@ class _Loop:
         with np.errstate(over="ignore", invalid="ignore"):  # 溢出由 guard 处理，不必再警告
             result = self.engine.train_step(step, x, y, lr)
         elapsed_s = time.perf_counter() - started_at
-        tokens_per_s = x.size / elapsed_s
+        tokens_per_s = x.size * self.ranks.parts / elapsed_s
         memory = peak_memory_bytes()
         self.record(
             self.log.metric,
@@ -197,13 +217,15 @@ class _Loop:
             )
 
     def evaluate(self, step: int) -> None:
-        nats, tokens, n_bytes = 0.0, 0, 0
+        nats, tokens, n_bytes = 0.0, 0.0, 0.0
         lengths = self.session.tokenizer.byte_lengths
-        for x, y in evaluation_batches(self.session.validation, self.session.model.context, self.settings.batch_size):
+        batches = evaluation_batches(self.session.validation, self.session.model.context, self.settings.batch_size)
+        for x, y in shared_out(batches, self.ranks):
             nats += self.engine.evaluate(x, y)
             valid = y[y != IGNORE_INDEX]
             tokens += valid.size
             n_bytes += int(lengths[valid].sum())
+        nats, tokens, n_bytes = self.ranks.total([nats, tokens, n_bytes])
         loss, bits = nats / tokens, bits_per_byte(nats, n_bytes)
         self.record(self.log.metric, step - 1, val_loss=loss, val_bits_per_byte=bits)
         self.progress.note(f"step {step}: validation loss {loss:.4f} nats/token, {bits:.4f} bits/byte")
@@ -231,12 +253,16 @@ class _Loop:
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         try:
-            self.log.sync()
-            save_checkpoint(self.settings.folder, Checkpoint(step, model, states, state), keep=self.settings.keep)
+            self.ranks.first(lambda: self.write(Checkpoint(step, model, states, state)))
         except OutOfDiskError as error:
             if must:
                 raise
             self.progress.note(f"warning: step {step}: {error.problem}; training goes on, the next save tries again")
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """日志先落盘：断电之后它才不会短于检查点。"""
+        self.log.sync()
+        save_checkpoint(self.settings.folder, checkpoint, keep=self.settings.keep)
 
     def record(self, append: Callable[..., None], *values: Any, **named: Any) -> None:
         """记一笔日志；盘满时 ``RunLog`` 先替我们记着，只在刚满时说一声。"""

@@ -243,7 +243,7 @@ def micro_batches(x: Any, y: Any, accumulate: int) -> list[tuple[Any, Any]]:
     return [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
 
 
-def bits_per_byte(nats: float, n_bytes: int) -> float:
+def bits_per_byte(nats: float, n_bytes: float) -> float:
     """总的负对数似然（纳特）换算成每字节比特数。"""
     return nats / math.log(2) / n_bytes
 
