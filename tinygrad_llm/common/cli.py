@@ -86,7 +86,8 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
     Args:
         config_type: dataclass 类型；字段下方的字符串就是帮助文字。它可以有静态方法 ``implied_config(argv)``，
             在没有 ``--config`` 时指出一个配置文件（例如续训沿用那次运行的配置）；也可以有 ``cli_markers``，
-            ``tyro.conf`` 里的几个名字，例如 ``("PositionalRequiredArgs",)``。
+            ``tyro.conf`` 里的几个名字，例如 ``("PositionalRequiredArgs",)``；还可以有 ``cli_names``，字段名到 flag 的
+            另一个名字，用于 Python 的关键字。
         argv: 动词之后的参数。
         prog: 到动词为止的命令，用于帮助与错误消息。
 
@@ -99,7 +100,9 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
     """
     import tyro
 
+    renamed: Mapping[str, str] = getattr(config_type, "cli_names", {})
     rest, config_file = _split_config_flag(list(argv), prog)
+    rest = _renamed_words(rest, {flag: name for name, flag in renamed.items()})
     implied: Callable[[Sequence[str]], Path | None] | None = getattr(config_type, "implied_config", None)
     if config_file is None and implied is not None:
         config_file = implied(rest)
@@ -115,9 +118,9 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
             return config
     except SystemExit as exit_request:
         if not exit_request.code:
-            print(_readable_help(_written(out)), flush=True)
+            print(_readable_help(_renamed_text(_written(out), renamed)), flush=True)
             raise
-        raise _condensed_error(_written(err), config_type, prog) from None
+        raise _condensed_error(_renamed_text(_written(err), renamed), config_type, prog) from None
 
 
 # ---- 动词 ----
@@ -177,6 +180,24 @@ def _split_config_flag(argv: list[str], prog: str) -> tuple[list[str], Path | No
     if len(found) > 1 or "" in found:
         raise UserError("--config takes one file, once", fix=f'use --config FILE.toml; see "{prog} --help"')
     return rest, Path(found[0]) if found else None
+
+
+def _renamed_words(words: list[str], fields: Mapping[str, str]) -> list[str]:
+    """把 flag 的别名换回字段的名字：``--from X`` 与 ``--from=X`` 变成 ``--from-run X``。"""
+    found = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        field = fields.get(flag[2:]) if flag.startswith("--") else None
+        found.append(word if field is None else f"--{field.replace('_', '-')}{equals}{value}")
+    return found
+
+
+def _renamed_text(text: str, names: Mapping[str, str]) -> str:
+    """帮助与报错里的字段名换成 flag 的别名；补上空格，列宽不变。"""
+    for name, flag in names.items():
+        long = f"--{name.replace('_', '-')} "
+        text = text.replace(long, f"--{flag} ")
+    return text
 
 
 def _prefilled(config_type: type[Any], values: Mapping[str, Any], base: Any, missing: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_llm.common.batches import IGNORE_INDEX, Batch, Prefetch, evaluation_batches
+from tinygrad_llm.common.batches import IGNORE_INDEX, Batch, Ids, Prefetch, Tokens, evaluation_batches
 from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.single import Decoder, decode
@@ -31,7 +31,10 @@ from tinygrad_llm.common.signals import GracefulStop
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.toml import dump_toml
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.update_rules import Rule, state_shapes
 
+BEFORE = -1
+"""训练之前的评估，记在这一步。"""
 MAX_SKIPPED = 10
 """连续这么多步的损失或梯度非有限，就认定训练已经发散。"""
 
@@ -110,7 +113,9 @@ def train(
         engine.restore(kept.model, kept.optim, int(kept.state["optimizer_step"]))
         if kept.state.get("loss_scale"):
             engine.loss_scale = kept.state["loss_scale"]
-    resume_step = session.first_step if settings.resume else None
+    elif session.initial is not None:
+        start_from(engine, session.initial, settings.optimizer)
+    resume_step = (session.first_step or BEFORE) if settings.resume else None
     opened: Any = ranks.first(lambda: RunLog(settings.folder, resume_step=resume_step)) or Silent()
     with opened as log, GracefulStop() as stop:
         once = replace(settings, resume=False, stop_at=None, profile=None)  # 这三个只管这一回，不该带到下次续训
@@ -152,6 +157,8 @@ class _Loop:
 
     def run(self) -> None:
         steps = range(self.session.first_step, self.settings.last_step)
+        if self.session.watched and not self.session.first_step:
+            self.evaluate(BEFORE + 1)  # 训练之前的样子，忘了多少由此量起
         mine = partial(self.session.train.batch, rank=self.ranks.part, world=self.ranks.parts)
         with Prefetch(mine, steps) as batches:  # 训练这一步时，后台已在取下一步的数据
             for step in steps:
@@ -181,7 +188,7 @@ class _Loop:
         settings = self.settings
         started_at = time.perf_counter()
         x, y = next(batches)
-        lr = rate(settings, step)
+        lr = self.session.rate(step) if self.session.rate is not None else rate(settings, step)
         with np.errstate(over="ignore", invalid="ignore"):  # 溢出由 guard 处理，不必再警告
             result = self.engine.train_step(step, x, y, lr)
         elapsed_s = time.perf_counter() - started_at
@@ -217,18 +224,27 @@ class _Loop:
             )
 
     def evaluate(self, step: int) -> None:
+        loss, bits = self.measure(self.session.validation)
+        figures = {"val_loss": loss, "val_bits_per_byte": bits}
+        text = f"step {step}: validation loss {loss:.4f} nats/token, {bits:.4f} bits/byte"
+        for name, ids in self.session.watched.items():
+            figures[f"val_loss_{name}"], figures[f"val_bits_per_byte_{name}"] = loss, bits = self.measure(ids)
+            text += f"; {name} {loss:.4f}, {bits:.4f}"
+        self.record(self.log.metric, step - 1, **figures)
+        self.progress.note(text)
+
+    def measure(self, ids: Ids | Tokens) -> tuple[float, float]:
+        """一个验证集上的损失（纳特每 token）与 bits per byte。"""
         nats, tokens, n_bytes = 0.0, 0.0, 0.0
         lengths = self.session.tokenizer.byte_lengths
-        batches = evaluation_batches(self.session.validation, self.session.model.context, self.settings.batch_size)
+        batches = evaluation_batches(ids, self.session.model.context, self.settings.batch_size)
         for x, y in shared_out(batches, self.ranks):
             nats += self.engine.evaluate(x, y)
             valid = y[y != IGNORE_INDEX]
             tokens += valid.size
             n_bytes += int(lengths[valid].sum())
         nats, tokens, n_bytes = self.ranks.total([nats, tokens, n_bytes])
-        loss, bits = nats / tokens, bits_per_byte(nats, n_bytes)
-        self.record(self.log.metric, step - 1, val_loss=loss, val_bits_per_byte=bits)
-        self.progress.note(f"step {step}: validation loss {loss:.4f} nats/token, {bits:.4f} bits/byte")
+        return nats / tokens, bits_per_byte(nats, n_bytes)
 
     def sample(self, step: int) -> None:
         tokenizer = self.session.tokenizer
@@ -244,6 +260,7 @@ class _Loop:
             "engine": self.engine.name,
             "model": self.session.model.to_dict(),
             "settings": asdict(replace(self.settings, profile=None)),
+            "source": dict(self.session.source),
             "tokenizer": self.session.tokenizer.digest,
             "text": self.session.text_digest,
             "optimizer_step": updates,
@@ -273,6 +290,14 @@ class _Loop:
             if not self.disk_is_full:
                 self.progress.note(f"warning: {error.problem}; training goes on, the log is kept in memory meanwhile")
             self.disk_is_full = True
+
+
+def start_from(engine: Engine, weights: Mapping[str, NDArray[Any]], optimizer: Rule) -> None:
+    """从现成的权重起步：优化器的状态全是 0，一步也没有更新过。"""
+    shapes = {name: array.shape for name, array in weights.items()}
+    dtype = next(iter(weights.values())).dtype
+    states = {name: np.zeros(shape, dtype) for name, shape in state_shapes(shapes, optimizer).items()}
+    engine.restore(dict(weights), states, 0)
 
 
 def step_seed(seed: int, step: int) -> int:

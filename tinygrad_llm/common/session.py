@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from tinygrad_llm.common.batches import Ids, Stream, TokenDataset, Tokens, encode_corpus
 from tinygrad_llm.common.batches.sources import (
@@ -33,6 +35,7 @@ from tinygrad_llm.common.checkpoint import (
 )
 from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_shapes
 from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskError, UserError
+from tinygrad_llm.common.lineage import Ancestor, load_ancestor
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from tinygrad_llm.common.toml import load_toml
 from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig
@@ -57,6 +60,10 @@ class Session:
         train_tokens: 训练用的 token 数。
         data_digest: 分片的摘要；数据来自文本时为空。
         data_summary: 各来源要走几轮，写成一句；数据来自文本时为空。
+        initial: 从别处得来的初始权重（``--from``）；``None`` 表示由种子决定。
+        source: 初始权重的出处，记进检查点；没有则为空。
+        watched: 另外几个验证集，名字到 token；每次评估都量，记作 ``val_loss_名字``。
+        rate: 第几步用多大的学习率，代替设置里的；``None`` 表示照设置。
     """
 
     settings: TrainConfig
@@ -70,6 +77,10 @@ class Session:
     train_tokens: int
     data_digest: str = ""
     data_summary: str = ""
+    initial: Mapping[str, NDArray[Any]] | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+    watched: Mapping[str, Ids | Tokens] = field(default_factory=dict)
+    rate: Callable[[int], float] | None = None
 
     @property
     def first_step(self) -> int:
@@ -82,14 +93,35 @@ class Session:
         return self.data_digest or hashlib.sha256((self.train_text + self.validation_text).encode()).hexdigest()
 
 
-def prepare(settings: TrainConfig) -> Session:
+class _Start(NamedTuple):
+    """从哪里开始：接着走的检查点，或别的运行的权重；两者都没有就从头。"""
+
+    settings: TrainConfig
+    checkpoint: Checkpoint | None
+    ancestor: Ancestor | None
+
+    def model(self, tokenizer: Tokenizer) -> GPTConfig:
+        """模型配置：词表大小与文档的开头由分词器决定。"""
+        settings, config = self.settings, None
+        if settings.from_run and self.checkpoint is not None:
+            config = GPTConfig.from_dict(_model_of(self.checkpoint.state))
+        elif self.ancestor is not None:
+            config = self.ancestor.model
+            if settings.dropout is not None:
+                config = replace(config, dropout=settings.dropout)
+        start = tokenizer.eot if settings.document_mask else None
+        return replace(config or settings.model(tokenizer.vocab_size), document_start=start)
+
+
+def prepare(settings: TrainConfig, blend: Callable[[Session], Session] | None = None) -> Session:
     """备齐一次训练。
 
     Args:
         settings: 训练设置。
+        blend: 在核对检查点之前，给数据添上别的来源；见 ``midtraining.py``。
 
     Returns:
-        ``Session``；此时除了（续训时）读文件，什么也没写。
+        ``Session``；此时除了（续训时）读文件，什么也没写。它的 ``settings`` 补全了由 ``--from`` 决定的几项。
 
     Raises:
         UserError: 设置之间矛盾，或续训时改了不许改的设置。
@@ -98,7 +130,10 @@ def prepare(settings: TrainConfig) -> Session:
         OutOfDiskError: 剩余空间放不下检查点。
     """
     _check_folder(settings)
-    session = _from_shards(settings) if settings.data else _from_text(settings)
+    start = _start(settings)
+    session = _from_shards(start) if settings.data else _from_text(start)
+    if blend is not None:
+        session = blend(session)
     checkpoint = session.checkpoint
     if checkpoint is not None:
         _check_resumable(session, checkpoint)
@@ -106,18 +141,28 @@ def prepare(settings: TrainConfig) -> Session:
     return session
 
 
-def _from_text(settings: TrainConfig) -> Session:
+def _start(settings: TrainConfig) -> _Start:
+    checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None
+    if checkpoint is not None or not settings.from_run:
+        return _Start(settings, checkpoint, None)
+    ancestor = load_ancestor(settings)
+    return _Start(ancestor.inherited(settings), None, ancestor)
+
+
+def _from_text(start: _Start) -> Session:
     """语料是一段文本：切成训练与验证，训练分词器，编码。"""
     from tinygrad_llm.common.corpora import load_corpus, split_text  # 用到才导入，``--help`` 因此立即可答
 
+    settings = start.settings
     train_text, validation_text = split_text(load_corpus(settings.corpus).text, settings.val_fraction)
-    settings.model(settings.vocab_size)  # 先查模型配置：训练分词器要花时间
-    checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None
-    if checkpoint is not None:
+    if start.checkpoint is not None:
         tokenizer = load_tokenizer(settings.folder / TOKENIZER)
+    elif start.ancestor is not None:
+        tokenizer = start.ancestor.tokenizer
     else:
+        settings.model(settings.vocab_size)  # 先查模型配置：训练分词器要花时间
         tokenizer = train_bpe(train_text, settings.vocab_size)
-    model = _model(settings, tokenizer)
+    model = start.model(tokenizer)
     train = TokenDataset(
         encode_corpus(train_text, tokenizer),
         vocab_size=model.vocab_size,
@@ -126,16 +171,20 @@ def _from_text(settings: TrainConfig) -> Session:
         seed=settings.seed,
     )
     validation = encode_corpus(validation_text, tokenizer)
-    return Session(
-        settings, model, tokenizer, train, validation, train_text, validation_text, checkpoint, train.ids.size
+    session = Session(
+        settings, model, tokenizer, train, validation, train_text, validation_text, start.checkpoint, train.ids.size
     )
+    return _descended(session, start)
 
 
-def _from_shards(settings: TrainConfig) -> Session:
+def _from_shards(start: _Start) -> Session:
     """语料是分片：分词器、训练与验证都已备好，只须打开。"""
+    settings = start.settings
     sources = open_sources(settings.data)
     tokenizer = sources[0].store.tokenizer
-    model = _model(settings, tokenizer)
+    if start.ancestor is not None:
+        start.ancestor.check_tokenizer(tokenizer, settings.data)
+    model = start.model(tokenizer)
     train = training_stream(
         sources,
         packing=settings.packing,
@@ -143,17 +192,20 @@ def _from_shards(settings: TrainConfig) -> Session:
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
-    checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None
     validation, digest = validation_tokens(sources), data_digest(sources)
     tokens = sum(source.store.split("train").tokens.size for source in sources)
     summary = epochs_summary(sources, train, settings.steps)
-    return Session(settings, model, tokenizer, train, validation, "", "", checkpoint, tokens, digest, summary)
+    session = Session(settings, model, tokenizer, train, validation, "", "", start.checkpoint, tokens, digest, summary)
+    return _descended(session, start)
 
 
-def _model(settings: TrainConfig, tokenizer: Tokenizer) -> GPTConfig:
-    """模型配置：词表大小与文档的开头由分词器决定。"""
-    start = tokenizer.eot if settings.document_mask else None
-    return replace(settings.model(tokenizer.vocab_size), document_start=start)
+def _descended(session: Session, start: _Start) -> Session:
+    """记上初始权重与它的出处。"""
+    if start.ancestor is not None:
+        initial = start.ancestor.initial(start.settings.dtype)
+        return replace(session, initial=initial, source=start.ancestor.record())
+    kept = start.checkpoint.state.get("source") if start.checkpoint is not None else None
+    return replace(session, source=kept) if isinstance(kept, dict) else session
 
 
 def _check_folder(settings: TrainConfig) -> None:

@@ -21,8 +21,8 @@ DType = Literal["float32", "float64"]
 
 MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "window", "dropout")
 FIXED_ON_RESUME = (
-    "preset", *MODEL_FIELDS, "corpus", "packing", "document_mask", "vocab_size", "val_fraction", "batch_size", "dtype",
-    "seed", "optimizer",
+    "from_run", "preset", *MODEL_FIELDS, "corpus", "packing", "document_mask", "vocab_size", "val_fraction",
+    "batch_size", "dtype", "seed", "optimizer",
 )  # fmt: skip
 """续训时不许改动的设置：改了就不再是同一次训练。``data`` 不在其中：分片可以搬家，内容另有摘要核对。"""
 TORCH_ONLY = ("device", "precision", "tf32", "compile", "recompute", "auto_batch")
@@ -48,6 +48,8 @@ class TrainConfig:
     """一次训练的全部设置。"""
 
     ignored_keys: ClassVar[tuple[str, ...]] = TORCH_ONLY
+    cli_names: ClassVar[dict[str, str]] = {"from_run": "from"}
+    """``from`` 是 Python 的关键字，不能作字段名。"""
 
     run: str = "toy"
     """运行名；结果写在 ``RUNS_DIR/RUN/``。"""
@@ -55,6 +57,8 @@ class TrainConfig:
     """放各次运行的文件夹。"""
     resume: bool = False
     """接着这个运行最近的检查点继续；未给出的设置沿用原来的。"""
+    from_run: str = ""
+    """从这次运行的权重起步（运行名，或运行、检查点文件夹的路径）；模型与分词器也由它而来，优化器与学习率从头开始。"""
     preset: str = "toy"
     """模型预设名。"""
     context: int | None = None
