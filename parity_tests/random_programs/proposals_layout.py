@@ -293,6 +293,8 @@ def applied_over(b: Builder) -> None:
         b.step(name, b.step(".add_", b.step(".abs_", x), 0.5))
     elif name == ".cumsum_":
         b.step(name, x, b.dim(x))
+    elif name == ".tril_" and _expanded(b.value(x)):
+        raise RejectedError  # torch 放行而警告说将来要报错，见 ``API.md`` 第 2 节
     else:
         b.step(name, x)
 
