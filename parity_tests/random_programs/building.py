@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity_tests.random_programs.program import Leaf, Program, Ref, Step, used_by
+from parity_tests.random_programs.program import Leaf, Program, Ref, Step, mapped, references, used_by
 from parity_tests.random_programs.running import leaf_tensor, perform, quiet
 
 LARGEST_VALUE = 1e3
@@ -167,8 +167,11 @@ class Builder:
 
         两块的元素完全相同、只有长度为 1 的轴步长不同的也不要：torch 当作部分重叠而拒绝，见 ``API.md`` 第 2 节。
         """
-        written = self.values[step.args[0].id]
-        read = [self.values[id] for id in used_by(step) if id != step.args[0].id]
+        written, others = self.values[step.args[0].id], used_by(step) - {step.args[0].id}
+        if step.target == "[]=":
+            where = mapped(step.args[1], lambda one: self.values[one.id])
+            written, others = _region(written.detach(), where), set(references(step.args[2]))
+        read = [self.values[id] for id in others]
         return any(_interleave(written, one) for one in read if isinstance(one, torch.Tensor))
 
     def forget(self, step: Step) -> None:
@@ -223,6 +226,15 @@ class Builder:
     def chance(self, probability: float) -> bool:
         """以给定的概率为真。"""
         return self.rng.random() < probability
+
+
+def _region(value: Any, where: Any) -> Any:
+    """``value[where] = …`` 写的那一块；下标不合的，稍后由 torch 自己拒绝。"""
+    try:
+        with quiet():
+            return value[where]
+    except (IndexError, RuntimeError):
+        return value
 
 
 def _interleave(a: Any, b: Any) -> bool:
