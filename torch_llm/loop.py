@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,6 +80,7 @@ class TorchEngine:
     Attributes:
         runtime: 设备与精度。
         model: 模型。
+        trained: 参数名到优化器更新的张量；几个进程切开存放时，是这个进程的那一块。
         optimizers: 一个优化器，或 Muon 与 AdamW 两个。
         updates: 更新过几步。
         accumulate: 每步切成几个微批。
@@ -87,15 +89,12 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, config: GPTConfig, settings: TorchConfig, note: Callable[[str], None] = print) -> None:
-        self.settings, self.note, self.accumulate = settings, note, settings.accumulate
+        self.config, self.settings, self.note, self.accumulate = config, settings, note, settings.accumulate
         self.runtime = pick_runtime(settings)
         self.device = self.runtime.device
-        weights = initial_weights(config, settings.seed, settings.dtype)
-        self.model = build_model(config, weights, self.device)
-        if settings.recompute:
-            recompute_blocks(self.model)
+        self.trained = self.place(config)
         self.compiled: Loss | None = compiled(self.model.loss, note) if settings.compile else None
-        self.optimizers = make_optimizers(torch.optim, self.model.named_parameters(), settings)
+        self.optimizers = make_optimizers(torch.optim, self.trained.items(), settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scales_loss)
         self.updates = 0
 
@@ -103,20 +102,27 @@ class TorchEngine:
         """设备、精度，以及为什么这样选。"""
         return self.runtime.describe()
 
+    def place(self, config: GPTConfig) -> dict[str, torch.nn.Parameter]:
+        """造好 ``self.model``；返回优化器要更新的各个参数。"""
+        self.model = build_model(config, initial_weights(config, self.settings.seed, self.settings.dtype), self.device)
+        if self.settings.recompute:
+            recompute_blocks(self.model)
+        return dict(self.model.named_parameters())
+
     def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
         """用一个全局批次更新一步；损失是「和 ÷ 整个批次的有效 token 数」，所以怎样切微批都一样。"""
         self.model.train()
         while True:
             try:
-                total = self._gradients(step, x, y)
+                total = self.gradients(step, x, y)
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._smaller_micro_batch(len(x), error)
+                self.too_large(len(x), error)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip).item()
+        norm = self.clip()
         updated = math.isfinite(total) and math.isfinite(norm)
         if updated:
             self.updates += 1
@@ -124,10 +130,18 @@ class TorchEngine:
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 self.scaler.step(optimizer)
-        self.scaler.update()
+        self.rescale(updated)
         return StepResult(total, norm, updated)
 
-    def _gradients(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
+    def clip(self) -> float:
+        """把梯度的全局范数裁到上限；返回裁剪前的。"""
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip).item()
+
+    def rescale(self, updated: bool) -> None:
+        """一步之后调整 float16 放大损失的倍数。"""
+        self.scaler.update()
+
+    def gradients(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
         """各微批的梯度之和留在参数上；返回损失。"""
         torch.manual_seed(step_seed(self.settings.seed, step))  # dropout 的掩码也由步号决定，续训因此逐位相同
         valid = int((y != IGNORE_INDEX).sum())
@@ -140,7 +154,7 @@ class TorchEngine:
             total += loss.item()
         return total
 
-    def _smaller_micro_batch(self, rows: int, error: RuntimeError) -> None:
+    def too_large(self, rows: int, error: RuntimeError) -> None:
         """内存不够：允许的话把微批再切小一档，否则告诉用户怎样切。"""
         smaller = next((n for n in range(self.accumulate + 1, rows + 1) if rows % n == 0), None)
         self.model.zero_grad()
@@ -181,7 +195,7 @@ class TorchEngine:
     def export(self) -> tuple[Arrays, Arrays, int]:
         """参数、优化器的状态、更新过几步；尚未更新过时状态为 0。"""
         weights, states = {}, {}
-        for name, p, optimizer, kinds in self._owned():
+        for name, p, optimizer, kinds in self.owned():
             weights[name] = p.detach().cpu().numpy()
             for kind in kinds:
                 state = optimizer.state.get(p, {}).get(kind)
@@ -191,19 +205,21 @@ class TorchEngine:
     def restore(self, model: Arrays, states: Arrays, updates: int) -> None:
         """装回 ``export`` 的结果；不论它出自哪个引擎。"""
         self.updates = updates
-        self.model.load_state_dict({name: torch.from_numpy(array) for name, array in model.items()})
-        for name, p, optimizer, kinds in self._owned():
-            optimizer.state[p] = {
-                kind: torch.tensor(states[f"{kind}.{name}"], dtype=p.dtype, device=self.device) for kind in kinds
-            }
+        for name, p, optimizer, kinds in self.owned():
+            p.data.copy_(self.put(name, model[name]))
+            optimizer.state[p] = {kind: self.put(name, states[f"{kind}.{name}"]) for kind in kinds}
             if isinstance(optimizer, torch.optim.AdamW):
                 optimizer.state[p]["step"] = torch.tensor(float(updates), device=self.device)
 
-    def _owned(self) -> Iterator[tuple[str, torch.nn.Parameter, torch.optim.Optimizer, tuple[str, ...]]]:
+    def put(self, name: str, array: NDArray[Any]) -> torch.Tensor:
+        """检查点里的一个数组，抄到设备上。"""
+        return torch.tensor(array, device=self.device)
+
+    def owned(self) -> Iterator[tuple[str, torch.nn.Parameter, torch.optim.Optimizer, tuple[str, ...]]]:
         """每个参数的名字、管它的优化器、它留下的状态。"""
         owners = {p: one for one in self.optimizers for group in one.param_groups for p in group["params"]}
-        rules = update_rules(parameter_shapes(self.model.config), self.settings.optimizer)
-        for name, p in self.model.named_parameters():
+        rules = update_rules(parameter_shapes(self.config), self.settings.optimizer)
+        for name, p in self.trained.items():
             yield name, p, owners[p], STATES[rules[name]]
 
     def tensor(self, ids: NDArray[np.int64]) -> torch.Tensor:

@@ -1,15 +1,23 @@
 """``python -m torch_llm pretrain``：在 torch 上预训练，flag 比 ``python -m tinygrad_llm train`` 多出设备与精度的几个。
 
-流入：``TorchConfig``；流出：运行文件夹与报告。
+流入：``TorchConfig``；流出：运行文件夹与报告。由 ``torchrun`` 起几个进程时，见 ``parallel/``。
 """
 
 from __future__ import annotations
 
+from tinygrad_llm.common.environment import launched
 from tinygrad_llm.common.torch_config import TorchConfig
 
 
 def main(config: TorchConfig) -> None:
     """训练，写出运行文件夹与报告；torch 在这里才导入，``--help`` 因此立即可答。"""
+    from torch_llm.parallel.layout import choose_layout
+
+    layout = choose_layout(config, launched())
+    if layout.world > 1:
+        from torch_llm.parallel.pretrain import train_together
+
+        return train_together(config, layout)
     from tinygrad_llm.common.loop import train
     from tinygrad_llm.common.profiling import profiled_step
     from tinygrad_llm.common.report import training_report

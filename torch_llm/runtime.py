@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from tinygrad_llm.common.environment import launched
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.torch_config import TorchConfig
 
@@ -79,6 +80,24 @@ def pick_device(dtype: str) -> torch.device:
 
 
 def _device(settings: TorchConfig) -> tuple[torch.device, str]:
+    """选一个设备；几个进程合训时，本机上的第几个进程就用第几块 GPU。"""
+    device, why = _kind_of_device(settings)
+    launch = launched()
+    if launch.world == 1 or device.type == "cpu":
+        return device, why
+    if device.type == "mps":
+        raise UserError("several processes cannot share MPS", where=f"{launch.world} processes", fix="use --device cpu")
+    if launch.local_rank >= torch.cuda.device_count():
+        raise UserError(
+            f"{launch.local_world} processes on a machine with {torch.cuda.device_count()} GPUs",
+            where="--nproc-per-node",
+            fix="start at most one process per GPU",
+        )
+    torch.cuda.set_device(launch.local_rank)
+    return torch.device("cuda", launch.local_rank), why
+
+
+def _kind_of_device(settings: TorchConfig) -> tuple[torch.device, str]:
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if settings.device != "auto":
         if not has[settings.device]:

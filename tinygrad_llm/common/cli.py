@@ -20,6 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
 
+from .environment import launched
 from .errors import UserError
 from .toml import ABSENT, field_defaults, read_toml
 
@@ -66,7 +67,8 @@ def main(prog: str, description: str, verbs: Mapping[str, Verb], argv: Sequence[
         _dispatch(prog, description, verbs, list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UserError as error:
-        print(error, file=sys.stderr)
+        if launched().rank == 0 or not error.everywhere:
+            print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -1,22 +1,53 @@
 """环境变量：只在这里读。
 
-流入：``ZERO_ONE_LLM_CACHE``、``ZERO_ONE_LLM_MIRROR``、``ZERO_ONE_LLM_OFFLINE``；流出：缓存文件夹、镜像网址与是否断网。
-命令行上的同名参数优先。下一个文件：``corpora/cache.py``。
+流入：``ZERO_ONE_LLM_CACHE``、``ZERO_ONE_LLM_MIRROR``、``ZERO_ONE_LLM_OFFLINE``，与 ``torchrun`` 写下的几个；
+流出：缓存文件夹、镜像网址、是否断网，与这是合训的第几个进程。命令行上的同名参数优先。下一个文件：``corpora/cache.py``。
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CACHE", "MIRROR", "OFFLINE", "cache_folder", "is_offline", "mirror"]
+__all__ = ["CACHE", "MIRROR", "OFFLINE", "Launch", "cache_folder", "is_offline", "launched", "mirror"]
 
 CACHE = "ZERO_ONE_LLM_CACHE"
 MIRROR = "ZERO_ONE_LLM_MIRROR"
 OFFLINE = "ZERO_ONE_LLM_OFFLINE"
 _FOLDER = "zero-one-llm"
 _FALSE = {"", "0", "false", "no", "off"}
+_RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """这是一起启动的第几个进程。
+
+    Attributes:
+        rank: 第几个，从 0 起。
+        world: 共几个；单独启动的为 1。
+        local_rank: 本机上的第几个。
+        local_world: 本机上共几个。
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+
+
+def launched() -> Launch:
+    """``torchrun``（或照它的约定）启动了几个进程、这是第几个；四个变量缺一个就当作单独启动。"""
+    if not all(os.environ.get(name) for name in _RENDEZVOUS):
+        return Launch()
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local = {
+        name: int(os.environ.get(name) or default)
+        for name, default in (("LOCAL_RANK", rank), ("LOCAL_WORLD_SIZE", world))
+    }
+    return Launch(rank, world, local["LOCAL_RANK"], local["LOCAL_WORLD_SIZE"])
 
 
 def cache_folder() -> Path:

@@ -15,9 +15,11 @@ class UserError(Exception):
         where: 出错的位置：文件、参数或张量名；可以为空。
         fix: 怎么办：一条用户照做即可的指令；可以为空。
         exit_code: 进程退出码；2 表示用法或配置错误。
+        everywhere: 几个进程合训时，是不是个个都会遇到它：是，就只由头一个进程说出来。
     """
 
     exit_code = 2
+    everywhere = True
 
     def __init__(self, problem: str, *, where: str = "", fix: str = "") -> None:
         self.problem, self.where, self.fix = problem, where, fix
@@ -56,6 +58,7 @@ class WorkerError(UserError):
     """工作进程中途死了或出了错，训练走不下去（退出码 1）。"""
 
     exit_code = 1
+    everywhere = False
 
 
 class InterruptedRunError(UserError):

@@ -118,8 +118,7 @@ def train(
     resume_step = (session.first_step or BEFORE) if settings.resume else None
     opened: Any = ranks.first(lambda: RunLog(settings.folder, resume_step=resume_step)) or Silent()
     with opened as log, GracefulStop() as stop:
-        once = replace(settings, resume=False, stop_at=None, profile=None)  # 这三个只管这一回，不该带到下次续训
-        ranks.first(lambda: _describe_run(log, dump_toml(once), session))
+        ranks.first(lambda: _describe_run(log, dump_toml(settings.lasting()), session))
         label = f"{engine.name}:{settings.run}"
         shown: Any = Progress(settings.last_step, label, start=session.first_step) if ranks.is_first else Silent()
         with shown as progress:
@@ -300,9 +299,9 @@ def start_from(engine: Engine, weights: Mapping[str, NDArray[Any]], optimizer: R
     engine.restore(dict(weights), states, 0)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """第 ``step`` 步里随机数（dropout）的种子：由步号决定，续训不必保存随机数状态。"""
-    return int(philox(seed, f"step {step}").integers(1 << 63))
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """第 ``step`` 步里第 ``part`` 份数据的随机数（dropout）的种子：由步号决定，续训不必保存随机数状态。"""
+    return int(philox(seed, f"step {step}" + (f" part {part}" if part else "")).integers(1 << 63))
 
 
 def rate(settings: TrainConfig, step: int) -> float:

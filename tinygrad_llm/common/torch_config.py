@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
 from tinygrad_llm.common.errors import UserError
@@ -13,6 +13,7 @@ from tinygrad_llm.common.train_config import TrainConfig, choice_problems
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Parallel = Literal["auto", "ddp", "fsdp", "tp", "fsdp+tp"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class TorchConfig(TrainConfig):
     """不留各层的激活，反传时重算：省内存，多花三成时间。"""
     auto_batch: bool = False
     """内存不够时自动把微批切小（``--accumulate`` 加大），直到放得下；结果不变。"""
+    parallel: Parallel = "auto"
+    """几个进程怎样合训：``ddp`` 各有整个模型，``fsdp`` 切开存放，``tp`` 切开矩阵，或兼用；``auto`` 即 ``ddp``。"""
+    tp: int | None = None
+    """``fsdp+tp`` 里每几个相邻的进程切开矩阵；须整除头数。"""
 
     @staticmethod
     def of(settings: TrainConfig, device: Device = "auto", precision: Precision = "float32") -> TorchConfig:
@@ -49,9 +54,15 @@ class TorchConfig(TrainConfig):
         shared = {field.name: getattr(settings, field.name) for field in fields(TrainConfig)}
         return TorchConfig(**shared, device=device, precision=precision)
 
+    def lasting(self) -> TorchConfig:
+        """几个进程、怎样切，也只管这一回：检查点与它们无关。"""
+        return replace(super().lasting(), parallel="auto", tp=None)  # type: ignore[call-arg,return-value]
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = choice_problems(self, device=Device, precision=Precision)
+        problems = choice_problems(self, device=Device, precision=Precision, parallel=Parallel)
+        if self.tp is not None and self.tp < 1:
+            problems.append(f"--tp must be at least 1, got {self.tp}")
         if self.dtype == "float64" and self.precision in ("bfloat16", "float16"):
             problems.append(f"--precision {self.precision} contradicts --dtype float64")
         if problems:

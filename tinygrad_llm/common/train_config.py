@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -25,7 +25,7 @@ FIXED_ON_RESUME = (
     "batch_size", "dtype", "seed", "optimizer",
 )  # fmt: skip
 """续训时不许改动的设置：改了就不再是同一次训练。``data`` 不在其中：分片可以搬家，内容另有摘要核对。"""
-TORCH_ONLY = ("device", "precision", "tf32", "compile", "recompute", "auto_batch")
+TORCH_ONLY = ("device", "precision", "tf32", "compile", "recompute", "auto_batch", "parallel", "tp")
 """只有 torch 才有的设置，见 ``torch_config.py``；NumPy 接着训练时，运行文件夹的配置里有它们也不算错。"""
 
 
@@ -168,6 +168,10 @@ class TrainConfig:
     def last_step(self) -> int:
         """这一回做到哪一步为止。"""
         return self.steps if self.stop_at is None else min(self.stop_at, self.steps)
+
+    def lasting(self) -> TrainConfig:
+        """写进运行文件夹、下次续训沿用的设置：只管这一回的几个回到缺省值。"""
+        return replace(self, resume=False, stop_at=None, profile=None)
 
     def model(self, vocab_size: int) -> GPTConfig:
         """预设加上覆盖，得到模型配置。"""
