@@ -57,7 +57,7 @@ def _decoding(settings: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
     model = GPTConfig.from_dict(settings["model"])
     weights = initial_weights(model, 0)
     if settings["engine"] == "numpy":
-        from tinygrad_llm.generate import NumpyDecoder
+        from tinygrad_llm.decoding import NumpyDecoder
         from tinygrad_llm.train import build_model
 
         decoder: Any = NumpyDecoder(build_model(model, weights))

@@ -25,7 +25,7 @@ from tinygrad_llm.common.report import training_report
 from tinygrad_llm.common.session import micro_batches, prepare
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import make_optimizers
-from tinygrad_llm.generate import NumpyDecoder
+from tinygrad_llm.decoding import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.ops import cores

@@ -169,7 +169,11 @@ class GPT(nn.Module):
         Raises:
             ValueError: 超出模型的上下文长度。
         """
-        return F.linear(self.hidden(ids, cache), self.head_weight())
+        return self.logits(self.hidden(ids, cache))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """输出层 ``(..., C) → (..., V)``。"""
+        return F.linear(x, self.head_weight())
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """输出层之前的特征 ``(B, T) → (B, T, C)``；参数与 ``forward`` 相同。"""

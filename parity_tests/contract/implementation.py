@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 import tinygrad_llm
-import tinygrad_llm.generate
+import tinygrad_llm.decoding
 import tinygrad_llm.gpt
 import tinygrad_llm.train
 import torch_llm.engine
@@ -176,7 +176,7 @@ class Implementation:
     def decoder(self, model: Any) -> Decoder:
         """产品的逐个生成。"""
         if self.engine == "numpy":
-            return tinygrad_llm.generate.NumpyDecoder(model)
+            return tinygrad_llm.decoding.NumpyDecoder(model)
         return torch_llm.engine.TorchDecoder(model)
 
     # ---- 零件 ----

@@ -21,7 +21,7 @@ from parity_tests.tolerances import as_array, assert_close
 from tinygrad_llm import gpt as our_gpt
 from tinygrad_llm.common.config import PRESETS, GPTConfig, parameter_count, parameter_shapes
 from tinygrad_llm.common.initial import initial_weights
-from tinygrad_llm.generate import NumpyDecoder
+from tinygrad_llm.decoding import NumpyDecoder
 from torch_llm import gpt as torch_gpt
 
 FEWER = settings(max_examples=max(5, settings().max_examples // 5))

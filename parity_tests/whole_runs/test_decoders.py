@@ -21,7 +21,7 @@ from parity_tests.whole_runs.commands import ENGINES
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.single import Decoder, decode
-from tinygrad_llm.generate import NumpyDecoder
+from tinygrad_llm.decoding import NumpyDecoder
 from tinygrad_llm.train import build_model
 from torch_llm.engine import TorchDecoder
 from torch_llm.loop import build_model as build_torch_model

@@ -18,7 +18,7 @@ from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.single import Decoder, decode
 from tinygrad_llm.common.session import load_trained
-from tinygrad_llm.generate import NumpyDecoder
+from tinygrad_llm.decoding import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.train import build_model
 from torch_llm.engine import TorchDecoder
