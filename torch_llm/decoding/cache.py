@@ -39,7 +39,7 @@ class PlainCache:
     """
 
     def __init__(self, shape: tuple[int, int, int, int], like: Tensor) -> None:
-        self.k, self.v = (blank(shape, like.dtype, like.device) for _ in range(2))
+        self.k, self.v = (_blank(shape, like.dtype, like.device) for _ in range(2))
 
     def write(self, slots: Tensor | int, positions: Tensor | int, k: Tensor, v: Tensor) -> None:
         """见 ``SlotCache``。"""
@@ -70,7 +70,7 @@ class Int8Cache:
     def __init__(self, shape: tuple[int, int, int, int], like: Tensor) -> None:
         self.dtype = like.dtype
         self.held = [
-            (blank(shape, torch.int8, like.device), blank((*shape[:3], 1), torch.float32, like.device))
+            (_blank(shape, torch.int8, like.device), _blank((*shape[:3], 1), torch.float32, like.device))
             for _ in range(2)
         ]  # fmt: skip
 
@@ -95,7 +95,7 @@ class Int8Cache:
                 held[target, :, :length] = held[source, :, :length]
 
 
-def blank(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+def _blank(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """全 0 的张量。CPU 上的一页内存到写它时才真的占用：整个上下文都预先分配，也只为写过的位置付账。"""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
