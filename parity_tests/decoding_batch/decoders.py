@@ -53,3 +53,19 @@ class Side:
 def relative(found: NDArray[Any], expected: NDArray[Any]) -> float:
     """最大的差，以 ``max(1, 最大的 logit)`` 为单位。"""
     return float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max()))
+
+
+def letters(vocab_size: int) -> Any:
+    """每个 id 是一个字的分词器：解码的测试只看 id，文字越简单越好。"""
+    return _Letters(vocab_size)
+
+
+class _Letters:
+    specials: tuple[str, ...] = ()
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+
+    def token_bytes(self, id: int) -> bytes:
+        """从 ``!`` 起的一个字。"""
+        return chr(33 + id).encode()
