@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from tinygrad_llm.common.decoding.slots import Group, Ledger, Plan, Rows
 from torch_llm.decoding.cache import Int8Cache, PlainCache, SlotCache
+from torch_llm.decoding.one import OneToken
 from torch_llm.gpt import GPT, Attention, rope_table
 
 __all__ = ["TorchSlots"]
@@ -48,6 +49,10 @@ class TorchSlots:
         if config.position == "rope":
             cos, sin = rope_table(config, 0, self.context, like)
             self._rope = torch.cat((cos, cos), -1)[:, None], torch.cat((-sin, sin), -1)[:, None]  # (S, 1, D)
+        plain = [layer for layer in self._layers if isinstance(layer, PlainCache)]
+        self._one: OneToken | None = None
+        if OneToken.fits(model, self._layers):
+            self._one = OneToken(model, plain, None if self._rope is None else (cos, sin))
 
     def length(self, slot: int) -> int:
         """槽里有几个 token。"""
@@ -84,13 +89,17 @@ class TorchSlots:
 
     def _features(self, plan: Plan) -> Tensor:
         """输出层之前的特征 ``(N, C)``；缓存与账都已写好。"""
-        model = self.model.eval()
+        model = self.model
+        if model.training:  # 逐个模块切换要一两毫秒，不能每步都来
+            model.eval()
+        if self._one is not None and len(plan.ids) == 1:
+            token, slot, position, begin = (int(one[0]) for one in (plan.ids, plan.slots, plan.positions, plan.begins))
+            features = self._one.features(token, slot, position, begin, plan.groups[0].lo)
+            self._ledger.commit(plan)
+            return features[None]
         x, rope = model.wte(self._tensor(plan.ids)), None
         if self._rope is None:
             x = x + model.wpe(self._tensor(plan.positions - plan.begins))
-        elif len(x) == 1:
-            at = int(plan.positions[0])
-            rope = self._rope[0][at], self._rope[1][at]
         else:
             positions = self._tensor(plan.positions)
             rope = self._rope[0][positions], self._rope[1][positions]
@@ -100,8 +109,8 @@ class TorchSlots:
             x = x + attend(block.attn, layer, block.ln_1(x), step)
             x = x + block.mlp(block.ln_2(x))
         self._ledger.commit(plan)
-        features: Tensor = model.ln_f(x)
-        return features
+        features = model.ln_f(x)
+        return features  # type: ignore[no-any-return]
 
     def _places(self, plan: Plan) -> tuple[Tensor | int, Tensor | int]:
         if len(plan.ids) == 1:
