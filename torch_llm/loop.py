@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
+from tinygrad_llm.common.decoding.single import Decoder
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import Arrays, StepResult, step_seed
@@ -177,7 +178,7 @@ class TorchEngine:
         with torch.no_grad(), self.runtime.autocast():
             return float(self.model.loss(self.tensor(x), self.tensor(y)).item())
 
-    def decoder(self) -> TorchDecoder:
+    def decoder(self) -> Decoder:
         """带 KV 缓存的生成器。"""
         return TorchDecoder(self.model)
 

@@ -24,13 +24,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
+from tinygrad_llm.common.decoding.single import Decoder
 from tinygrad_llm.common.errors import WorkerError
 from tinygrad_llm.common.initial import each_initial_weight
 from tinygrad_llm.common.loop import Arrays, step_seed
 from tinygrad_llm.common.session import micro_batches
 from tinygrad_llm.common.torch_config import TorchConfig
-from torch_llm.engine import TorchDecoder
-from torch_llm.gpt import GPT
+from torch_llm.gpt import GPT, KVCache
 from torch_llm.loop import Loss, TorchEngine, recompute_blocks
 from torch_llm.parallel.layout import check_model
 from torch_llm.parallel.ranks import TorchRanks
@@ -169,9 +169,9 @@ class ParallelEngine(TorchEngine):
 
     # ---- 生成、存出与装回 ----
 
-    def decoder(self) -> TorchDecoder:
+    def decoder(self) -> Decoder:
         """带 KV 缓存的生成器；几个进程一道生成同样的 token，谁也不必装下整个模型。"""
-        return _LowDecoder(self.model, self) if self.layout.shards_data and self.runtime.low else super().decoder()
+        return super().decoder() if self.layout.kind == "ddp" else _ForwardDecoder(self)
 
     def export(self) -> tuple[Arrays, Arrays, int]:
         """拼成整个的参数与状态；每个进程都要来，只有头一个拿到。"""
@@ -212,19 +212,33 @@ class _LossModule(nn.Module):
         return self.loss(ids, targets)
 
 
-class _LowDecoder(TorchDecoder):
-    """各层的参数是低精度的：在 autocast 里生成，logits 换回 float32。"""
+class _ForwardDecoder:
+    """走模型自己的 ``forward``：拼好参数、各块相加，都挂在各层的 ``forward`` 上，不能绕开它去用里面的线性层。
 
-    def __init__(self, model: GPT, engine: ParallelEngine) -> None:
-        self.engine = engine
-        super().__init__(model)
+    Args:
+        engine: 合训的引擎；参数是低精度的，就在 autocast 里生成，logits 换回 float32。
+
+    Attributes:
+        context: 最长上下文。
+    """
+
+    def __init__(self, engine: ParallelEngine) -> None:
+        self.engine, self.context = engine, engine.model.config.context
+        self.reset()
+
+    def reset(self) -> None:
+        """换一个空缓存。"""
+        self.cache = KVCache(self.engine.model, 1, self.context)
 
     def feed(self, ids: NDArray[np.int64]) -> NDArray[Any]:
-        """喂进 token，返回最后一个位置的 logits。"""
-        self.model.eval()
-        with torch.no_grad(), self.engine.runtime.autocast():
-            logits: NDArray[Any] = self.model(self.engine.tensor(ids[None]), self.cache)[0, -1].float().cpu().numpy()
-        return logits
+        """喂进 ``(n,)`` 个 token，返回最后一个位置的 logits ``(V,)``。"""
+        engine = self.engine
+        low = engine.layout.shards_data and engine.runtime.low is not None
+        engine.model.eval()
+        with torch.no_grad(), engine.runtime.autocast() if low else contextlib.nullcontext():
+            logits = engine.model(engine.tensor(ids[None]), self.cache)[0, -1]
+        found: NDArray[Any] = (logits.float() if low else logits).cpu().numpy()
+        return found
 
 
 def _local(tensor: Tensor) -> Tensor:
