@@ -17,6 +17,7 @@ VERBS = {
         "tinygrad_llm.common.tokenizers.command:VERBS", "train, convert and look into tokenizers; text to ids and back"
     ),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
+    "chat": Verb("tinygrad_llm.chat:main", "talk to a trained run, on NumPy"),
 }
 
 if __name__ == "__main__":

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from tinygrad_llm.common.decoding.single import print_generation
-from tinygrad_llm.common.session import load_trained
-from tinygrad_llm.common.train_config import GenerateConfig
-from tinygrad_llm.decoding import NumpyDecoder
+from tinygrad_llm.common.decoding.settings import GenerateConfig
 
 
 def main(config: GenerateConfig) -> None:
     """``python -m tinygrad_llm generate``：从训练好的运行生成一段文字。"""
+    from tinygrad_llm.common.decoding.printing import print_generation
+    from tinygrad_llm.common.session import load_trained
+    from tinygrad_llm.decoding import NumpySlots
     from tinygrad_llm.train import build_model
 
     model_config, tokenizer, checkpoint = load_trained(config.folder)
-    print_generation(config, tokenizer, NumpyDecoder(build_model(model_config, checkpoint.model)))
+    model = build_model(model_config, checkpoint.model)
+    print_generation(config, tokenizer, lambda slots: NumpySlots(model, slots))

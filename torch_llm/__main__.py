@@ -9,6 +9,7 @@ VERBS = {
     "data": Verb("torch_llm.data:VERBS", "text to tokens to batches: shards, packing, checks"),
     "pretrain": Verb("torch_llm.pretrain:main", "train a GPT on torch"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
+    "chat": Verb("torch_llm.chat:main", "talk to a trained run, on torch"),
 }
 
 if __name__ == "__main__":

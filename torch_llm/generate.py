@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tinygrad_llm.common.train_config import GenerateConfig
+from tinygrad_llm.common.decoding.settings import GenerateConfig
 
 
 def main(config: GenerateConfig) -> None:

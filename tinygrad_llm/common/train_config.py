@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from tinygrad_llm.common.config import GPTConfig, preset
-from tinygrad_llm.common.decoding.request import MAX_SEED, sampling_problems
+from tinygrad_llm.common.decoding.request import MAX_SEED
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.schedule import Schedule
 from tinygrad_llm.common.update_rules import Rule
@@ -230,38 +230,3 @@ class TrainConfig:
             for name, (low, high, wanted) in ranges.items()
             if not (math.isfinite(getattr(self, name)) and low <= getattr(self, name) <= high)
         ]
-
-
-@dataclass(frozen=True)
-class GenerateConfig:
-    """生成文字的设置。"""
-
-    run: str = "toy"
-    """运行名，或运行文件夹、检查点文件夹的路径。"""
-    runs_dir: str = "runs"
-    """放各次运行的文件夹。"""
-    prompt: str = ""
-    """开头；留空则从文本起始符开始。"""
-    tokens: int = 200
-    """生成的 token 数。"""
-    temperature: float = 0.8
-    """温度；0 表示总取概率最大的。"""
-    top_k: int | None = None
-    """只在概率最大的 k 个里抽。"""
-    top_p: float | None = None
-    """只在累计概率达到 p 的最小集合里抽。"""
-    seed: int = 0
-    """抽样的种子；同一种子在两个引擎上得到同样的 token。"""
-
-    def __post_init__(self) -> None:
-        problems = sampling_problems(self, "--")
-        if self.tokens < 1:
-            problems.append(f"--tokens must be at least 1, got {self.tokens}")
-        if problems:
-            raise UserError("; ".join(problems), where="generation settings", fix="correct the flags named above")
-
-    @property
-    def folder(self) -> Path:
-        """运行名对应的文件夹；本身就是现成的路径时原样返回。"""
-        named = Path(self.runs_dir) / self.run
-        return named if named.exists() or not Path(self.run).exists() else Path(self.run)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tinygrad_llm.common.decoding.generation import Generation, Step
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.sampling import choose, finite_scores, uniform_at
+from tinygrad_llm.common.decoding.settings import GenerateConfig
 from tinygrad_llm.common.decoding.text import TextStream
 from tinygrad_llm.common.tokenizers import Tokenizer
-from tinygrad_llm.common.train_config import GenerateConfig
 
 __all__ = ["Decoder", "decode", "print_generation", "steps_of"]
 

@@ -19,13 +19,14 @@ import tinygrad_llm as tg
 from tinygrad_llm.common.batches import IGNORE_INDEX, TokenDataset, encode_corpus
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.corpora import load_corpus, split_text
+from tinygrad_llm.common.decoding.settings import GenerateConfig
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.loop import step_seed
 from tinygrad_llm.common.progress import Progress
 from tinygrad_llm.common.session import load_trained
 from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.common.toml import load_toml
-from tinygrad_llm.common.train_config import GenerateConfig, TrainConfig
+from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.tracing import trace as record
 from tinygrad_llm.tracing.arrays import Snapshot, Summary

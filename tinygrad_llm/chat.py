@@ -1,0 +1,33 @@
+"""``python -m tinygrad_llm chat``：与一个训练好的模型对话，在 NumPy 上。
+
+流入：``ChatConfig``；流出：终端上的对话。对话怎样进行在 ``common/chat/``，两个引擎共用。
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygrad_llm.common.chat.settings import ChatConfig
+
+if TYPE_CHECKING:
+    from tinygrad_llm.common.chat.dialogue import OpenedModel
+
+
+def main(config: ChatConfig) -> None:
+    """对话。"""
+    from tinygrad_llm.common.chat.console import run_chat
+
+    run_chat(config, open_model)
+
+
+def open_model(folder: Path) -> OpenedModel:
+    """打开一个运行文件夹，在 NumPy 上。"""
+    from tinygrad_llm.common.chat.dialogue import OpenedModel
+    from tinygrad_llm.common.session import load_trained
+    from tinygrad_llm.decoding import NumpyDecoder
+    from tinygrad_llm.train import build_model
+
+    config, tokenizer, checkpoint = load_trained(folder)
+    decoder = NumpyDecoder(build_model(config, checkpoint.model))
+    return OpenedModel(folder.name, tokenizer, decoder, str(checkpoint.state.get("chat_template", "")))

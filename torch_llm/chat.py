@@ -1,0 +1,35 @@
+"""``python -m torch_llm chat``：与一个训练好的模型对话，在 torch 上。
+
+流入：``ChatConfig``；流出：终端上的对话。对话怎样进行在 ``tinygrad_llm/common/chat/``，两个引擎共用。
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygrad_llm.common.chat.settings import ChatConfig
+
+if TYPE_CHECKING:
+    from tinygrad_llm.common.chat.dialogue import OpenedModel
+
+
+def main(config: ChatConfig) -> None:
+    """对话；torch 打开模型时才导入，``--help`` 因此立即可答。"""
+    from tinygrad_llm.common.chat.console import run_chat
+
+    run_chat(config, open_model)
+
+
+def open_model(folder: Path) -> OpenedModel:
+    """打开一个运行文件夹，在 torch 上。"""
+    from tinygrad_llm.common.chat.dialogue import OpenedModel
+    from tinygrad_llm.common.session import load_trained
+    from torch_llm.engine import TorchDecoder
+    from torch_llm.loop import build_model
+    from torch_llm.runtime import pick_device
+
+    config, tokenizer, checkpoint = load_trained(folder)
+    device = pick_device(checkpoint.model["wte.weight"].dtype.name)
+    decoder = TorchDecoder(build_model(config, checkpoint.model, device))
+    return OpenedModel(folder.name, tokenizer, decoder, str(checkpoint.state.get("chat_template", "")))
