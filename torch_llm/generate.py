@@ -10,12 +10,13 @@ from tinygrad_llm.common.decoding.settings import GenerateConfig
 
 def main(config: GenerateConfig) -> None:
     """生成；torch 在这里才导入，``--help`` 因此立即可答。"""
-    from tinygrad_llm.common.decoding.single import print_generation
+    from tinygrad_llm.common.decoding.printing import print_generation
     from tinygrad_llm.common.session import load_trained
-    from torch_llm.engine import TorchDecoder
+    from torch_llm.decoding.slots import TorchSlots
     from torch_llm.loop import build_model
     from torch_llm.runtime import pick_device
 
     model_config, tokenizer, checkpoint = load_trained(config.folder)
     device = pick_device(checkpoint.model["wte.weight"].dtype.name)
-    print_generation(config, tokenizer, TorchDecoder(build_model(model_config, checkpoint.model, device)))
+    model = build_model(model_config, checkpoint.model, device)
+    print_generation(config, tokenizer, lambda slots: TorchSlots(model, slots))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -160,7 +162,7 @@ def test_greedy_depends_on_the_seed(trained: Path) -> None:
 def test_generate_commands_print_different_text(place: Place) -> None:
     """两个引擎的 generate 命令打印同样的文字，以 --prompt 开头；打印两次也一样。"""
     assert place.train("numpy", "a", steps=40, lr=0.01).code == 0
-    flags: dict[str, Any] = {"prompt": "the 猫 ", "tokens": 30, "top_k": 20, "top_p": 0.9, "seed": 5}
+    flags: dict[str, Any] = {"prompt": "the 猫 ", "tokens": 30, "top_k": 20, "top_p": 0.9, "seed": 5, "slide": True}
     ended = [place.generate(engine, "a", **flags) for engine in (*ENGINES, "numpy")]
     assert [e.code for e in ended] == [0, 0, 0]
     assert {e.err for e in ended} == {""}
@@ -174,7 +176,7 @@ def test_generate_takes_no_folder(place: Place) -> None:
     assert place.train("torch", "a", save_every=10, steps=40, lr=0.01, keep=9).code == 0
     run = place.runs / "a"
     texts = [
-        place.generate("numpy", str(path), runs_dir=None, tokens=30).out
+        place.generate("numpy", str(path), runs_dir=None, tokens=30, slide=True).out
         for path in (run, run / "checkpoints" / "step_000040", run / "checkpoints" / "step_000010")
     ]
     assert texts[0] == texts[1] != texts[2]
@@ -189,3 +191,63 @@ def test_text_becomes_a_special_token(place: Place) -> None:
     ended = place.generate("numpy", "a", prompt="<|endoftext|>", tokens=3)
     assert ended.code == 0
     assert ended.out.startswith("<|endoftext|>")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_generation_runs_past_the_context_unasked(place: Place, engine: str) -> None:
+    """没有 ``--slide``：写满上下文就停下并说明；开头装不下的当场报错，一个字也不写。"""
+    assert place.train("numpy", "a", steps=2).code == 0
+    _, tokenizer, _ = load_trained(place.runs / "a")
+    ended = place.generate(engine, "a", prompt="the", tokens=99, temperature=0)
+    assert (ended.code, ended.err.startswith("stopped: the context of 16 tokens is full")) == (0, True)
+    room = 16 - len(tokenizer.encode("the"))
+    assert place.generate(engine, "a", prompt="the", tokens=room, temperature=0).out == ended.out
+    refused = place.generate(engine, "a", prompt="the cat " * 16, tokens=1)
+    assert (refused.code, refused.out) == (2, "")
+    assert "contexts of 16" in refused.err
+
+
+def test_a_flag_of_generate_does_nothing(place: Place, tmp_path: Path) -> None:
+    """惩罚、约束、beam、对数概率各自起作用，两个引擎的输出相同。"""
+    assert place.train("numpy", "a", steps=40, lr=0.01, context=64).code == 0
+    (tmp_path / "s.json").write_text('{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}')
+    (tmp_path / "g.ebnf").write_text('root ::= "yes" | "no"')
+    flags: list[dict[str, Any]] = [
+        {},
+        {"repetition_penalty": 3.0},
+        {"presence_penalty": 2.0},
+        {"frequency_penalty": -3.0},
+        {"min_p": 0.5},
+        {"stop": "e"},
+        {"regex": "[0-9]{3}"},
+        {"schema": tmp_path / "s.json"},
+        {"grammar": tmp_path / "g.ebnf"},
+        {"beams": 3, "best": 2},
+        {"beams": 3, "best": 2, "length_penalty": 0.0},
+        {"logprobs": "json", "top_logprobs": 2},
+    ]
+    shown = []
+    for one in flags:
+        ours, theirs = (place.generate(e, "a", prompt="the ", tokens=40, seed=1, **one) for e in ENGINES)
+        assert (ours.code, theirs.code) == (0, 0), ours.err + theirs.err
+        if "logprobs" not in one and "beams" not in one:
+            assert ours.out == theirs.out, one
+        shown.append(ours.out)
+    same = [(a, b) for a, b in itertools.combinations(range(len(flags)), 2) if shown[a] == shown[b]]
+    assert not same, [(flags[a], flags[b]) for a, b in same]
+    assert "e" not in shown[5].removeprefix("the ")
+    assert re.fullmatch(r"the [0-9]{3}\n", shown[6])
+    assert type(json.loads(shown[7].removeprefix("the "))["n"]) is int
+    assert shown[8] in ("the yes\n", "the no\n")
+    lines = [json.loads(line) for line in shown[11].splitlines()]
+    assert "".join(line["text"] for line in lines) == shown[0].removeprefix("the ")[:-1]
+    assert all(line["logprob"] <= line["top"][0]["logprob"] + 1e-9 and len(line["top"]) == 2 for line in lines)
+    assert lines[-1]["finish"] in ("length", "stop")
+
+
+def test_contradicting_flags_are_accepted(place: Place) -> None:
+    """互相排斥的 flag 没有报错。"""
+    for wrong in ({"slide": True, "stop": "a"}, {"best": 2}, {"beams": 2, "logprobs": "json"}, {"regex": "a("}):
+        assert place.train("numpy", "a", steps=1).code in (0, 2)
+        ended = place.generate("numpy", "a", prompt="the", **wrong)
+        assert (ended.code, ended.out) == (2, ""), wrong

@@ -134,9 +134,7 @@ class GenerateConfig(TextConfig):
             found.append(f"--top-logprobs must be from 0 to {MAX_LOGPROBS}, got {self.top_logprobs}")
         limited = self.stop or self.regex or self.schema or self.grammar or self.sampling_is_penalised
         if self.slide and (limited or self.beams > 1 or self.logprobs != "none"):
-            found.append(
-                "--slide goes without --stop, constraints, penalties, --beams and --logprobs"
-            )
+            found.append("--slide goes without --stop, constraints, penalties, --beams and --logprobs")
         if self.beams > 1 and (self.logprobs != "none" or self.sampling_is_penalised):
             found.append("--beams goes without --logprobs and penalties")
         return found

@@ -1,12 +1,11 @@
 """一个序列从头写到尾；两个引擎共用，同一种子得到同样的 token。
 
 流入：「喂进几个 token，得到下一个的 logits」的解码器与一个 ``Generation``；流出：一步步的 ``Step``，或一串 token。
-下一站：两边的 ``generate.py``。
+下一站：``printing.py``。
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -16,11 +15,8 @@ from numpy.typing import NDArray
 from tinygrad_llm.common.decoding.generation import Generation, Step
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.sampling import choose, finite_scores, uniform_at
-from tinygrad_llm.common.decoding.settings import GenerateConfig
-from tinygrad_llm.common.decoding.text import TextStream
-from tinygrad_llm.common.tokenizers import Tokenizer
 
-__all__ = ["Decoder", "decode", "print_generation", "steps_of"]
+__all__ = ["Decoder", "decode", "steps_of"]
 
 
 class Decoder(Protocol):
@@ -80,21 +76,3 @@ def decode(decoder: Decoder, prompt: Sequence[int], count: int, sampling: Sampli
             pending = history[-max(1, decoder.context // 2) :]
             used = 0
         used += len(pending)
-
-
-def print_generation(config: GenerateConfig, tokenizer: Tokenizer, decoder: Decoder) -> None:
-    """按设置生成，边生成边打印到标准输出；不完整的 UTF-8 字节留到凑齐再打印。
-
-    Args:
-        config: 生成设置。
-        tokenizer: 分词器。
-        decoder: 带 KV 缓存的模型。
-    """
-    prompt = tokenizer.encode(config.prompt) or [tokenizer.eot]
-    sampling = Sampling(config.temperature, config.top_k, config.top_p, seed=config.seed)
-    sys.stdout.write(config.prompt)
-    stream = TextStream(tokenizer)
-    for token in decode(decoder, prompt, config.tokens, sampling):
-        sys.stdout.write(stream.push(token))
-        sys.stdout.flush()
-    sys.stdout.write(stream.finish() + "\n")
