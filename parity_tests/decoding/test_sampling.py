@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tinygrad_llm.common.decoding.sampling import sample_token, uniform_at
+from tinygrad_llm.common.decoding.request import Sampling
+from tinygrad_llm.common.decoding.sampling import kept, sample_token, uniform_at
 from tinygrad_llm.common.errors import DivergedError, UserError
 
 Floats = npt.NDArray[np.float64]
@@ -100,6 +101,17 @@ def test_top_p_prefers_low_ids_among_many_equals() -> None:
     grid = (np.arange(50) + 0.5) / 50
     got = [sample_token(logits, temperature=1.0, top_k=None, top_p=half_of_high - 1e-9, uniform=u) for u in grid]
     assert got == expected
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 5.0])
+def test_top_p_of_a_large_vocabulary_keeps_other_tokens(spread: float) -> None:
+    """词表很大时只排最大的一批：留下的与把全部排一遍的不同（平的分布上那一批不够，尖的上足够，另有并列）。"""
+    logits = np.round(np.random.default_rng(0).normal(size=5000) * spread, 2)
+    weights = np.exp(logits - logits.max())
+    order = np.argsort(-weights, kind="stable")
+    for p in (0.1, 0.5, 0.9, 0.999):
+        count = int(np.searchsorted(np.cumsum(weights[order]), p * weights.sum())) + 1
+        assert kept(logits, Sampling(1.0, top_p=p))[0].tolist() == sorted(order[:count].tolist())
 
 
 def test_the_inverse_cdf_runs_in_id_order_after_top_p() -> None:

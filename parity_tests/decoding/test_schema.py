@@ -191,6 +191,7 @@ WRONG = [
     ({"items": False, "minItems": 1}, "exceeds"),
     ({"minimum": "3"}, "not a number"),
     (["a"], "a schema is an object"),
+    (json.loads('{"items":' * 60 + "{}" + "}" * 60), "nests deeper"),
 ]
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tinygrad_llm.common.decoding.penalties import Repetitions
 from tinygrad_llm.common.decoding.request import Request
-from tinygrad_llm.common.decoding.sampling import choose, finite_scores, log_softmax, uniform_at
+from tinygrad_llm.common.decoding.sampling import choose, finite_scores, largest, log_softmax, uniform_at
 from tinygrad_llm.common.decoding.text import TextStream
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
@@ -158,6 +158,7 @@ def _described(
     if count is None:
         return None, None, ()
     logp = log_softmax(scores)
-    best = np.argsort(-logp, kind="stable")[:count] if count else np.empty(0, dtype=np.int64)
-    entropy = -float(np.exp(logp) @ logp)
+    best = largest(logp, count) if count else np.empty(0, dtype=np.intp)
+    best = best[np.argsort(-logp[best], kind="stable")]
+    entropy = -float((np.exp(logp) * logp).sum())
     return float(logp[token]), entropy, tuple((int(id), float(logp[id])) for id in best)

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.errors import DivergedError, UserError
 
-__all__ = ["choose", "finite_scores", "kept", "log_softmax", "sample_token", "uniform_at"]
+__all__ = ["choose", "finite_scores", "kept", "largest", "log_softmax", "sample_token", "uniform_at"]
 
+_LIKELY = (512, 4096)  # top-p 先看最大的这么多个
 _STREAM = 0x53414D50  # Philox 密钥的后一半（"SAMP"）：与批次顺序、初始权重的随机数互不相干
 
 
@@ -103,7 +104,7 @@ def choose(scores: npt.NDArray[np.float64], sampling: Sampling, uniform: float) 
 
 def kept(scores: npt.NDArray[np.float64], sampling: Sampling) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
     """截断之后留下的 token 与它们未归一化的概率，按 id 排列；参数同 ``choose``，温度大于 0。"""
-    ids = np.arange(scores.size) if sampling.top_k is None else _largest(scores, sampling.top_k)
+    ids = np.arange(scores.size) if sampling.top_k is None else largest(scores, sampling.top_k)
     with np.errstate(over="ignore"):  # 温度极低时商溢出为 -inf，概率恰为 0，正是所要的
         weights = np.exp((scores[ids] - scores.max()) / sampling.temperature)
     if sampling.top_p is not None and sampling.top_p < 1:
@@ -121,7 +122,7 @@ def log_softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(shifted - np.log(np.exp(shifted).sum()))
 
 
-def _largest(scores: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
+def largest(scores: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
     """最大的 k 个分数的 id，升序；恰在门槛上的并列者取 id 小的。"""
     if k >= scores.size:
         return np.arange(scores.size)
@@ -132,10 +133,20 @@ def _largest(scores: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
 
 
 def _nucleus(weights: npt.NDArray[np.float64], p: float) -> npt.NDArray[np.intp]:
-    """权重从大到小累计，首次达到总和的 p 倍时停下；返回留下的下标，升序。"""
-    order = np.argsort(-weights, kind="stable")  # 稳定排序：并列时下标小的在前
-    cumulative = np.cumsum(weights[order])
-    count = int(np.searchsorted(cumulative, p * cumulative[-1], side="left")) + 1
+    """权重从大到小累计，首次达到总和的 p 倍时停下；返回留下的下标，升序。
+
+    整个词表排一遍序要几毫秒，而多半只留下几十个：先只排最大的一批，它们的和不够才排全部。
+    """
+    target = p * weights.sum()
+    likely = np.arange(weights.size)
+    for most in _LIKELY:
+        if weights.size > 2 * most:
+            found = np.flatnonzero(weights >= np.partition(weights, -most)[-most])
+            if weights[found].sum() >= target:
+                likely = found
+                break
+    order = likely[np.argsort(-weights[likely], kind="stable")]  # 稳定排序：并列时下标小的在前
+    count = int(np.searchsorted(np.cumsum(weights[order]), target, side="left")) + 1
     return np.sort(order[:count])
 
 

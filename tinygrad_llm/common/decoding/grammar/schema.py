@@ -34,6 +34,8 @@ from tinygrad_llm.common.errors import UserError
 
 __all__ = ["schema_rules"]
 
+MAX_DEPTH = 40
+"""schema 至多套几层。"""
 _NOTES = {
     "$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples", "deprecated",
     "readOnly", "writeOnly",
@@ -82,13 +84,22 @@ class _Translator:
     """译一份 schema 时记着的：全文、译好的规则、还没译的引用。"""
 
     def __init__(self, root: Any) -> None:
-        self.root, self.waiting = root, list[str]()
+        self.root, self.waiting, self.depth = root, list[str](), 0
         self.rules = dict(_SHARED)
         self.rules["array"] = _listed([], Ref("value"), 0, None)
         self.rules["object"] = seq("{", _separated(seq(Ref("string"), _COLON, Ref("value"))), "}")
 
     def expr(self, schema: Any, where: str) -> Expr:
         """一处 schema。"""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise _error(f"the schema nests deeper than {MAX_DEPTH} levels", where, "use $ref for recursion")
+        try:
+            return self._expr(schema, where)
+        finally:
+            self.depth -= 1
+
+    def _expr(self, schema: Any, where: str) -> Expr:
         if schema is True or schema == {}:
             return Ref("value")
         if not isinstance(schema, dict):
