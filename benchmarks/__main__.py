@@ -14,6 +14,7 @@ VERBS = {
     "ablation": Verb("benchmarks.ablation:main", "the NumPy step with one technique at a time switched off"),
     "overhead": Verb("benchmarks.overhead:main", "small graphs: time per op"),
     "loader": Verb("benchmarks.loader:main", "batches from token shards: windows, packed, mixed"),
+    "masks": Verb("benchmarks.masks:main", "constrained decoding: the token mask of a grammar, first and later"),
     "tokenizers": Verb("benchmarks.tokenizers:main", "byte-level BPE: trainer and encoder, beside Rust and naive code"),
     "cleaning": Verb("benchmarks.cleaning:main", "cleaning: CPU time of each stage, and how much it finds"),
     "player": Verb(
