@@ -58,7 +58,7 @@ def hand_over(folder: Path, step: int, settings: TrainConfig) -> None:
 
 def generate(engine: str, folder: Path, tokens: int) -> str:
     """用一个引擎从一次运行的最后一个检查点生成文字。"""
-    return _run(ENGINES[engine][0], "generate", "--run", str(folder), "--tokens", str(tokens)).rstrip("\n")
+    return _run(ENGINES[engine][0], "generate", "--run", str(folder), "--tokens", str(tokens), "--slide").rstrip("\n")
 
 
 def _run(*arguments: str) -> str:
