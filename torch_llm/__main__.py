@@ -8,6 +8,7 @@ VERBS = {
     "doctor": Verb("torch_llm.doctor:main", "what this machine has, and whether every layer computes right on it"),
     "data": Verb("torch_llm.data:VERBS", "text to tokens to batches: shards, packing, checks"),
     "pretrain": Verb("torch_llm.pretrain:main", "train a GPT on torch"),
+    "consolidate": Verb("torch_llm.consolidate:main", "make a sharded checkpoint an ordinary one"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
     "chat": Verb("torch_llm.chat:main", "talk to a trained run, on torch"),
 }

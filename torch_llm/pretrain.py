@@ -22,7 +22,12 @@ def main(config: TorchConfig) -> None:
     from tinygrad_llm.common.profiling import profiled_step
     from tinygrad_llm.common.report import training_report
     from tinygrad_llm.common.session import prepare
+    from tinygrad_llm.common.sharded import newer_shards
 
+    if config.resume and newer_shards(config.folder) is not None:
+        from torch_llm.parallel.sharded import consolidate_newer
+
+        consolidate_newer(config.folder, config.keep)
     session = prepare(config)
     import torch
 

@@ -39,6 +39,7 @@ MAX_SKIPPED = 10
 """连续这么多步的损失或梯度非有限，就认定训练已经发散。"""
 
 Arrays = dict[str, NDArray[Any]]
+Store = Callable[[int, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def train(
     engine: Engine,
     on_step: Callable[[int, StepResult], None] | None = None,
     ranks: Ranks = ALONE,
+    store: Store | None = None,
 ) -> None:
     """跑完一次训练。
 
@@ -101,6 +103,7 @@ def train(
         engine: 引擎；续训时其状态由这里装回。
         on_step: 每步之后调用，参数是步号与结果。
         ranks: 合训的几个进程。
+        store: 另一种存法，代替普通的检查点；参数是做完了几步与其余的状态，``optimizer_step`` 由它补上。
 
     Raises:
         DivergedError: 连续多步非有限。
@@ -125,7 +128,7 @@ def train(
             progress.note(engine.describe())
             if session.data_summary:
                 progress.note(f"data over {settings.steps} steps: {session.data_summary}")
-            _Loop(session, engine, log, stop, progress, on_step, ranks).run()
+            _Loop(session, engine, log, stop, progress, on_step, ranks, store).run()
 
 
 def _describe_run(log: RunLog, config: str, session: Session) -> None:
@@ -146,7 +149,9 @@ class _Loop:
         progress: Progress,
         on_step: Callable[[int, StepResult], None] | None,
         ranks: Ranks,
+        store: Store | None,
     ) -> None:
+        self.store = store
         self.session, self.settings, self.engine, self.ranks = session, session.settings, engine, ranks
         self.log, self.stop, self.progress, self.on_step = log, stop, progress, on_step
         state = session.checkpoint.state if session.checkpoint is not None else {}
@@ -254,21 +259,24 @@ class _Loop:
 
     def save(self, step: int, *, must: bool) -> None:
         """存一个检查点；盘满时先接着训练、到点再试，末尾或停下时仍写不下才报错。"""
-        model, states, updates = self.engine.export()
-        state = {
+        state: dict[str, Any] = {
             "engine": self.engine.name,
             "model": self.session.model.to_dict(),
             "settings": asdict(replace(self.settings, profile=None)),
             "source": dict(self.session.source),
             "tokenizer": self.session.tokenizer.digest,
             "text": self.session.text_digest,
-            "optimizer_step": updates,
             "loss_scale": self.engine.loss_scale,
             "data_step": step,
             "skipped_steps": self.skipped,
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         try:
+            if self.store is not None:
+                self.ranks.first(self.log.sync)
+                self.store(step, state)
+                return
+            model, states, state["optimizer_step"] = self.engine.export()
             self.ranks.first(lambda: self.write(Checkpoint(step, model, states, state)))
         except OutOfDiskError as error:
             if must:

@@ -16,7 +16,17 @@ from typing import Any, NoReturn
 from .errors import CheckpointError
 from .files import sync_folder
 
-__all__ = ["MANIFEST", "read_bounded", "read_json", "refuse", "verify_sealed", "write_sealed"]
+__all__ = [
+    "MANIFEST",
+    "read_bounded",
+    "read_json",
+    "refuse",
+    "seal",
+    "sealed_names",
+    "verify_sealed",
+    "write_file",
+    "write_sealed",
+]
 
 MANIFEST = "MANIFEST.json"
 FORMAT_VERSION = 1
@@ -34,9 +44,26 @@ def write_sealed(folder: Path, contents: Mapping[str, Iterable[bytes | memoryvie
     Raises:
         OSError: 写不进去；文件夹里可能留下半截文件，由调用者删除。
     """
-    files = {name: _write_file(folder / name, chunks) for name, chunks in contents.items()}
-    _write_file(folder / MANIFEST, [_manifest_bytes({"format_version": FORMAT_VERSION, "files": files})])
+    seal(folder, {name: write_file(folder / name, chunks) for name, chunks in contents.items()})
+
+
+def seal(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """文件都已写好：写下清单，封口。
+
+    Args:
+        folder: 装着这些文件的文件夹。
+        files: 文件名到清单里的一条，见 ``write_file`` 与 ``sealed_names``。
+
+    Raises:
+        OSError: 写不进去。
+    """
+    write_file(folder / MANIFEST, [_manifest_bytes({"format_version": FORMAT_VERSION, "files": files})])
     sync_folder(folder)
+
+
+def sealed_names(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """别的库写好的文件：文件名到清单里的一条。"""
+    return {path.name: {"size": path.stat().st_size, "sha256": _sha256(path)} for path in paths}
 
 
 def verify_sealed(folder: Path, names: Set[str]) -> None:
@@ -132,8 +159,16 @@ def refuse(path: Path, problem: str) -> NoReturn:
     raise CheckpointError(f"checkpoint file {problem}", where=str(path), fix="use another checkpoint")
 
 
-def _write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> dict[str, Any]:
-    """写一个文件并落盘；返回清单里的一条。摘要取自内存里的字节，所以写坏了也能发现。"""
+def write_file(path: Path, chunks: Iterable[bytes | memoryview]) -> dict[str, Any]:
+    """写一个新文件并落盘；返回清单里的一条。摘要取自内存里的字节，所以写坏了也能发现。
+
+    Args:
+        path: 还不存在的文件。
+        chunks: 依次写入的字节段。
+
+    Raises:
+        OSError: 写不进去。
+    """
     digest, size = hashlib.sha256(), 0
     with path.open("xb") as file:
         for chunk in chunks:

@@ -36,6 +36,7 @@ from tinygrad_llm.common.checkpoint import (
 from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_shapes
 from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskError, UserError
 from tinygrad_llm.common.lineage import Ancestor, load_ancestor
+from tinygrad_llm.common.sharded import refuse_newer_shards
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from tinygrad_llm.common.toml import load_toml
 from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig
@@ -220,6 +221,7 @@ def _check_folder(settings: TrainConfig) -> None:
             raise UserError(
                 f"these settings cannot change on resume: {flags}", where=str(folder), fix="drop these flags"
             )
+        refuse_newer_shards(folder)
     elif (folder / "config.toml").exists() or (folder / "checkpoints").exists():
         raise UserError(
             "this folder already holds a run",
@@ -314,8 +316,10 @@ def load_trained(folder: Path) -> tuple[GPTConfig, Tokenizer, Checkpoint]:
     """
     if not folder.exists():
         raise CheckpointError("no such run", where=str(folder), fix="check --run, or train it first")
-    checkpoint = load_checkpoint(folder)
     run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
+    if run == folder:
+        refuse_newer_shards(run)
+    checkpoint = load_checkpoint(folder)
     model = checkpoint.state.get("model")
     if not isinstance(model, dict):
         raise CheckpointError("the checkpoint names no model configuration", where=str(folder), fix="train it again")

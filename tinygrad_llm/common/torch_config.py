@@ -38,6 +38,8 @@ class TorchConfig(TrainConfig):
     """几个进程怎样合训：``ddp`` 各有整个模型，``fsdp`` 切开存放，``tp`` 切开矩阵，或兼用；``auto`` 即 ``ddp``。"""
     tp: int | None = None
     """``fsdp+tp`` 里每几个相邻的进程切开矩阵；须整除头数。"""
+    sharded_checkpoints: bool = False
+    """合训时每个进程只存自己的块，不必有谁装下整个模型；``consolidate`` 把它拼成普通的检查点，续训时自动拼。"""
 
     @staticmethod
     def of(settings: TrainConfig, device: Device = "auto", precision: Precision = "float32") -> TorchConfig:
@@ -56,7 +58,7 @@ class TorchConfig(TrainConfig):
 
     def lasting(self) -> TorchConfig:
         """几个进程、怎样切，也只管这一回：检查点与它们无关。"""
-        return replace(super().lasting(), parallel="auto", tp=None)  # type: ignore[call-arg,return-value]
+        return replace(super().lasting(), parallel="auto", tp=None, sharded_checkpoints=False)  # type: ignore[call-arg,return-value]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -109,7 +109,7 @@ class ParallelEngine(TorchEngine):
         self.model.zero_grad()
         total, count = 0.0, self.accumulate
         for i, (xs, ys) in enumerate(micro_batches(x, y, count)):
-            with self._summing(last=i == count - 1):  # 末一个微批之前，梯度先攒在各进程里
+            with self._summing(last=i == count - 1):
                 with self.runtime.autocast():
                     loss = self._loss(self.tensor(xs), self.tensor(ys)) / max(valid, 1)
                 # DDP 与 FSDP2 把各份的梯度平均，而这里要的是和
@@ -124,16 +124,9 @@ class ParallelEngine(TorchEngine):
         loss: Tensor = (self._wrapped or self.model.loss)(ids, targets)
         return loss
 
-    @contextlib.contextmanager
-    def _summing(self, *, last: bool) -> Any:
-        """不是末一个微批就先不通信。"""
-        if self._wrapped is not None and not last:
-            with self._wrapped.no_sync():
-                yield
-            return
-        if isinstance(self.model, FSDPModule):
-            self.model.set_requires_gradient_sync(last)
-        yield
+    def _summing(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
+        """DDP 只在末一个微批通信；切开存放的每个微批都通信：攒着不发，每个进程就要留下整个模型的梯度。"""
+        return contextlib.nullcontext() if last or self._wrapped is None else self._wrapped.no_sync()
 
     def clip(self) -> float:
         """全局范数：各块的平方和加起来；张量并行里没有切开的参数处处相同，只数一次。"""

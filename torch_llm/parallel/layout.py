@@ -106,6 +106,8 @@ def _option_problems(settings: TorchConfig, layout: Layout) -> Iterator[str]:
             f"--batch-size {settings.batch_size} cannot be divided among {parts} processes x --accumulate {accumulate}"
             f": use a multiple of {parts * accumulate}"
         )
+    if layout.world == 1 and settings.sharded_checkpoints:
+        yield "--sharded-checkpoints needs several processes, and this is the only one: drop it"
     if layout.world > 1 and settings.auto_batch:
         yield "--auto-batch works in one process only: give --accumulate"
     if layout.kind != "ddp" and settings.compile:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -19,6 +20,7 @@ from tinygrad_llm.common.torch_config import TorchConfig
 from torch_llm.parallel.engine import ParallelEngine
 from torch_llm.parallel.layout import Layout
 from torch_llm.parallel.ranks import joined
+from torch_llm.parallel.sharded import consolidate_newer, save_sharded
 from torch_llm.profiling import measure_step
 from torch_llm.runtime import pick_runtime
 
@@ -38,9 +40,12 @@ def train_together(config: TorchConfig, layout: Layout) -> None:
     if layout.rank:
         config = replace(config, profile=None)  # 剖析一个进程就够了
     with joined(layout) as ranks:
+        if config.resume:
+            ranks.first(lambda: consolidate_newer(config.folder, config.keep))
         session = ranks.every(lambda: prepare(config))  # 都备好了才有谁动笔：后来的不会把刚写下的当作已有的运行
         ranks.every(lambda: pick_runtime(config))
         engine = ranks.every(lambda: ParallelEngine(session.model, config, ranks))
         with profiled_step(session, engine, measure_step):
-            train(session, engine, ranks=ranks)
+            store = partial(save_sharded, engine, config.folder, config.keep) if config.sharded_checkpoints else None
+            train(session, engine, ranks=ranks, store=store)
         ranks.first(lambda: print(f"report: {training_report(config.folder)}"))

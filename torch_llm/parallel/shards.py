@@ -84,11 +84,15 @@ def assembled(
         rows = shape[0] // (layout.tp if dim == 0 else 1)
         mine = _stacked(mine, rows, mesh["data"])
     if dim is not None:
-        mine = torch.cat(_gathered(mine, mesh["tensor"]), dim)
-        if ".c_attn." in name:
-            back = np.argsort(head_order(config, layout.tp))
-            mine = mine[torch.from_numpy(back).to(mine.device)]
+        mine = in_model_order(name, torch.cat(_gathered(mine, mesh["tensor"]), dim), config, layout.tp)
     return mine
+
+
+def in_model_order(name: str, whole: Tensor, config: GPTConfig, tp: int) -> Tensor:
+    """切成 ``tp`` 份的各块按次序拼好之后，``c_attn`` 的行排回模型里的次序；别的参数原样。"""
+    if tp == 1 or ".c_attn." not in name:
+        return whole
+    return whole[torch.from_numpy(np.argsort(head_order(config, tp))).to(whole.device)]
 
 
 def _rows(count: int, part: int, parts: int) -> tuple[int, int]:
