@@ -10,6 +10,9 @@ VERBS = {
     "gemm": Verb("benchmarks.gemm:main", "the matrix products of that step alone: the bound"),
     "attention": Verb("benchmarks.attention:main", "causal attention alone, forward and backward, by length"),
     "decode": Verb("benchmarks.decode:main", "greedy decoding with a KV cache"),
+    "serving_decode": Verb(
+        "benchmarks.serving_decode:main", "many sequences at once, beside transformers and llama.cpp"
+    ),
     "scaling": Verb("benchmarks.scaling:main", "the step against length, batch, layers and cores"),
     "ablation": Verb("benchmarks.ablation:main", "the NumPy step with one technique at a time switched off"),
     "overhead": Verb("benchmarks.overhead:main", "small graphs: time per op"),

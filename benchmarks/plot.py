@@ -109,6 +109,18 @@ def _decode(result: dict[str, Any]) -> list[Panel]:
     return [_bars(f"decode, size {result['size']} (line: memory bandwidth)", rates, unit="tokens/s", mark=mark)]
 
 
+def _serving_decode(result: dict[str, Any]) -> list[Panel]:
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for batch, found in result["decode"].items():
+        for name, one in found["systems"].items():
+            lines.setdefault(name, []).append((float(batch), one["tokens_per_s"]))
+    waits: dict[str, float | None] = {name: one["median_s"] for name, one in result["prefill"]["systems"].items()}
+    return [
+        _lines("decoding, all sequences together", lines, x="sequences", y="tokens/s"),
+        _bars(f"first token after a prompt of {result['prompt']}", waits, unit="s"),
+    ]
+
+
 def _scaling(result: dict[str, Any]) -> list[Panel]:
     panels = []
     for axis, found in result["axes"].items():
@@ -170,6 +182,7 @@ PANELS: dict[str, Callable[[Any], list[Panel]]] = {
     "gemm": _gemm,
     "attention": _attention,
     "decode": _decode,
+    "serving_decode": _serving_decode,
     "scaling": _scaling,
     "ablation": _ablation,
     "overhead": _overhead,

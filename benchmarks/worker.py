@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, TextIO
 
-TASKS = ("attention", "decode", "gemm", "step", "tokenizers")
+TASKS = ("attention", "decode", "gemm", "serving_decode", "step", "tokenizers")
 """有 ``job`` 的模块：``job(settings)`` 是上下文管理器，给出函数 ``once(第几回) → 要带回去的数``。"""
 
 

@@ -69,6 +69,11 @@ def test_step_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         ("attention", ("--lengths", "16"), {"length", "systems", "unavailable"}),
         ("decode", ("--size", "T", "--tokens", "2"), {"bound", "systems", "size"}),
+        (
+            "serving_decode",
+            ("--size", "T", "--tokens", "2", "--prompt", "8", "--batches", "2", "--engines", "torch", "numpy"),
+            {"bound", "prefill", "decode"},
+        ),
         pytest.param("gemm", ("--sizes", "T"), {"dense_flops", "attention_flops", "systems"}, marks=pytest.mark.full),
         pytest.param(
             "scaling", ("--size", "T", "--quick", "--axes", "cores"), {"axes", "size"}, marks=pytest.mark.full
@@ -94,7 +99,8 @@ def test_every_other_verb_writes_its_fields(
 @pytest.mark.parametrize(
     ("verb", "flags"),
     [("step", ("--sizes", "nope")), ("step", ("--engines", "caffe")), ("scaling", ("--axes", "width")),
-     ("ablation", ("--only", "magic")), ("attention", ("--variants", "x")), ("decode", ("--size", "XL"))],
+     ("ablation", ("--only", "magic")), ("attention", ("--variants", "x")), ("decode", ("--size", "XL")),
+     ("serving_decode", ("--engines", "vllm"))],
 )  # fmt: skip
 def test_unknown_names_are_refused_before_anything_runs(
     verb: str, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
