@@ -180,8 +180,9 @@ class Int8Cache:
     def write(self, plan: Plan, k: Array, v: Array) -> None:
         """见 ``PlainCache``。"""
         for (q, scale), x in zip(self.held, (k, v), strict=True):
-            size = np.abs(x).max(-1, keepdims=True).astype(np.float32) / np.float32(127)
-            q[plan.slots, :, plan.positions] = np.rint(x / np.maximum(size, np.finfo(np.float32).tiny))
+            exact = x.astype(np.float32)
+            size = np.abs(exact).max(-1, keepdims=True) / np.float32(127)
+            q[plan.slots, :, plan.positions] = np.rint(exact / np.maximum(size, np.finfo(np.float32).tiny))
             scale[plan.slots, :, plan.positions] = size
 
     def read(self, group: Group) -> tuple[Array, Array]:

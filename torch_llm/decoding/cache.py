@@ -77,8 +77,9 @@ class Int8Cache:
     def write(self, slots: Tensor | int, positions: Tensor | int, k: Tensor, v: Tensor) -> None:
         """见 ``SlotCache``。"""
         for (q, scale), x in zip(self.held, (k, v), strict=True):
-            size = x.abs().amax(-1, keepdim=True).float() / 127
-            rounded = (x.float() / size.clamp_min(torch.finfo(torch.float32).tiny)).round().to(torch.int8)
+            exact = x.float()
+            size = exact.abs().amax(-1, keepdim=True) / 127
+            rounded = (exact / size.clamp_min(torch.finfo(torch.float32).tiny)).round().to(torch.int8)
             q[slots, :, positions] = rounded if isinstance(slots, Tensor) else rounded[0]
             scale[slots, :, positions] = size if isinstance(slots, Tensor) else size[0]
 

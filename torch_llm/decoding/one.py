@@ -22,16 +22,23 @@ from torch_llm.gpt import GPT
 __all__ = ["OneToken"]
 
 
-class _Layer(NamedTuple):
-    """一层要用的权重与缓存；取一次属性也要时间，所以一次取齐。"""
+class _Matrix(NamedTuple):
+    """一个线性层的权重与偏置；模块的属性要查几张表，逐个 token 地算时，事先取出来省下不少。"""
 
-    ln_1: Any
-    c_attn: Any
-    c_proj: Any
-    ln_2: Any
-    c_gate: Any
-    c_fc: Any
-    mlp_proj: Any
+    weight: Tensor
+    bias: Tensor | None
+
+
+class _Layer(NamedTuple):
+    """一层要用的权重与缓存。"""
+
+    ln_1: _Matrix
+    c_attn: _Matrix
+    c_proj: _Matrix
+    ln_2: _Matrix
+    c_gate: _Matrix
+    c_fc: _Matrix
+    mlp_proj: _Matrix
     cache: PlainCache
 
 
@@ -48,19 +55,8 @@ class OneToken:
         config, like, blocks = model.config, model.ln_f.weight, list[Any](model.h)
         heads, shared, width, half = config.n_head, config.kv_heads, config.head_size, config.head_size // 2
         self._model, self._rope, self._config = model, rope, config
-        self._layers = [
-            _Layer(
-                b.ln_1,
-                b.attn.c_attn,
-                b.attn.c_proj,
-                b.ln_2,
-                getattr(b.mlp, "c_gate", None),
-                b.mlp.c_fc,
-                b.mlp.c_proj,
-                c,
-            )
-            for b, c in zip(blocks, layers, strict=True)
-        ]
+        self._layers = [_layer(block, cache) for block, cache in zip(blocks, layers, strict=True)]
+        self._last, self._table = _matrix(model.ln_f), model.wte.weight
         self._head_norms = [(b.attn.q_norm, b.attn.k_norm) if config.qk_norm else () for b in blocks]
         self._normed = torch.empty(config.n_embd, dtype=like.dtype)
         self._epsilon = torch.tensor(config.norm_eps, dtype=like.dtype)
@@ -97,7 +93,7 @@ class OneToken:
             first: 它看得见的第一个位置。
         """
         model, mlp_kind = self._model, self._config.mlp
-        x: Tensor = model.wte.weight[token]
+        x = self._table[token]
         if self._rope is None:
             x = x + model.wpe.weight[position - begin]
         for layer, norms in zip(self._layers, self._head_norms, strict=True):
@@ -112,11 +108,11 @@ class OneToken:
             else:
                 up = F.gelu(up, approximate="tanh" if mlp_kind == "gelu_tanh" else "none")
             x = added(x, layer.mlp_proj, up)
-        return self._norm(model.ln_f, x)
+        return self._norm(self._last, x)
 
-    def _norm(self, norm: Any, x: Tensor) -> Tensor:
+    def _norm(self, norm: _Matrix, x: Tensor) -> Tensor:
         if self._config.norm == "layernorm":
-            return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            return F.layer_norm(x, x.shape, norm.weight, norm.bias, self._config.norm_eps)
         scale = self._epsilon.add(torch.dot(x, x), alpha=1 / len(x)).rsqrt_()
         return torch.mul(x, norm.weight, out=self._normed).mul_(scale)
 
@@ -133,14 +129,28 @@ class OneToken:
         return F.scaled_dot_product_attention(self._q, k, v).view(-1)
 
 
-def product(layer: Any, x: Tensor, out: Tensor) -> Tensor:
+def _matrix(module: Any) -> _Matrix:
+    return _Matrix(module.weight, getattr(module, "bias", None))
+
+
+def _layer(block: Any, cache: PlainCache) -> _Layer:
+    attn, mlp = block.attn, block.mlp
+    gate = mlp.c_gate if mlp.kind == "swiglu" else mlp.c_fc
+    first, second = (
+        (_matrix(block.ln_1), _matrix(attn.c_attn), _matrix(attn.c_proj)),
+        (_matrix(block.ln_2), _matrix(gate)),
+    )
+    return _Layer(*first, *second, _matrix(mlp.c_fc), _matrix(mlp.c_proj), cache)
+
+
+def product(layer: _Matrix, x: Tensor, out: Tensor) -> Tensor:
     """``W x + b``，写进 ``out``。"""
     if layer.bias is None:
         return torch.mv(layer.weight, x, out=out)
     return torch.addmv(layer.bias, layer.weight, x, out=out)
 
 
-def added(x: Tensor, layer: Any, y: Tensor) -> Tensor:
+def added(x: Tensor, layer: _Matrix, y: Tensor) -> Tensor:
     """``x + W y + b``。"""
     z = torch.addmv(x, layer.weight, y)
     return z if layer.bias is None else z.add_(layer.bias)
