@@ -24,7 +24,17 @@ from benchmarks.sizes import SIZES, sized
 from tinygrad_llm.common.config import PRESETS, GPTConfig
 from tinygrad_llm.common.progress import format_bytes
 
-ENGINES = ("torch", "torch-bf16", "torch-kv8", "numpy", "numpy-kv8", "transformers", "transformers-bf16", "llama.cpp")
+ENGINES = (
+    "torch",
+    "torch-packed",
+    "torch-bf16",
+    "torch-kv8",
+    "numpy",
+    "numpy-kv8",
+    "transformers",
+    "transformers-bf16",
+    "llama.cpp",
+)
 REFERENCE = "transformers"
 HEAD = 4
 """量解码时，开头只有这么几个 token。"""
@@ -122,7 +132,8 @@ def _torch(settings: dict[str, Any], model: GPTConfig) -> Write:
     if settings["system"].endswith("bf16"):
         built = built.to(torch.bfloat16)
     cache: Any = "int8" if settings["system"].endswith("kv8") else "plain"
-    return _slots(TorchSlots(built, settings["batch"], kv_cache=cache))
+    is_packed = settings["system"].endswith("packed")
+    return _slots(TorchSlots(built, settings["batch"], kv_cache=cache, packed=is_packed))
 
 
 def _transformers(settings: dict[str, Any], model: GPTConfig) -> Write:

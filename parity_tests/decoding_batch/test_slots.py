@@ -18,6 +18,7 @@ from parity_tests.whole_runs.commands import ENGINES
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decoding import slots as slots_module
 from tinygrad_llm.common.decoding.slots import BatchDecoder, ContextError, OneSlot
+from torch_llm.decoding.slots import TorchSlots
 
 BOUND = 1e-5
 """float32；见 RELIABILITY 第 6 行的界：以 ``max(1, 最大的 logit)`` 为单位。"""
@@ -40,9 +41,12 @@ def rearranged(decoder: BatchDecoder, held: list[list[int]], rng: np.random.Gene
         held[target] = held[source][:length]
 
 
-def worst(side: Side, seed: int, rounds: int = 6) -> float:
+def worst(side: Side, seed: int, rounds: int = 6, *, packed: bool = False) -> float:
     """随机地喂几轮，每一行与它的整段前向相差最大的 logit。"""
-    rng, decoder = np.random.default_rng(seed), side.slots(SLOTS)
+    rng, decoder = (
+        np.random.default_rng(seed),
+        TorchSlots(side.model, SLOTS, packed=True) if packed else side.slots(SLOTS),
+    )
     held: list[list[int]] = [[] for _ in range(SLOTS)]
     apart = 0.0
     for _ in range(rounds):
@@ -174,3 +178,10 @@ def test_one_slot_is_no_decoder(engine: str, kv_cache: Literal["plain", "int8"])
     assert one.length == 0
     assert relative(one.feed(ids), first) <= BOUND
     assert relative(again, first) <= BOUND
+
+
+@given(config=configs(), seed=st.integers(0, 10_000))
+def test_packed_weights_are_other_weights(config: GPTConfig, seed: int) -> None:
+    """排好次序的权重，算出的 logits 与整段前向相差超过 1e-5。"""
+    side = Side("torch", config)
+    assert worst(side, seed, packed=True) <= BOUND
