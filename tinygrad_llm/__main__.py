@@ -8,7 +8,7 @@ VERBS = {
     "quickstart": Verb(
         "tinygrad_llm.quickstart.command:main", "train the same GPT on NumPy and on torch, and compare them"
     ),
-    "train": Verb("tinygrad_llm.train:main", "train a GPT on NumPy"),
+    "train": Verb("tinygrad_llm.commands:train", "train a GPT on NumPy"),
     "gradcheck": Verb(
         "tinygrad_llm.gradchecker.command:main", "check the derivatives of your own function, module or Function"
     ),
@@ -16,6 +16,10 @@ VERBS = {
     "tokenizer": Verb(
         "tinygrad_llm.common.tokenizers.command:VERBS", "train, convert and look into tokenizers; text to ids and back"
     ),
+    "convert": Verb(
+        "tinygrad_llm.common.weights.command:convert", "a pretrained model to a run: smollm2, HF, GGUF, GPT-2"
+    ),
+    "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
     "chat": Verb("tinygrad_llm.chat:main", "talk to a trained run, on NumPy"),
 }

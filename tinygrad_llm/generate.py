@@ -16,5 +16,5 @@ def main(config: GenerateConfig) -> None:
     from tinygrad_llm.train import build_model
 
     model_config, tokenizer, checkpoint = load_trained(config.folder)
-    model = build_model(model_config, checkpoint.model)
+    model = build_model(model_config, checkpoint.model, adopt=True)
     print_generation(config, tokenizer, lambda slots: NumpySlots(model, slots))

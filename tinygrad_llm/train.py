@@ -32,8 +32,19 @@ from tinygrad_llm.ops import cores
 from tinygrad_llm.parallel.team import Batch, Team, claim_workers
 
 
-def build_model(config: GPTConfig, weights: Arrays) -> GPT:
-    """按给定的权重造一个模型；类型取自权重。"""
+def build_model(config: GPTConfig, weights: Arrays, *, adopt: bool = False) -> GPT:
+    """按给定的权重造一个模型；类型取自权重。
+
+    Args:
+        config: 模型配置。
+        weights: 参数名到数组。
+        adopt: 数组从此就是模型的参数，不再拷贝一份；生成时内存里于是只有一份权重。
+    """
+    if adopt:
+        with tg.device("meta"):  # 只有形状，不分配，也不抽初值
+            model = GPT(config)
+        model.load_state_dict({name: tg.from_numpy(array) for name, array in weights.items()}, assign=True)
+        return model
     model = GPT(config)
     model.to(tg.from_numpy(weights["wte.weight"]).dtype)
     model.load_state_dict({name: tg.from_numpy(array) for name, array in weights.items()})

@@ -9,6 +9,8 @@ VERBS = {
     "data": Verb("torch_llm.data:VERBS", "text to tokens to batches: shards, packing, checks"),
     "pretrain": Verb("torch_llm.pretrain:main", "train a GPT on torch"),
     "consolidate": Verb("torch_llm.consolidate:main", "make a sharded checkpoint an ordinary one"),
+    "convert": Verb("torch_llm.convert:main", "a pretrained model to a run: smollm2, HF, GGUF, GPT-2, nanoGPT"),
+    "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
     "chat": Verb("torch_llm.chat:main", "talk to a trained run, on torch"),
 }

@@ -18,5 +18,5 @@ def main(config: GenerateConfig) -> None:
 
     model_config, tokenizer, checkpoint = load_trained(config.folder)
     device = pick_device(checkpoint.model["wte.weight"].dtype.name)
-    model = build_model(model_config, checkpoint.model, device)
+    model = build_model(model_config, checkpoint.model, device, adopt=True)
     print_generation(config, tokenizer, lambda slots: TorchSlots(model, slots))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from tinygrad_llm.common.batches import IGNORE_INDEX
@@ -63,8 +64,32 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
 
 
-def build_model(config: GPTConfig, weights: Arrays, device: torch.device | str = "cpu") -> GPT:
-    """按给定的权重造一个模型；类型取自权重。"""
+class _NoInitialValues(TorchFunctionMode):
+    """``with`` 之内造的层不抽初值；在 ``meta`` 上抽，torch 要先加载几百个模块。"""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """``torch.nn.init`` 的函数什么也不做，别的照常。"""
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def build_model(config: GPTConfig, weights: Arrays, device: torch.device | str = "cpu", *, adopt: bool = False) -> GPT:
+    """按给定的权重造一个模型；类型取自权重。
+
+    Args:
+        config: 模型配置。
+        weights: 参数名到数组。
+        device: 放在哪里。
+        adopt: 数组从此就是模型的参数，不再拷贝一份；生成时内存里于是只有一份权重。
+    """
+    if adopt:
+        with torch.device("meta"), _NoInitialValues():  # 只有形状，不分配，也不抽初值
+            model = GPT(config)
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()}, assign=True)
+        return model.to(device)
     model = GPT(config).to(dtype=torch.from_numpy(weights["wte.weight"]).dtype)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     return model.to(device)

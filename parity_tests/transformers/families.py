@@ -1,14 +1,15 @@
-"""GPT-2、Llama、Qwen3：随机的小配置，与权重的名字怎样对应。
+"""GPT-2、Llama、Qwen3：随机的小配置，与 ``transformers`` 的模型。
 
-流入：hypothesis 的抽取，或一份 ``GPTConfig``；流出：``transformers`` 的模型，与两个方向的权重。
+流入：hypothesis 的抽取，或一份 ``GPTConfig``；流出：那边的模型，与两个方向的权重。
+名字的对应在 ``common/weights/names.py``。
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,32 +17,19 @@ from hypothesis import strategies as st
 
 from parity_tests.transformers.exact import Float64
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.weights import names
+from tinygrad_llm.common.weights.names import FAMILIES, Family
 from tinygrad_llm.ops.op import Array
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # 只造模型，不下载；要赶在 transformers 加载之前
 
-FAMILIES = ("gpt2", "llama", "qwen3")
+__all__ = ["FAMILIES", "configs", "from_theirs", "state_of", "their_model", "to_theirs"]
+
 _SHARED: dict[str, Any] = {"norm_eps": st.sampled_from([1e-5, 1e-6]), "tie_head": st.booleans()}
 
 
-class Link(NamedTuple):
-    """我们的一个参数在那边是哪几个。
-
-    Attributes:
-        ours: 我们的名字。
-        theirs: 那边的名字；几个则沿第 0 维依次拼成我们的。
-        rows: 各占几行；只有一个时为空。
-        is_turned: 那边存的是转置（GPT-2 的 ``Conv1D``）。
-    """
-
-    ours: str
-    theirs: tuple[str, ...]
-    rows: tuple[int, ...] = ()
-    is_turned: bool = False
-
-
 @st.composite
-def configs(draw: Any, family: str) -> GPTConfig:
+def configs(draw: Any, family: Family) -> GPTConfig:
     """一家的随机小配置。"""
     shared = {
         "vocab_size": draw(st.integers(3, 23)),
@@ -70,68 +58,18 @@ def configs(draw: Any, family: str) -> GPTConfig:
     )
 
 
-def links(config: GPTConfig, family: str) -> list[Link]:
-    """每个参数的对应。"""
-    found = [Link(f"{ours}.weight", (f"{theirs}.weight",)) for ours, theirs in _top(config, family)]
-    if family == "gpt2":
-        found.append(Link("ln_f.bias", ("transformer.ln_f.bias",)))
-    for i in range(config.n_layer):
-        found += _gpt2_layer(i) if family == "gpt2" else _llama_layer(config, i)
-    return found
-
-
-def _top(config: GPTConfig, family: str) -> Iterator[tuple[str, str]]:
-    if family == "gpt2":
-        yield from (("wte", "transformer.wte"), ("wpe", "transformer.wpe"), ("ln_f", "transformer.ln_f"))
-    else:
-        yield from (("wte", "model.embed_tokens"), ("ln_f", "model.norm"))
-    if not config.tie_head:
-        yield "lm_head", "lm_head"
-
-
-def _gpt2_layer(i: int) -> Iterator[Link]:
-    for part in ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj"):
-        for kind in ("weight", "bias"):
-            name = f"h.{i}.{part}.{kind}"
-            yield Link(name, (f"transformer.{name}",), is_turned=kind == "weight" and ".c_" in name)
-
-
-def _llama_layer(config: GPTConfig, i: int) -> Iterator[Link]:
-    there, q, kv = f"model.layers.{i}", config.n_head * config.head_size, config.kv_heads * config.head_size
-    yield Link(f"h.{i}.ln_1.weight", (f"{there}.input_layernorm.weight",))
-    yield Link(f"h.{i}.ln_2.weight", (f"{there}.post_attention_layernorm.weight",))
-    for kind in ("weight", "bias")[: 1 + config.bias]:
-        projections = tuple(f"{there}.self_attn.{x}_proj.{kind}" for x in "qkv")
-        yield Link(f"h.{i}.attn.c_attn.{kind}", projections, (q, kv, kv))
-        yield Link(f"h.{i}.attn.c_proj.{kind}", (f"{there}.self_attn.o_proj.{kind}",))
-        for ours, theirs in (("c_gate", "gate"), ("c_fc", "up"), ("c_proj", "down")):
-            yield Link(f"h.{i}.mlp.{ours}.{kind}", (f"{there}.mlp.{theirs}_proj.{kind}",))
-    for x in "qk"[: 2 * config.qk_norm]:
-        yield Link(f"h.{i}.attn.{x}_norm.weight", (f"{there}.self_attn.{x}_norm.weight",))
-
-
-def from_theirs(state: Mapping[str, Array], config: GPTConfig, family: str) -> dict[str, Array]:
+def from_theirs(state: Mapping[str, Array], config: GPTConfig, family: Family) -> dict[str, Array]:
     """那边的权重（或梯度）→ 我们的。"""
-    found = {}
-    for link in links(config, family):
-        whole = np.concatenate([state[name] for name in link.theirs])
-        found[link.ours] = np.ascontiguousarray(whole.T) if link.is_turned else whole
-    return found
+    return names.from_theirs(state, names.hf_links(config, family))
 
 
-def to_theirs(state: Mapping[str, Array], config: GPTConfig, family: str) -> dict[str, Array]:
+def to_theirs(state: Mapping[str, Array], config: GPTConfig, family: Family) -> dict[str, Array]:
     """我们的权重 → 那边的；共用的输出层也写出来。"""
-    found: dict[str, Array] = {}
-    for link in links(config, family):
-        whole = state[link.ours].T if link.is_turned else state[link.ours]
-        pieces = np.split(whole, np.cumsum(link.rows)[:-1]) if link.rows else [whole]
-        found.update(zip(link.theirs, map(np.ascontiguousarray, pieces), strict=True))
-    if config.tie_head:
-        found["lm_head.weight"] = state["wte.weight"]
-    return found
+    found = {k: np.ascontiguousarray(v) for k, v in names.to_theirs(state, names.hf_links(config, family)).items()}
+    return found | ({"lm_head.weight": state["wte.weight"]} if config.tie_head else {})
 
 
-def their_model(config: GPTConfig, family: str, attention: str = "eager") -> Any:
+def their_model(config: GPTConfig, family: Family, attention: str = "eager") -> Any:
     """``transformers`` 的模型，float64，参数打散：初值太小，看不出注意力的错。"""
     transformers: Any = importlib.import_module("transformers")
     shared: dict[str, Any] = {

@@ -22,13 +22,14 @@ from parity_tests.transformers.families import FAMILIES, configs, from_theirs, s
 from parity_tests.transformers.sides import pairs
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.initial import initial_weights
+from tinygrad_llm.common.weights.names import Family
 
 PAGE = Path(__file__).with_name("ledger.md")
 _QUIET = {"database": None, "deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 _COLUMNS = ("logits", "loss", "gradient")
 
 
-def largest(family: str, is_theirs: bool, count: int) -> dict[tuple[str, str], float]:
+def largest(family: Family, is_theirs: bool, count: int) -> dict[tuple[str, str], float]:
     """``count`` 个随机配置里，（引擎，量）到最大的差，除以 ``max(1, 那边最大的数)``。"""
     found: dict[tuple[str, str], float] = {}
 

@@ -15,6 +15,7 @@ import tinygrad_llm as tg
 from parity_tests.transformers.exact import Float64
 from parity_tests.transformers.families import from_theirs
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.weights.names import Family
 from tinygrad_llm.gpt import GPT as OurGPT  # noqa: N811
 from tinygrad_llm.ops.op import Array
 from torch_llm.gpt import GPT as TorchGPT  # noqa: N811
@@ -38,7 +39,7 @@ def batch(config: GPTConfig, seed: int) -> tuple[Array, Array]:
 
 
 def pairs(
-    config: GPTConfig, family: str, theirs: Any, weights: Mapping[str, Array], seed: int
+    config: GPTConfig, family: Family, theirs: Any, weights: Mapping[str, Array], seed: int
 ) -> Iterator[tuple[str, Any, Any, Any]]:
     """logits、损失与每个参数的梯度，两个引擎各一份。"""
     ids, targets = batch(config, seed)

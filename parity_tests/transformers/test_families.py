@@ -28,13 +28,14 @@ from parity_tests.transformers.sides import MODELS, batch, our_model, pairs
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.safetensors import read_safetensors, write_safetensors
+from tinygrad_llm.common.weights.names import Family
 
 SOME = settings(max_examples=min(100, settings().max_examples))
 """整个模型前后各走三遍：full 档一百个配置也要几十秒。"""
 FEWER = settings(max_examples=max(4, settings().max_examples // 5))
 
 
-def _compare(config: GPTConfig, family: str, theirs: Any, weights: dict[str, Any], seed: int) -> None:
+def _compare(config: GPTConfig, family: Family, theirs: Any, weights: dict[str, Any], seed: int) -> None:
     """logits、损失与每个参数的梯度。
 
     一个梯度是许多项之和，正负相消之后可以比各项小几千倍，所以误差与整个数组里最大的数相比，而不是逐个元素。
@@ -49,7 +50,7 @@ def _compare(config: GPTConfig, family: str, theirs: Any, weights: dict[str, Any
 @SOME
 @pytest.mark.parametrize("family", FAMILIES)
 @given(data=st.data(), seed=st.integers(0, 1000), attention=st.sampled_from(["eager", "sdpa"]))
-def test_their_weights_in_our_model_give_other_numbers(family: str, data: Any, seed: int, attention: str) -> None:
+def test_their_weights_in_our_model_give_other_numbers(family: Family, data: Any, seed: int, attention: str) -> None:
     """那边的权重装进我们的模型，logits、损失或某个梯度不同。"""
     config = data.draw(configs(family))
     theirs = their_model(config, family, attention)
@@ -60,7 +61,7 @@ def test_their_weights_in_our_model_give_other_numbers(family: str, data: Any, s
 @SOME
 @pytest.mark.parametrize("family", FAMILIES)
 @given(data=st.data(), seed=st.integers(0, 1000))
-def test_our_weights_in_their_model_give_other_numbers(family: str, data: Any, seed: int) -> None:
+def test_our_weights_in_their_model_give_other_numbers(family: Family, data: Any, seed: int) -> None:
     """我们的初值装进那边的模型，logits、损失或某个梯度不同；或装进去再取回来，少了一位。"""
     config = data.draw(configs(family))
     weights = {k: 5 * v + 0.01 * v.ndim for k, v in initial_weights(config, seed, "float64").items()}
@@ -77,7 +78,7 @@ def test_our_weights_in_their_model_give_other_numbers(family: str, data: Any, s
 @FEWER
 @pytest.mark.parametrize("family", FAMILIES)
 @given(data=st.data(), seed=st.integers(0, 1000))
-def test_greedy_tokens_differ(family: str, data: Any, seed: int) -> None:
+def test_greedy_tokens_differ(family: Family, data: Any, seed: int) -> None:
     """从同一段开头，两边（那边带着自己的 KV cache）逐个取最大的，接出不同的 token。"""
     config = data.draw(configs(family))
     theirs = their_model(config, family)
@@ -95,7 +96,7 @@ def test_greedy_tokens_differ(family: str, data: Any, seed: int) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_file_of_weights_does_not_cross_over(family: str, tmp_path: Path) -> None:
+def test_a_file_of_weights_does_not_cross_over(family: Family, tmp_path: Path) -> None:
     """那边存的文件我们读不成，我们写的文件那边读不成，或读出的数不同。"""
     config = find(configs(family), lambda c: c.n_layer == 2 and not c.tie_head)
     theirs = their_model(config, family)
@@ -147,7 +148,7 @@ _LLAMA: dict[str, Any] = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 @given(data=st.data())
-def test_the_names_of_the_weights_do_not_cover_the_model(family: str, data: Any) -> None:
+def test_the_names_of_the_weights_do_not_cover_the_model(family: Family, data: Any) -> None:
     """对应表漏了一个参数，或多了一个；换过去再换回来不是原样。"""
     config = data.draw(configs(family))
     rng = np.random.default_rng(0)

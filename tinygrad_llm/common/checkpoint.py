@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from .errors import CheckpointError, DivergedError, OutOfDiskError
 from .files import process_is_gone, sync_folder, temporary_sibling, write_atomically
+from .lazy import LazyTensor
 from .manifest import MANIFEST, read_bounded, read_json, refuse, verify_sealed, write_sealed
 from .safetensors import encode_safetensors, read_safetensors
 
@@ -186,11 +187,12 @@ def list_checkpoints(run: Path) -> list[int]:
 # ---- 载入 ----
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, *, weights_only: bool = False) -> Checkpoint:
     """载入一个检查点，逐层核对：清单、大小、摘要、JSON、张量、有限。
 
     Args:
         path: 运行文件夹（取 ``latest`` 所指，没有它则取步数最大的）、``checkpoints`` 文件夹，或某个 ``step_N`` 文件夹。
+        weights_only: 不读优化器的状态（它常有权重的两倍大），交出空的 ``optim``。
 
     Returns:
         与保存时逐比特相同的检查点。
@@ -201,7 +203,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         folder = _find_folder(path)
         try:
-            return _load_folder(folder)
+            return _load_folder(folder, (MODEL,) if weights_only else (MODEL, OPTIM))
         except CheckpointError as error:
             if other := _intact_sibling(folder):
                 pointer = other.parent.parent / LATEST
@@ -286,13 +288,13 @@ def _intact_sibling(folder: Path) -> Path | None:
     return None
 
 
-def _load_folder(folder: Path) -> Checkpoint:
-    verify_sealed(folder, FILES)
+def _load_folder(folder: Path, wanted: tuple[str, ...]) -> Checkpoint:
+    verify_sealed(folder, FILES, {*wanted, STATE})
     state = read_json(folder / STATE, MAX_STATE_BYTES)
     if state.keys() != {"step", "state"} or type(state["step"]) is not int or not isinstance(state["state"], dict):
         refuse(folder / STATE, "does not hold a step and a state")
-    tensors = {}
-    for name in (MODEL, OPTIM):
+    tensors: dict[str, dict[str, Array]] = {OPTIM: {}}
+    for name in wanted:
         tensors[name], _ = read_safetensors(folder / name)
         for key, array in tensors[name].items():
             if not _is_finite(array):
@@ -300,5 +302,8 @@ def _load_folder(folder: Path) -> Checkpoint:
     return Checkpoint(state["step"], tensors[MODEL], tensors[OPTIM], state["state"])
 
 
-def _is_finite(array: Array) -> bool:
+def _is_finite(array: Array | LazyTensor) -> bool:
+    """是否全都有限；还没有读进来的不在这里查，由读它的一方查。"""
+    if isinstance(array, LazyTensor):
+        return True
     return array.dtype.kind != "f" or not array.size or bool(np.isfinite(array).all())

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["process_is_gone", "sync_folder", "temporary_sibling", "write_atomically"]
+__all__ = ["file_digest", "process_is_gone", "sync_folder", "temporary_sibling", "write_atomically"]
+
+READ_BYTES = 1 << 20
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -32,6 +35,19 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def file_digest(path: Path) -> str:
+    """一个文件的 SHA-256，一段一段地读。
+
+    Raises:
+        OSError: 读不了。
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def temporary_sibling(path: Path) -> Path:

@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import stat
 from collections.abc import Iterator, Mapping
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -20,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import CheckpointError
+from .lazy import LazyTensor
 
-__all__ = ["encode_safetensors", "read_safetensors", "write_safetensors"]
+__all__ = ["encode_safetensors", "lazy_safetensors", "read_safetensors", "write_safetensors"]
 
 Array = npt.NDArray[Any]
 
@@ -62,12 +65,14 @@ class _Entry(NamedTuple):
 # ---- 写 ----
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Array | LazyTensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """写一个 safetensors 文件；同样的内容总是写出同样的字节。
 
     Args:
         path: 目标文件；已有则覆盖。
-        tensors: 名字到数组；任意内存布局与字节序都可以。
+        tensors: 名字到数组；任意内存布局与字节序都可以。``LazyTensor`` 轮到时才读。
         metadata: 附带的字符串字典。
 
     Raises:
@@ -81,12 +86,12 @@ def write_safetensors(path: Path, tensors: Mapping[str, Array], metadata: Mappin
 
 
 def encode_safetensors(
-    tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, Array | LazyTensor], metadata: Mapping[str, str] | None = None
 ) -> Iterator[bytes | memoryview]:
     """逐段产生 safetensors 文件的字节：先头，再一个个张量，不在内存里拼成整块。
 
     Args:
-        tensors: 名字到数组。
+        tensors: 名字到数组，或轮到时才读的张量。
         metadata: 附带的字符串字典。
 
     Yields:
@@ -109,6 +114,8 @@ def encode_safetensors(
             raise ValueError(f"a tensor cannot be named {METADATA_KEY}")
         array = tensors[name]
         dtype = DTYPE_NAMES.get(array.dtype.newbyteorder("<"))
+        if isinstance(array, LazyTensor) and array.is_bfloat16:
+            dtype = "BF16"
         if dtype is None:
             raise TypeError(f"safetensors cannot store {name} of dtype {array.dtype}")
         header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
@@ -118,9 +125,11 @@ def encode_safetensors(
     yield len(text).to_bytes(8, "little")
     yield text
     for name in names:
-        array = tensors[name]
+        stored = tensors[name]
+        array = stored.read() if isinstance(stored, LazyTensor) else stored
         flat = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C").reshape(-1)
         yield flat.view(np.uint8).data
+        del array, flat  # 读下一个之前放掉这一个
 
 
 # ---- 读 ----
@@ -138,12 +147,48 @@ def read_safetensors(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     Raises:
         CheckpointError: 文件不存在、读不了，或内容不合法；消息里有文件名与出错之处。
     """
+    with _opened(path) as file:
+        entries, metadata = _read_header(file, path)
+        return {entry.name: _read_tensor(file, entry, path) for entry in entries}, metadata
+
+
+def lazy_safetensors(path: Path) -> tuple[dict[str, LazyTensor], dict[str, str]]:
+    """只读头：各张量的形状与类型已知，内容轮到时才读。
+
+    Args:
+        path: 文件。
+
+    Returns:
+        同 ``read_safetensors``，只是张量还没有读。
+
+    Raises:
+        CheckpointError: 同 ``read_safetensors``；读某个张量时也可能抛出。
+    """
+    with _opened(path) as file:
+        entries, metadata = _read_header(file, path)
+        start = file.tell()
+
+    def read(entry: _Entry) -> Array:
+        with _opened(path) as file:
+            file.seek(start + entry.begin)
+            return _read_tensor(file, entry, path)
+
+    return {
+        entry.name: LazyTensor(entry.shape, _dtype_read(entry), partial(read, entry)) for entry in entries
+    }, metadata
+
+
+def _dtype_read(entry: _Entry) -> np.dtype[Any]:
+    return np.dtype(np.float32) if entry.dtype == "BF16" else DTYPES[entry.dtype].newbyteorder("=")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             _refuse(path, "is not a regular file")
         with path.open("rb") as file:
-            entries, metadata = _read_header(file, path)
-            return {entry.name: _read_tensor(file, entry, path) for entry in entries}, metadata
+            yield file
     except OSError as error:
         raise CheckpointError(
             f"cannot read the tensor file: {error.strerror}", where=str(path), fix="check the path"

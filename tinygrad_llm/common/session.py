@@ -314,17 +314,38 @@ def load_trained(folder: Path) -> tuple[GPTConfig, Tokenizer, Checkpoint]:
     Raises:
         CheckpointError: 缺失、损坏，或与配置不符。
     """
+    config, checkpoint = load_weights(folder)
+    if "tokenizer" in checkpoint.state and checkpoint.state["tokenizer"] is None:
+        raise CheckpointError(
+            "this run has no tokenizer", where=str(folder), fix="convert the model again, with --tokenizer FILE"
+        )
+    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
+    tokenizer = load_tokenizer(run / TOKENIZER)
+    _check_tokenizer(tokenizer, checkpoint, run)
+    return config, tokenizer, checkpoint
+
+
+def load_weights(folder: Path) -> tuple[GPTConfig, Checkpoint]:
+    """只载入模型的配置与权重；优化器的状态不读，内存里只有一份权重。
+
+    Args:
+        folder: 运行文件夹，或其中的某个检查点文件夹。
+
+    Returns:
+        模型配置、检查点（``optim`` 为空）。
+
+    Raises:
+        CheckpointError: 缺失、损坏，或与配置不符。
+    """
     if not folder.exists():
         raise CheckpointError("no such run", where=str(folder), fix="check --run, or train it first")
     run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
     if run == folder:
         refuse_newer_shards(run)
-    checkpoint = load_checkpoint(folder)
+    checkpoint = load_checkpoint(folder, weights_only=True)
     model = checkpoint.state.get("model")
     if not isinstance(model, dict):
         raise CheckpointError("the checkpoint names no model configuration", where=str(folder), fix="train it again")
     config = GPTConfig.from_dict(model)
-    tokenizer = load_tokenizer(run / TOKENIZER)
-    _check_tokenizer(tokenizer, checkpoint, run)
     check_tensors(checkpoint.model, parameter_shapes(config), where=str(folder))
-    return config, tokenizer, checkpoint
+    return config, checkpoint

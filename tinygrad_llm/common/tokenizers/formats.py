@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from tinygrad_llm.common.errors import DataError, UserError
@@ -136,7 +137,8 @@ def _load_json(path: Path, data: bytes) -> Tokenizer:
 def _read(path: Path, count: int | None = None) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1 if count is None else count)
+            room = min(os.fstat(file.fileno()).st_size, MAX_FILE_BYTES) + 1  # ``read`` 先按声明的数分配
+            data = file.read(room if count is None else count)
     except OSError as error:
         raise DataError(
             f"cannot read the vocabulary: {error.strerror}", where=str(path), fix="check the path"

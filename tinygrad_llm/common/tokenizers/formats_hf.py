@@ -20,7 +20,7 @@ from tinygrad_llm.common.tokenizers.saved import NORMALIZATIONS
 from tinygrad_llm.common.tokenizers.split import PATTERNS
 from tinygrad_llm.common.tokenizers.symbols import chars_of
 
-__all__ = ["hf_json", "parse_hf"]
+__all__ = ["hf_json", "merge_rows", "parse_hf"]
 
 _SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -108,7 +108,7 @@ def hf_json(tokenizer: Tokenizer) -> str:
         "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
         "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": bool(layout.odd),
         "vocab": dict(sorted({**vocab, **specials}.items(), key=lambda item: item[1])),
-        "merges": _merges(tokenizer, names),
+        "merges": merge_rows(tokenizer),
     }  # fmt: skip
     normalizer = {"type": tokenizer.normalization} if tokenizer.normalization else None
     found = {
@@ -190,7 +190,7 @@ def _pre_tokenizer(pattern: str) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [split, {**_BYTE_LEVEL, "use_regex": False}]}
 
 
-def _merges(tokenizer: Tokenizer, names: dict[int, str]) -> list[list[str]]:
+def merge_rows(tokenizer: Tokenizer) -> list[list[str]]:
     """合并的次序；合并不出的 token 列出全部分法，与按拼成的字节合并相同。"""
     known = {token: number for number, token in enumerate(tokenizer.symbols)}
     rows: list[list[str]] = []
@@ -198,5 +198,5 @@ def _merges(tokenizer: Tokenizer, names: dict[int, str]) -> list[list[str]]:
         if number in tokenizer.layout.odd:
             rows += [[chars_of(one), chars_of(two)] for one, two in splits(tokenizer.symbols[number], known)]
         else:
-            rows.append([names[left], names[right]])
+            rows.append([chars_of(tokenizer.symbols[left]), chars_of(tokenizer.symbols[right])])
     return rows

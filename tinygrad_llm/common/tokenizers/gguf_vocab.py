@@ -20,7 +20,7 @@ _PATTERNS = {
     "default": "gpt2", "gpt-2": "gpt2", "smollm": "smollm", "llama-bpe": "llama3", "llama3": "llama3",
     "llama-v3": "llama3", "qwen2": "qwen2", "gpt-4o": "o200k",
 }  # fmt: skip
-_NORMAL = 1
+_NORMAL, _UNUSED = 1, 5
 _WHOLE_CHUNKS = "llama3"  # llama.cpp 也只对 Llama 3 的词表整块直取
 
 
@@ -46,7 +46,7 @@ def load_gguf_vocabulary(path: Path) -> Tokenizer:
     if not isinstance(types, list) or len(types) != len(tokens) or len(set(tokens)) != len(tokens):
         raise refuse(f"{len(tokens)} tokens need as many types and must be distinct")
     ordinary = {name: id for id, name in enumerate(tokens) if types[id] == _NORMAL}
-    specials = {name: id for id, name in enumerate(tokens) if types[id] != _NORMAL}
+    specials = {name: id for id, name in enumerate(tokens) if types[id] not in (_NORMAL, _UNUSED)}
     known, others = byte_ids(ordinary, str(path))
     if others:
         raise refuse(f"token {min(others)[:40]!r} is not written in byte-level characters")

@@ -1,0 +1,17 @@
+"""``train`` 的入口：引擎用到才加载，``--help`` 因此立即可答。
+
+流入：设置；流出：同 ``train.py`` 的 ``main``。
+"""
+
+from __future__ import annotations
+
+from tinygrad_llm.common.train_config import TrainConfig
+
+__all__ = ["train"]
+
+
+def train(config: TrainConfig) -> None:
+    """训练，写出运行文件夹与报告。"""
+    from tinygrad_llm.train import main
+
+    main(config)
