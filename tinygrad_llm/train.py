@@ -168,6 +168,16 @@ def main(config: TrainConfig) -> None:
     from tinygrad_llm.profiler.training import measure_step  # 在这里才导入，``--help`` 因此立即可答
 
     session = prepare(config)
-    with closing(NumpyEngine(session.model, config)) as engine, profiled_step(session, engine, measure_step):
-        loop.train(session, engine)
+    print(*config.dials, sep="\n", end="\n" if config.dials else "")
+    from tinygrad_llm import dry_run
+
+    if config.dry_run:
+        dry_run.dry_run(session, config)
+        return
+    dry_run.check_memory(session, config)
+    try:
+        with closing(NumpyEngine(session.model, config)) as engine, profiled_step(session, engine, measure_step):
+            loop.train(session, engine)
+    except MemoryError as error:
+        raise dry_run.out_of_memory(config, error) from error
     print(f"report: {training_report(config.folder)}")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.common import reference
+from tinygrad_llm.common import reference, tiers
 from tinygrad_llm.common.config import GPTConfig, preset
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.system import hardware
@@ -77,7 +77,8 @@ def main(config: DoctorConfig) -> None:
     runtime = pick_runtime(TorchConfig(device=config.device, precision=config.precision))
     for name, value in _findings(runtime.device).items():
         print(f"{name:<10} {value}")
-    print(f"{'chosen':<10} {runtime.describe()}\n")
+    print(f"{'chosen':<10} {runtime.describe()}")
+    print(f"{'advice':<10} {tiers.advice()}\n")
     kind = "float32" if runtime.low is None else str(runtime.low).removeprefix("torch.")
     rows = DEEP_ROWS if config.deep else ROWS
     print(

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tinygrad_llm.common.environment import launched
+from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.torch_config import TorchConfig
 
 
@@ -14,6 +17,12 @@ def main(config: TorchConfig) -> None:
     from torch_llm.parallel.layout import choose_layout
 
     layout = choose_layout(config, launched())
+    if layout.world > 1 and config.dry_run:
+        raise UserError(
+            "--dry-run measures one process",
+            where=f"{layout.world} processes",
+            fix="start it without torchrun, or use the verb plan",
+        )
     if layout.world > 1:
         from torch_llm.parallel.pretrain import train_together
 
@@ -29,6 +38,7 @@ def main(config: TorchConfig) -> None:
 
         consolidate_newer(config.folder, config.keep)
     session = prepare(config)
+    print(*config.dials, sep="\n", end="\n" if config.dials else "")
     import torch
 
     from torch_llm.loop import TorchEngine
@@ -36,6 +46,16 @@ def main(config: TorchConfig) -> None:
 
     if config.workers is not None:
         torch.set_num_threads(config.workers)
+    if config.dry_run:
+        from torch_llm.dry_run import dry_run
+
+        dry_run(session, config)
+        return
+    if config.auto_batch:
+        from torch_llm.dry_run import fitting_micro_batch
+
+        config = fitting_micro_batch(session, config)
+        session = replace(session, settings=config)
     engine = TorchEngine(session.model, config)
     with profiled_step(session, engine, measure_step):
         train(session, engine)

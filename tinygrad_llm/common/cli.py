@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from .environment import launched
 from .errors import UserError
-from .toml import ABSENT, field_defaults, read_toml
+from .toml import ABSENT, field_defaults, read_toml, typed
 
 __all__ = ["Verb", "main", "parse"]
 
@@ -89,7 +89,7 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
         config_type: dataclass 类型；字段下方的字符串就是帮助文字。它可以有静态方法 ``implied_config(argv)``，
             在没有 ``--config`` 时指出一个配置文件（例如续训沿用那次运行的配置）；也可以有 ``cli_markers``，
             ``tyro.conf`` 里的几个名字，例如 ``("PositionalRequiredArgs",)``；还可以有 ``cli_names``，字段名到 flag 的
-            另一个名字，用于 Python 的关键字。
+            另一个名字，用于 Python 的关键字；与静态方法 ``dialled(given)``，由用户点名的几项定出别的几项的缺省值。
         argv: 动词之后的参数。
         prog: 到动词为止的命令，用于帮助与错误消息。
 
@@ -108,9 +108,13 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
     implied: Callable[[Sequence[str]], Path | None] | None = getattr(config_type, "implied_config", None)
     if config_file is None and implied is not None:
         config_file = implied(rest)
+    values = read_toml(config_file, config_type) if config_file is not None else {}
+    dialled: Callable[[Mapping[str, Any]], dict[str, Any]] | None = getattr(config_type, "dialled", None)
+    if dialled is not None:
+        values = {**dialled({**values, **_given(config_type, rest)}), **values}
     default: Any = ABSENT
-    if config_file is not None:
-        default = _prefilled(config_type, read_toml(config_file, config_type), ABSENT, tyro.MISSING)
+    if values:
+        default = _prefilled(config_type, values, ABSENT, tyro.MISSING)
     options: dict[str, Any] = {} if default is ABSENT else {"default": default}
     options["config"] = [getattr(tyro.conf, name) for name in getattr(config_type, "cli_markers", ())]
     out, err = _utf8_buffer(), _utf8_buffer()
@@ -182,6 +186,20 @@ def _split_config_flag(argv: list[str], prog: str) -> tuple[list[str], Path | No
     if len(found) > 1 or "" in found:
         raise UserError("--config takes one file, once", fix=f'use --config FILE.toml; see "{prog} --help"')
     return rest, Path(found[0]) if found else None
+
+
+def _given(config_type: type[Any], words: Sequence[str]) -> dict[str, Any]:
+    """命令行上点名的设置，值已转成字段的类型；转不成的略去，由 tyro 去报错。"""
+    hints, found = get_type_hints(config_type), dict[str, Any]()
+    for i, word in enumerate(words):
+        flag, equals, text = word.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if not flag.startswith("--") or name not in hints:
+            continue
+        value = typed(text if equals else next(iter(words[i + 1 : i + 2]), ""), hints[name])
+        if value is not ABSENT:
+            found[name] = value
+    return found
 
 
 def _renamed_words(words: list[str], fields: Mapping[str, str]) -> list[str]:

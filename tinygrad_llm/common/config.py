@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -158,7 +159,7 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     """取一个预设，并覆盖若干字段。
 
     Args:
-        name: 预设名。
+        name: 预设名；``dN`` 是深度为 N 的模型，见 ``depth.py``。
         **overrides: 要覆盖的字段；值为 ``None`` 的不覆盖。
 
     Returns:
@@ -167,9 +168,16 @@ def preset(name: str, **overrides: Any) -> GPTConfig:
     Raises:
         UserError: 没有这个预设，或覆盖之后不合法。
     """
-    if name not in PRESETS:
-        raise UserError(f"unknown preset {name!r}", where="--preset", fix=f"choose one of {', '.join(PRESETS)}")
-    return replace(PRESETS[name], **{k: v for k, v in overrides.items() if v is not None})
+    if re.fullmatch(r"d[1-9]\d?", name):
+        from tinygrad_llm.common.depth import depth_config  # 它要用到本模块
+
+        found = depth_config(int(name[1:]))
+    elif name in PRESETS:
+        found = PRESETS[name]
+    else:
+        known = f"{', '.join(PRESETS)}, or dN of depth N"
+        raise UserError(f"unknown preset {name!r}", where="--preset", fix=f"choose one of {known}")
+    return replace(found, **{k: v for k, v in overrides.items() if v is not None})
 
 
 def parameter_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:

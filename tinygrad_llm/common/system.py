@@ -10,13 +10,23 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["git_commit", "hardware", "peak_memory_bytes", "usable_cpus"]
+__all__ = [
+    "available_memory_bytes",
+    "git_commit",
+    "hardware",
+    "peak_memory_bytes",
+    "process_age_s",
+    "resident_bytes",
+    "usable_cpus",
+]
 
 GIT_TIMEOUT_S = 5.0
+_IMPORTED_AT = time.monotonic()
 
 
 def peak_memory_bytes() -> int:
@@ -27,12 +37,67 @@ def peak_memory_bytes() -> int:
     """
     if sys.platform == "win32":
         return 0
-    if sys.platform == "linux" and (high_water := re.search(rb"VmHWM:\s+(\d+) kB", _read(Path("/proc/self/status")))):
-        return int(high_water[1]) * 1024  # ru_maxrss 在 exec 之后仍带着父进程的峰值，这里不带
+    if sys.platform == "linux" and (high_water := resident_bytes(field="VmHWM")):
+        return high_water  # ru_maxrss 在 exec 之后仍带着父进程的峰值，这里不带
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS 给的是字节，Linux 给的是 KiB
+
+
+def resident_bytes(pid: int | None = None, field: str = "VmRSS") -> int:
+    """一个进程此刻占着的内存；只有 Linux 给得出，别处为 0。
+
+    Args:
+        pid: 进程号；缺省为自己。
+        field: ``/proc/PID/status`` 里的一项：``VmRSS``，至今的峰值 ``VmHWM``，或共享的那部分 ``RssShmem``。
+    """
+    status = _read(Path(f"/proc/{'self' if pid is None else pid}/status"))
+    found = re.search(rb"^%b:\s+(\d+) kB" % field.encode(), status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def available_memory_bytes() -> int:
+    """本进程还用得上多少内存，已经占着的也算：操作系统还有的、cgroup 还许的，取小。
+
+    Returns:
+        字节；操作系统给不出时取物理内存的总量，连它也没有则为 0。
+    """
+    own = resident_bytes()
+    meminfo = re.search(rb"^MemAvailable:\s+(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
+    free = int(meminfo[1]) * 1024 + own if meminfo else _total_memory_bytes()
+    return min([free, *(limit for limit in _cgroup_room(own) if limit > 0)])
+
+
+def _cgroup_room(own: int) -> list[int]:
+    """本进程所在的 cgroup 与它的各级上级（v2，或 v1 的 memory）还许用多少；没有限制的不列。"""
+    room = []
+    for line in _read(Path("/proc/self/cgroup")).decode("utf-8", "replace").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        root, names = (
+            (Path("/sys/fs/cgroup"), ("memory.max", "memory.current"))
+            if not controllers
+            else (Path("/sys/fs/cgroup/memory"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+        )
+        folder = root / path.lstrip("/")
+        for level in (folder, *folder.parents):
+            limit, used = (_read(level / name).strip() for name in names)
+            if limit.isdigit() and used.isdigit() and int(limit) < 1 << 60:
+                room.append(int(limit) - int(used) + own)
+            if level == root:
+                break
+    return room
+
+
+def process_age_s() -> float:
+    """本进程开始了多久；操作系统不提供时，是第一次导入本模块至今的时间。"""
+    fields = _read(Path("/proc/self/stat")).rpartition(b")")[2].split()
+    uptime = _read(Path("/proc/uptime")).split()
+    if len(fields) > 19 and uptime:
+        return float(uptime[0]) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - _IMPORTED_AT
 
 
 def _read(path: Path) -> bytes:

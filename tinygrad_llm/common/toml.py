@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -22,7 +23,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["ABSENT", "dump_toml", "field_defaults", "load_toml", "read_toml"]
+__all__ = ["ABSENT", "dump_toml", "field_defaults", "load_toml", "read_toml", "typed"]
 
 T = TypeVar("T")
 
@@ -213,6 +214,15 @@ def _converted(value: Any, hint: Any) -> Any:
     if hint is type(None) or dataclasses.is_dataclass(hint):
         return ABSENT
     raise TypeError(f"a config field cannot have the type {hint!r}")
+
+
+def typed(text: str, hint: Any) -> Any:
+    """命令行上的一个词转成字段的类型；转不成返回 ``ABSENT``。"""
+    candidates: list[Any] = [text]
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            candidates.insert(-1, kind(text))
+    return next((found for one in candidates if (found := _converted(one, hint)) is not ABSENT), ABSENT)
 
 
 def _converted_items(value: Any, origin: type[Any], options: tuple[Any, ...]) -> Any:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Literal
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.train_config import TrainConfig, choice_problems
 
+TierName = Literal["auto", "cpu", "laptop", "gpu", "8xh100"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Parallel = Literal["auto", "ddp", "fsdp", "tp", "fsdp+tp"]
@@ -22,6 +24,8 @@ class TorchConfig(TrainConfig):
 
     ignored_keys: ClassVar[tuple[str, ...]] = ()
 
+    tier: TierName | None = None
+    """照机器的档位定出深度、微批、精度、编译等；``auto`` 看这台机器有什么。别的 flag 仍然算数。"""
     device: Device = "auto"
     """在哪里算；``auto`` 依次看 CUDA、MPS、CPU。"""
     precision: Precision = "auto"
@@ -56,6 +60,26 @@ class TorchConfig(TrainConfig):
         shared = {field.name: getattr(settings, field.name) for field in fields(TrainConfig)}
         return TorchConfig(**shared, device=device, precision=precision)
 
+    @staticmethod
+    def dialled(given: Mapping[str, Any]) -> dict[str, Any]:
+        """``--tier`` 与 ``--depth`` 定出的设置；用户点名的不在其中。
+
+        Args:
+            given: 用户点名的设置。
+        """
+        if given.get("tier") is None:
+            return TrainConfig.dialled(given)
+        from tinygrad_llm.common.tiers import settings_for_tier
+
+        return settings_for_tier(given["tier"], given)
+
+    @property
+    def dials(self) -> list[str]:
+        """``--tier`` 与 ``--depth`` 定出了什么，印给人看；没有用它们则为空。"""
+        from tinygrad_llm.common.tiers import tier_lines
+
+        return [*([] if self.tier is None else tier_lines(self.tier, asdict(self))), *super().dials]
+
     def lasting(self) -> TorchConfig:
         """几个进程、怎样切，也只管这一回：检查点与它们无关。"""
         return replace(super().lasting(), parallel="auto", tp=None, sharded_checkpoints=False)  # type: ignore[call-arg,return-value]
@@ -63,6 +87,8 @@ class TorchConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         problems = choice_problems(self, device=Device, precision=Precision, parallel=Parallel)
+        if self.tier is not None:
+            problems += choice_problems(self, tier=TierName)
         if self.tp is not None and self.tp < 1:
             problems.append(f"--tp must be at least 1, got {self.tp}")
         if self.dtype == "float64" and self.precision in ("bfloat16", "float16"):

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -21,12 +21,13 @@ DType = Literal["float32", "float64"]
 
 MODEL_FIELDS = ("context", "n_layer", "n_head", "n_kv_head", "n_embd", "window", "dropout")
 FIXED_ON_RESUME = (
-    "from_run", "preset", *MODEL_FIELDS, "corpus", "packing", "document_mask", "vocab_size", "val_fraction",
+    "from_run", "preset", "depth", *MODEL_FIELDS, "corpus", "packing", "document_mask", "vocab_size", "val_fraction",
     "batch_size", "dtype", "seed", "optimizer",
 )  # fmt: skip
 """续训时不许改动的设置：改了就不再是同一次训练。``data`` 不在其中：分片可以搬家，内容另有摘要核对。"""
 TORCH_ONLY = (
-    "device", "precision", "tf32", "compile", "recompute", "auto_batch", "parallel", "tp", "sharded_checkpoints",
+    "tier", "device", "precision", "tf32", "compile", "recompute", "auto_batch", "parallel", "tp",
+    "sharded_checkpoints",
 )  # fmt: skip
 """只有 torch 才有的设置，见 ``torch_config.py``；NumPy 接着训练时，运行文件夹的配置里有它们也不算错。"""
 
@@ -62,7 +63,9 @@ class TrainConfig:
     from_run: str = ""
     """从这次运行的权重起步（运行名，或运行、检查点文件夹的路径）；模型与分词器也由它而来，优化器与学习率从头开始。"""
     preset: str = "toy"
-    """模型预设名。"""
+    """模型预设名；``dN`` 是深度为 N 的模型。"""
+    depth: int | None = None
+    """一个旋钮：由层数定出宽度、上下文、步数、批、学习率、衰减，印出算式；别的 flag 与 ``--config`` 里的仍然算数。"""
     context: int | None = None
     """覆盖预设：上下文长度（token）。"""
     n_layer: int | None = None
@@ -139,6 +142,10 @@ class TrainConfig:
     """保留最近的几个检查点。"""
     profile: Path | None = None
     """剖析预热之后的一步：Chrome trace 写到这个文件，最费时的算子印成表。"""
+    dry_run: bool = False
+    """不训练，只估计：参数、浮点运算、内存、磁盘，以及由三步实测推出的时间；磁盘上什么也不留。"""
+    json: Path | None = None
+    """把 ``--dry-run`` 的估计也写成这个 JSON 文件。"""
 
     def __post_init__(self) -> None:
         problems = [*self._count_problems(), *self._rate_problems()]
@@ -151,6 +158,8 @@ class TrainConfig:
             problems.append("--document-mask needs --data: a corpus has no document boundaries")
         if self.packing != "windows" and not self.data:
             problems.append(f"--packing {self.packing} needs --data: a corpus has no document boundaries")
+        if self.json is not None and not self.dry_run:
+            problems.append("--json needs --dry-run: it is where the estimate goes")
         if not problems and self.batch_size % self.accumulate:
             problems.append(f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}")
         if problems:
@@ -173,11 +182,33 @@ class TrainConfig:
 
     def lasting(self) -> TrainConfig:
         """写进运行文件夹、下次续训沿用的设置：只管这一回的几个回到缺省值。"""
-        return replace(self, resume=False, stop_at=None, profile=None)
+        return replace(self, resume=False, stop_at=None, profile=None, dry_run=False, json=None)
 
     def model(self, vocab_size: int) -> GPTConfig:
         """预设加上覆盖，得到模型配置。"""
         return preset(self.preset, vocab_size=vocab_size, **{name: getattr(self, name) for name in MODEL_FIELDS})
+
+    @staticmethod
+    def dialled(given: Mapping[str, Any]) -> dict[str, Any]:
+        """``--depth`` 定出的设置；用户点名的不在其中。
+
+        Args:
+            given: 用户点名的设置。
+        """
+        from tinygrad_llm.common.depth import settings_for_depth
+
+        if given.get("depth") is None or given["depth"] < 1:  # 不到 1 的由校验来说
+            return {}
+        names = {field.name for field in fields(TrainConfig)}
+        made = settings_for_depth(given["depth"], given)
+        return {one.name: one.value for one in made if one.name in names and not one.is_given}
+
+    @property
+    def dials(self) -> list[str]:
+        """``--depth`` 定出了什么，印给人看；没有用它则为空。"""
+        from tinygrad_llm.common.depth import depth_lines
+
+        return [] if self.depth is None else depth_lines(self.depth, asdict(self))
 
     @staticmethod
     def implied_config(argv: Sequence[str]) -> Path | None:
@@ -203,7 +234,7 @@ class TrainConfig:
 
     def _count_problems(self) -> list[str]:
         least = {
-            "vocab_size": 257, "steps": 1, "stop_at": 1, "batch_size": 1, "workers": 1, "accumulate": 1,
+            "vocab_size": 257, "depth": 1, "steps": 1, "stop_at": 1, "batch_size": 1, "workers": 1, "accumulate": 1,
             "warmup_steps": 0, "seed": 0, "eval_every": 0, "sample_every": 0, "sample_tokens": 0, "save_every": 0,
             "keep": 1,
         }  # fmt: skip
