@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -208,7 +209,7 @@ def _step_bytes(config: GPTConfig, settings: TrainConfig, rows: int, layers: int
 def _evaluation_bytes(config: GPTConfig, settings: TrainConfig, rows: int) -> int:
     """评估一批的峰值：不留激活，只与行数有关。"""
     replica = _small(config, settings, 1)
-    one, two = (_traced_peak(lambda n=n: replica.evaluate([_ids(config, n)])) for n in (1, 2))
+    one, two = (_traced_peak(partial(replica.evaluate, [_ids(config, n)])) for n in (1, 2))
     return one + (rows - 1) * (two - one)
 
 
