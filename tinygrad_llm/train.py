@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
 
@@ -18,6 +18,7 @@ import tinygrad_llm as tg
 from tinygrad_llm.common import loop
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import each_initial_weight
 from tinygrad_llm.common.loop import Arrays, StepResult
 from tinygrad_llm.common.profiling import profiled_step
@@ -63,6 +64,7 @@ class NumpyEngine:
         optimizers: 一个优化器，或 Muon 与 AdamW 两个；状态在共享的内存里。一步更新由各进程分段执行，
             结果与它们的 ``step`` 相同。
         updates: 更新过几步。
+        accepts: 看过损失与梯度范数之后，答应不答应更新。
         threads: 生成样本时 BLAS 用几个线程。
         workers: 工作进程数：每个微批按数据切给它们，结果对给定的进程数逐位可复现。
     """
@@ -79,6 +81,7 @@ class NumpyEngine:
         self.state.adopt(self.optimizers, self.model)
         self.updates = 0
         self.loss_scale: dict[str, float] = {}  # float16 才用得着
+        self.accepts: Callable[[float, float], bool] = is_finite
         self._load(each_initial_weight(config, settings.seed, settings.dtype))
         keep_freed_memory()  # 造模型时用过的不必留
 
@@ -99,7 +102,7 @@ class NumpyEngine:
         shards = self.shards(micro_batches(x, y, self.settings.accumulate))
         total = sum(self.team.call("gradients", shards, valid=valid, seed=seed))
         norm = math.sqrt(sum(self.team.call("squares")))
-        updated = math.isfinite(total) and math.isfinite(norm)
+        updated = self.accepts(total, norm)
         if updated:
             self._count(self.updates + 1)
             with record_function(f"Optimizer.step#{type(self.optimizers[0]).__name__}.step"):

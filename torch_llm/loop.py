@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.decoding.single import Decoder
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import Arrays, StepResult, step_seed
 from tinygrad_llm.common.session import micro_batches
@@ -109,6 +109,7 @@ class TorchEngine:
         trained: 参数名到优化器更新的张量；几个进程切开存放时，是这个进程的那一块。
         optimizers: 一个优化器，或 Muon 与 AdamW 两个。
         updates: 更新过几步。
+        accepts: 看过损失与梯度范数之后，答应不答应更新。
         accumulate: 每步切成几个微批。
     """
 
@@ -123,6 +124,7 @@ class TorchEngine:
         self.optimizers = make_optimizers(torch.optim, self.trained.items(), settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scales_loss)
         self.updates = 0
+        self.accepts: Callable[[float, float], bool] = is_finite
 
     def describe(self) -> str:
         """设备、精度，以及为什么这样选。"""
@@ -149,7 +151,7 @@ class TorchEngine:
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         norm = self.clip()
-        updated = math.isfinite(total) and math.isfinite(norm)
+        updated = self.accepts(total, norm)
         if updated:
             self.updates += 1
             for optimizer in self.optimizers:

@@ -1,4 +1,4 @@
-"""数值守卫：损失或梯度不是有限数时跳过这一步并计数；连续十步就停下，先前的检查点完好。"""
+"""数值守卫：坏掉的一步不更新参数并计数；连续十步就停下，先前的检查点完好；尖峰接连出现就退回去，绕开那段数据。"""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import numpy as np
 import pytest
 
 from parity_tests.whole_runs.commands import ENGINES, Place, assert_bit_equal
+from tinygrad_llm.common import guard
+from tinygrad_llm.common.batches import TokenDataset
 from tinygrad_llm.common.checkpoint import list_checkpoints, load_checkpoint
-from tinygrad_llm.common.loop import MAX_SKIPPED
+from tinygrad_llm.common.guard import MAX_SKIPPED
+from tinygrad_llm.common.runlog import read_metrics
+from tinygrad_llm.common.safetensors import read_safetensors
+from tinygrad_llm.common.tokenizers import load_tokenizer
 from tinygrad_llm.train import NumpyEngine
 from torch_llm.loop import TorchEngine
 
@@ -115,3 +120,113 @@ def test_absurd_learning_rate_warns_instead_of_stopping(place: Place, engine: st
     assert "--lr" in ended.error[2]
     assert place.resume(engine, "a", lr=1e-3, steps=12).code == 0
     assert np.isfinite(place.curve("a")).all()
+
+
+# ---- 尖峰 ----
+
+SHORT_WINDOW = 5
+SAVED = {"save_every": 4, "steps": 16, "keep": 1}
+
+
+@pytest.fixture
+def poison(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[Container[int]], None]:
+    """第几批数据有毒：哪一步取到它，损失与梯度都大五十倍；与 ``spoil`` 不同，毒跟着数据走。"""
+    batches: list[bytes] = []
+
+    def recorded(train_step: Any) -> Any:
+        def wrapped(self: Any, step: int, x: Any, *arguments: Any) -> Any:
+            batches.append(x.tobytes())
+            return train_step(self, step, x, *arguments)
+
+        return wrapped
+
+    def install(indices: Container[int]) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(NumpyEngine, "train_step", recorded(NumpyEngine.train_step))
+            assert place.train("numpy", "clean", **{**SAVED, "steps": 40}).code == 0
+        bad = {batch for i, batch in enumerate(batches) if i in indices}
+        monkeypatch.setattr(guard, "WINDOW", SHORT_WINDOW)
+        for engine in CLASSES.values():
+            monkeypatch.setattr(engine, "train_step", poisoned(engine.train_step, bad))
+
+    return install
+
+
+def poisoned(train_step: Any, bad: Container[bytes]) -> Any:
+    """包一层：取到有毒的数据时，模型的损失乘以五十。"""
+
+    def wrapped(self: Any, step: int, x: Any, *arguments: Any) -> Any:
+        return spoilt(train_step, {step} if x.tobytes() in bad else (), 50.0)(self, step, x, *arguments)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_spike_updates_the_weights(place: Place, poison: Any, engine: str) -> None:
+    """第 8 批有毒：那一步不更新，批次存下来，里面正是那一批；--no-skip-spikes 则照常更新。"""
+    poison({8})
+    ended = place.train(engine, "a", **SAVED)
+    assert ended.code == 0
+    assert [line.split(":")[0] for line in ended.err.splitlines() if "spike loss" in line] == ["step 8"]
+    state = load_checkpoint(place.runs / "a").state
+    assert (state["guard"]["spikes"], state["guard"]["rollbacks"], state["optimizer_step"]) == (1, 0, 15)
+    record = next(r for r in read_metrics(place.runs / "a") if r["step"] == 8)
+    assert record["skipped"] == "spike"
+    kept, _ = read_safetensors(place.runs / "a" / "bad_batches" / "step_000008.safetensors")
+    assert kept["x"].shape == kept["y"].shape == (4, 16)
+    assert (kept["x"][:, 1:] == kept["y"][:, :-1]).all()
+    text = (place.runs / "a" / "bad_batches" / "step_000008.txt").read_text(encoding="utf-8")
+    assert text.startswith("step 8: spike loss ")
+    tokenizer = load_tokenizer(place.runs / "a" / "tokenizer.json")
+    assert tokenizer.decode(kept["x"][3].tolist()) in text
+    assert place.train(engine, "b", **SAVED, no_skip_spikes=True).code == 0
+    assert load_checkpoint(place.runs / "b").state["optimizer_step"] == 16
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_going_back_trains_something_else(
+    place: Place, poison: Any, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """第 8 至 10 批有毒：退回第 8 步，接着用第 11 批；结果与数据里从来没有那三批的训练逐位相同。"""
+    poison({8, 9, 10})
+    assert place.train(engine, "a", **SAVED).code == 0
+    batch = TokenDataset.batch
+    with monkeypatch.context() as patched:
+        patched.setattr(TokenDataset, "batch", lambda self, i, **of: batch(self, i if i < 8 else i + 3, **of))
+        assert place.train(engine, "without", **SAVED).code == 0
+    assert place.columns("a") == place.columns("without")
+    assert_bit_equal(place.tensors("a"), place.tensors("without"))
+    state = load_checkpoint(place.runs / "a").state
+    assert (state["guard"]["spikes"], state["guard"]["rollbacks"], state["guard"]["windows"]) == (3, 1, [[8, 11]])
+    assert state["data_step"] == 16 + 3
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_interruption_changes_where_it_goes_back_to(place: Place, poison: Any, engine: str) -> None:
+    """在毒数据当中停下两次再续训：多出来的检查点不影响退回到哪里，日志、权重、守卫与从未停过的一样。"""
+    poison({8, 9, 10, 13})
+    assert place.train(engine, "straight", **SAVED).code == 0
+    assert place.train(engine, "broken", **SAVED, stop_at=9).code == 0
+    assert place.resume(engine, "broken", stop_at=10).code == 0
+    assert place.resume(engine, "broken").code == 0
+    assert place.columns("broken") == place.columns("straight")
+    assert_bit_equal(place.tensors("broken"), place.tensors("straight"))
+    states = [load_checkpoint(place.runs / run).state for run in ("broken", "straight")]
+    assert states[0]["guard"] == states[1]["guard"]
+    assert states[0]["guard"]["spikes"] == 4
+
+
+def test_poisoned_data_is_tried_for_ever(place: Place, poison: Any) -> None:
+    """从第 8 批起全都有毒：退回三次之后停下，退出码 3，检查点完好。"""
+    poison(range(8, 40))
+    ended = place.train("numpy", "a", **SAVED)
+    assert (ended.code, len(ended.error)) == (DIVERGED, 3), ended
+    assert "going back to step 8 3 times" in ended.error[0]
+    assert load_checkpoint(place.runs / "a").step == 8
+
+
+def test_spikes_before_the_first_checkpoint_crash(place: Place, poison: Any) -> None:
+    """还没有检查点可退：只跳过，训练走完。"""
+    poison({8, 9, 10})
+    assert place.train("numpy", "a", **{**SAVED, "save_every": 0}).code == 0
+    assert load_checkpoint(place.runs / "a").state["guard"]["rollbacks"] == 0

@@ -1,7 +1,7 @@
 """检查点：一个文件夹装着续训所需的一切，坏了一个比特也能发现。
 
 流入：一步训练结束时的权重、优化器状态与 JSON 状态；流出：``runs/NAME/checkpoints/step_000123/``，以及指着它的
-``runs/NAME/latest``。下一个文件：``runlog.py`` 管运行文件夹里其余的东西。
+``runs/NAME/latest``，与指着验证损失最低的那个的 ``runs/NAME/best``。下一个文件：``runlog.py``，运行文件夹里其余的东西。
 
 一次保存的次序：写进 ``step_N.tmp-PID``，每个文件 fsync，清单 ``MANIFEST.json`` 最后写，改名到位，再移动 ``latest``。
 哪一刻断电，``latest`` 指着的都是完整的检查点。约定：同一个运行文件夹同时只有一个进程在写。
@@ -28,15 +28,26 @@ from .lazy import LazyTensor
 from .manifest import MANIFEST, read_bounded, read_json, refuse, verify_sealed, write_sealed
 from .safetensors import encode_safetensors, read_safetensors
 
-__all__ = ["Checkpoint", "check_tensors", "list_checkpoints", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "BEST",
+    "LATEST",
+    "Checkpoint",
+    "check_tensors",
+    "list_checkpoints",
+    "load_checkpoint",
+    "read_state",
+    "save_checkpoint",
+    "step_folder",
+]
 
 Array = npt.NDArray[Any]
 
 MODEL, OPTIM, STATE = "model.safetensors", "optim.safetensors", "state.json"
 FILES = {MODEL, OPTIM, STATE}
-FOLDER, LATEST = "checkpoints", "latest"
+FOLDER, LATEST, BEST = "checkpoints", "latest", "best"
 STEP_NAME = re.compile(r"step_(\d{6,12})")
-LEFTOVER_NAME = re.compile(r"(step_\d{6,12}|latest)\.(tmp|old)-(\d{1,10})")
+OUR_FILES = r"config\.toml|metrics\.jsonl|samples\.txt|sessions\.jsonl|(?:early_stop|peak|tokenizer)\.json|report\.\w+"
+LEFTOVER_NAME = re.compile(rf"(step_\d{{6,12}}|latest|best|{OUR_FILES})\.(tmp|old)-(\d{{1,10}})")
 MAX_STATE_BYTES = 16 << 20
 SPARE_BYTES = 1 << 20  # 头、清单与目录项的余量
 
@@ -61,14 +72,17 @@ class Checkpoint:
 # ---- 保存 ----
 
 
-def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | None = None) -> Path:
+def save_checkpoint(
+    run: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | None = None, anchor: int = -1
+) -> Path:
     """把检查点可靠地存进运行文件夹；同一步可以反复保存，后一次替换前一次。
 
     Args:
         run: 运行文件夹 ``runs/NAME``。
         checkpoint: 要保存的状态。
         keep: 保留最近的几个检查点，其余删除；至少为 1。
-        best: 另外要保留的一步（验证损失最低的那个）。
+        best: 另外要保留的一步（验证损失最低的那个），``best`` 指着它；``None`` 表示还没有评估过。
+        anchor: 还要保留的一步：训练可能退回到那里；没有为 -1。
 
     Returns:
         检查点文件夹 ``run/checkpoints/step_N``。
@@ -96,10 +110,11 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, *, keep: int = 2, best: i
             raise _out_of_disk(target, needed, "not enough free space")
         _write_folder(target, checkpoint, state)
         write_atomically(run / LATEST, f"{target.name}\n".encode())
+        _point_to_best(run, best)
     except OSError as error:
         raise _out_of_disk(target, needed, error.strerror or str(error)) from error
     with contextlib.suppress(OSError):  # 检查点已经存好；旧的删不掉，下一次再删
-        _rotate(run, checkpoint.step, keep, best)
+        _rotate(run, checkpoint.step, keep, {best, anchor})
     return target
 
 
@@ -126,6 +141,15 @@ def _write_folder(target: Path, checkpoint: Checkpoint, state: bytes) -> None:
         shutil.rmtree(replaced, ignore_errors=True)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _point_to_best(run: Path, best: int | None) -> None:
+    """``best`` 指向最好的那一步；那一步不在了（退回到较早的检查点、那时盘满没存下），就不留指针。"""
+    pointer, folder = run / BEST, run / FOLDER / f"step_{best or 0:06d}"
+    if best is None or not folder.is_dir():
+        pointer.unlink(missing_ok=True)
+    elif not pointer.is_file() or pointer.read_bytes() != f"{folder.name}\n".encode():
+        write_atomically(pointer, f"{folder.name}\n".encode())
 
 
 def _json_bytes(value: Any) -> bytes:
@@ -157,11 +181,11 @@ def _sweep(run: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _rotate(run: Path, step: int, keep: int, best: int | None) -> None:
+def _rotate(run: Path, step: int, keep: int, spared: set[int | None]) -> None:
     """删掉多余的检查点。步数比刚存的还大的，属于已放弃的分支，最先删。"""
     steps = sorted(list_checkpoints(run), key=lambda other: (other <= step, other))
     for old in steps[:-keep]:
-        if old == best:
+        if old in spared:
             continue
         folder = run / FOLDER / f"step_{old:06d}"
         junk = temporary_sibling(folder)
@@ -215,6 +239,50 @@ def load_checkpoint(path: Path, *, weights_only: bool = False) -> Checkpoint:
         ) from error
 
 
+def step_folder(run: Path, which: str) -> Path:
+    """运行里的某一个检查点。
+
+    Args:
+        run: 运行文件夹。
+        which: ``latest``、``best``，或步数。
+
+    Returns:
+        检查点文件夹 ``run/checkpoints/step_N``。
+
+    Raises:
+        CheckpointError: 没有这样一个检查点；消息里有现成的几个。
+    """
+    if which == LATEST:
+        return _find_folder(run)
+    if which == BEST and (run / BEST).is_file():
+        return _pointed(run, BEST)
+    if which.isdecimal() and (folder := run / FOLDER / f"step_{int(which):06d}").is_dir():
+        return folder
+    steps = ", ".join(str(step) for step in list_checkpoints(run)) or "none"
+    raise CheckpointError(
+        f"there is no checkpoint {which!r} in this run (steps there: {steps})",
+        where=str(run),
+        fix="use latest, best or one of these steps",
+    )
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """只读最近的检查点的 ``state``，不读张量。
+
+    Args:
+        path: 同 ``load_checkpoint``。
+
+    Returns:
+        保存时的 ``state``，另有 ``step``。
+
+    Raises:
+        CheckpointError: 找不到，或内容不合法。
+    """
+    content = read_json(_find_folder(path) / STATE, MAX_STATE_BYTES)
+    state = content.get("state")
+    return {**(state if isinstance(state, dict) else {}), "step": content.get("step")}
+
+
 def check_tensors(found: Mapping[str, Array], expected: Mapping[str, tuple[int, ...]], *, where: str) -> None:
     """核对张量的名字与形状是否正是模型所要的。
 
@@ -261,9 +329,14 @@ def _find_folder(path: Path) -> Path:
             where=str(pointer),
             fix="give a run folder (runs/NAME) or a step folder (runs/NAME/checkpoints/step_N)",
         )
-    name = read_bounded(pointer, 64).decode("ascii", "replace").removesuffix("\n")
+    return _pointed(run, LATEST)
+
+
+def _pointed(run: Path, pointer: str) -> Path:
+    """``latest`` 或 ``best`` 指着的检查点。"""
+    name = read_bounded(run / pointer, 64).decode("ascii", "replace").removesuffix("\n")
     if not STEP_NAME.fullmatch(name):
-        refuse(pointer, f"does not name a step folder: {name!a}")
+        refuse(run / pointer, f"does not name a step folder: {name!a}")
     return _present_folder(run / FOLDER / name)
 
 

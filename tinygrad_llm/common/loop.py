@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -16,18 +16,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_llm.common.batches import IGNORE_INDEX, Batch, Ids, Prefetch, Tokens, evaluation_batches
-from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
+from tinygrad_llm.common.bad_batches import keep_batch
+from tinygrad_llm.common.batches import Batch, Ids, Prefetch, Tokens
+from tinygrad_llm.common.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint, step_folder
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.single import Decoder, decode
-from tinygrad_llm.common.errors import DivergedError, InterruptedRunError, OutOfDiskError
+from tinygrad_llm.common.errors import InterruptedRunError, OutOfDiskError
+from tinygrad_llm.common.evaluation import Figures, evaluate
+from tinygrad_llm.common.guard import Guard
 from tinygrad_llm.common.initial import philox
 from tinygrad_llm.common.progress import Progress
-from tinygrad_llm.common.ranks import ALONE, Ranks, Silent, shared_out
+from tinygrad_llm.common.ranks import ALONE, Ranks, Silent
 from tinygrad_llm.common.runlog import RunLog
 from tinygrad_llm.common.schedule import learning_rate
-from tinygrad_llm.common.session import TOKENIZER, Session, bits_per_byte
+from tinygrad_llm.common.session import TOKENIZER, Session
 from tinygrad_llm.common.signals import GracefulStop
+from tinygrad_llm.common.standing import EARLY_STOP, Standing, mark_early_stop
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.toml import dump_toml
 from tinygrad_llm.common.train_config import TrainConfig
@@ -35,8 +39,8 @@ from tinygrad_llm.common.update_rules import Rule, state_shapes
 
 BEFORE = -1
 """训练之前的评估，记在这一步。"""
-MAX_SKIPPED = 10
-"""连续这么多步的损失或梯度非有限，就认定训练已经发散。"""
+EVALUATE, SAMPLE = "evaluate", "sample"
+FIGURES = ("loss", "perplexity", "bits_per_byte")
 
 Arrays = dict[str, NDArray[Any]]
 Store = Callable[[int, dict[str, Any]], None]
@@ -49,7 +53,7 @@ class StepResult:
     Attributes:
         loss: 全局批次上每个有效 token 的平均损失。
         grad_norm: 裁剪前的梯度全局范数。
-        updated: 参数是否更新了；损失或梯度非有限时跳过更新。
+        updated: 参数是否更新了；守卫不答应（非有限、尖峰）时跳过更新。
     """
 
     loss: float
@@ -62,10 +66,12 @@ class Engine(Protocol):
 
     Attributes:
         name: ``"numpy"`` 或 ``"torch"``。
+        accepts: 看过损失与梯度范数之后，答应不答应更新；缺省只要求有限，循环换上守卫的。
         loss_scale: float16 放大损失的倍数与它的计数；不放大则为空。
     """
 
     name: str
+    accepts: Callable[[float, float], bool]
     loss_scale: dict[str, float]
 
     def describe(self) -> str:
@@ -106,16 +112,13 @@ def train(
         store: 另一种存法，代替普通的检查点；参数是做完了几步与其余的状态，``optimizer_step`` 由它补上。
 
     Raises:
-        DivergedError: 连续多步非有限。
+        DivergedError: 连续多步没有更新，或退回几次仍然不行。
         InterruptedRunError: 收到信号，已存档。
         OutOfDiskError: 末尾的检查点写不下去。
     """
     settings = session.settings
     if session.checkpoint is not None:
-        kept = session.checkpoint
-        engine.restore(kept.model, kept.optim, int(kept.state["optimizer_step"]))
-        if kept.state.get("loss_scale"):
-            engine.loss_scale = kept.state["loss_scale"]
+        _restore(engine, session.checkpoint)
     elif session.initial is not None:
         start_from(engine, session.initial, settings.optimizer)
     resume_step = (session.first_step or BEFORE) if settings.resume else None
@@ -137,6 +140,13 @@ def _describe_run(log: RunLog, config: str, session: Session) -> None:
     session.tokenizer.save(session.settings.folder / TOKENIZER)
 
 
+def _restore(engine: Engine, kept: Checkpoint) -> None:
+    """引擎回到检查点的样子。"""
+    engine.restore(kept.model, kept.optim, int(kept.state["optimizer_step"]))
+    if kept.state.get("loss_scale"):
+        engine.loss_scale = kept.state["loss_scale"]
+
+
 class _Loop:
     """一次训练的进行中状态。"""
 
@@ -155,28 +165,43 @@ class _Loop:
         self.session, self.settings, self.engine, self.ranks = session, session.settings, engine, ranks
         self.log, self.stop, self.progress, self.on_step = log, stop, progress, on_step
         state = session.checkpoint.state if session.checkpoint is not None else {}
-        self.skipped = int(state.get("skipped_steps", 0))
-        self.skipped_in_a_row = 0
+        self.guard = Guard.of_state(state, watches_spikes=self.settings.skip_spikes)
+        self.standing = Standing.of_state(state)
+        self.owed: tuple[str, ...] = tuple(state.get("owed", ()))  # 信号来时还没做完的评估与采样，续训时先补上
         self.disk_is_full = False
+        engine.accepts = lambda loss, norm: self.guard.accepts(loss, norm)
 
     def run(self) -> None:
-        steps = range(self.session.first_step, self.settings.last_step)
-        if self.session.watched and not self.session.first_step:
-            self.evaluate(BEFORE + 1)  # 训练之前的样子，忘了多少由此量起
-        mine = partial(self.session.train.batch, rank=self.ranks.part, world=self.ranks.parts)
-        with Prefetch(mine, steps) as batches:  # 训练这一步时，后台已在取下一步的数据
-            for step in steps:
-                self.one_step(step, batches)
-                self.after(step + 1)
+        step, last = self.session.first_step, self.settings.last_step
+        self.ranks.first(lambda: (self.settings.folder / EARLY_STOP).unlink(missing_ok=True))
+        if self.session.watched and not step:
+            self.evaluate(BEFORE + 1, must=True)  # 训练之前的样子，忘了多少由此量起
+        if self.owed and self.after(step, self.owed):
+            return
+        while step < last:
+            step = self.stretch(step)
 
-    def after(self, done: int) -> None:
-        """做完 ``done`` 步之后该做的：评估、采样、停下、存档。"""
-        last = done == self.settings.last_step
-        if last or _due(done, self.settings.eval_every):
-            self.evaluate(done)
-        if last or _due(done, self.settings.sample_every):
-            self.sample(done)
-        signal = self.ranks.highest(self.stop.requested or 0)  # 一个进程收到，大家一起停在同一步
+    def stretch(self, first: int) -> int:
+        """从第 ``first`` 步走到末尾，或走到要退回、提前停下的地方；返回接着该走的步号。"""
+        last, ahead = self.settings.last_step, self.guard.offset
+        mine = partial(self.session.train.batch, rank=self.ranks.part, world=self.ranks.parts)
+        # 训练这一步时，后台已在取下一步的数据
+        with Prefetch(mine, range(first + ahead, last + ahead)) as batches:
+            for step in range(first, last):
+                self.one_step(step, batches)
+                if self.guard.must_roll_back and self.has_anchor():
+                    return self.roll_back(step + 1)
+                tasks = [(EVALUATE, self.settings.eval_every), (SAMPLE, self.settings.sample_every)]
+                due = [name for name, every in tasks if step + 1 == last or _due(step + 1, every)]
+                if self.after(step + 1, due):
+                    break
+        return last
+
+    def after(self, done: int, tasks: Sequence[str]) -> bool:
+        """做完 ``done`` 步之后该做的：评估、采样、停下、存档；返回是否提前停下。"""
+        last, before, late = done == self.settings.last_step, self.standing, bool(self.owed)
+        self.owed = self.look(done, tasks, must=last)
+        signal = self.signal()
         if signal and not last:
             self.save(done, must=True)
             raise InterruptedRunError(
@@ -185,8 +210,25 @@ class _Loop:
                 fix=f"continue with {self.settings.resume_flags}",
                 exit_code=128 + signal,
             )
-        if last or _due(done, self.settings.save_every):
-            self.save(done, must=last)
+        early = not last and self.standing.is_exhausted(self.settings.patience)
+        is_best = self.standing.best_step not in (None, before.best_step)
+        if last or early or is_best or late or _due(done, self.settings.save_every):
+            self.save(done, must=last or early)
+        if early:
+            self.stop_early(done)
+        return early
+
+    def look(self, done: int, tasks: Sequence[str], *, must: bool) -> tuple[str, ...]:
+        """评估与采样；信号来了就先存档要紧，返回还没做的几样，留给续训。"""
+        for i, task in enumerate(tasks):
+            is_stopped = not must and self.signal() > 0
+            if is_stopped or not (self.evaluate(done, must=must) if task == EVALUATE else self.sample(done)):
+                return tuple(tasks[i:])
+        return ()
+
+    def signal(self) -> int:
+        """收到的信号，没有为 0；一个进程收到，大家一起停在同一步。"""
+        return self.ranks.highest(self.stop.requested or 0)
 
     def one_step(self, step: int, batches: Iterator[Batch]) -> None:
         settings = self.settings
@@ -198,6 +240,7 @@ class _Loop:
         elapsed_s = time.perf_counter() - started_at
         tokens_per_s = x.size * self.ranks.parts / elapsed_s
         memory = peak_memory_bytes()
+        kind = self.guard.observe(step, result.loss, result.grad_norm, updated=result.updated)
         self.record(
             self.log.metric,
             step,
@@ -207,58 +250,102 @@ class _Loop:
             tokens_per_s=tokens_per_s,
             elapsed_s=elapsed_s,
             memory_bytes=memory,
+            **({"skipped": kind} if kind else {}),
         )
         self.progress.update(step + 1, loss=result.loss, tokens_per_s=tokens_per_s, lr=lr, memory_bytes=memory)
         if self.on_step is not None:
             self.on_step(step, result)
-        self.guard(step, result)
+        if kind:
+            self.skip(step, result, kind)
 
-    def guard(self, step: int, result: StepResult) -> None:
-        if result.updated:
-            self.skipped_in_a_row = 0
-            return
-        self.skipped += 1
-        self.skipped_in_a_row += 1
-        self.progress.note(f"step {step}: loss {result.loss}, gradient norm {result.grad_norm}: update skipped")
-        if self.skipped_in_a_row >= MAX_SKIPPED:
-            raise DivergedError(
-                f"training diverged: {MAX_SKIPPED} steps in a row gave a non-finite loss or gradient",
-                where=f"step {step} of {self.settings.folder}",
-                fix="resume with a lower --lr, or train in --dtype float64 to find the cause",
+    def skip(self, step: int, result: StepResult, kind: str) -> None:
+        """说一声，存下这一批；连续太多步就停下。"""
+        why = f"{kind} loss {result.loss}, gradient norm {result.grad_norm}: update skipped"
+        self.progress.note(f"step {step}: {why}")
+        self.ranks.first(lambda: self.keep(step, why))
+        self.guard.check(step, str(self.settings.folder))
+
+    def keep(self, step: int, why: str) -> None:
+        """存下第 ``step`` 步的整个全局批次；写不进去也不要紧。"""
+        try:
+            x, y = self.session.train.batch(step + self.guard.offset)
+            keep_batch(self.settings.folder, step, why, x, y, self.session.tokenizer)
+        except OSError as error:
+            self.progress.note(f"warning: the batch could not be kept: {error.strerror}")
+
+    def has_anchor(self) -> bool:
+        """可以退回的检查点还在不在；只有头一个进程看得到文件夹也行。"""
+        return bool(self.ranks.highest(int(self.guard.anchor in list_checkpoints(self.settings.folder))))
+
+    def roll_back(self, done: int) -> int:
+        """退回守卫记着的检查点，之后的数据换成还没有用过的；返回那里的步号。"""
+        folder = self.settings.folder
+        kept = load_checkpoint(step_folder(folder, str(self.guard.anchor)))
+        then = Guard.of_state(kept.state, watches_spikes=self.settings.skip_spikes)
+        self.guard = self.guard.rolled_back(then, kept.step, done, str(folder))
+        self.standing = Standing.of_state(kept.state)
+        _restore(self.engine, kept)
+        self.record(self.log.rewind, kept.step)
+        start, stop = self.guard.windows[-1]
+        self.progress.note(
+            f"step {done - 1}: the loss spikes again and again: back to step {kept.step}, "
+            f"past the batches {start} to {stop - 1}"
+        )
+        return kept.step
+
+    def evaluate(self, step: int, *, must: bool) -> bool:
+        """在各个验证集上评估一遍，记下最好的；半途来了信号就放下，返回做完了没有。"""
+        started_at, shown, notes = time.perf_counter(), dict[str, float](), list[str]()
+        for name, ids in {"": self.session.validation, **self.session.watched}.items():
+            found = self.measure(ids, must=must)
+            if found is None:
+                return False
+            tail = f"_{name}" if name else ""
+            shown |= {f"val_{key}{tail}": value for key, value in zip(FIGURES, found, strict=False)}
+            notes.append(
+                f"{name or 'validation loss'} {found.loss:.4f} nats/token, {found.bits_per_byte:.4f} bits/byte"
             )
+        self.record(self.log.metric, step - 1, **shown, eval_s=time.perf_counter() - started_at)
+        self.progress.note(f"step {step}: {'; '.join(notes)}, perplexity {shown['val_perplexity']:.4g}")
+        if step == self.settings.steps or (step and _due(step, self.settings.eval_every)):
+            self.standing = self.standing.after(step, shown["val_loss"])  # --stop-at 额外的一次不算，续训才与不停一样
+        return True
 
-    def evaluate(self, step: int) -> None:
-        loss, bits = self.measure(self.session.validation)
-        figures = {"val_loss": loss, "val_bits_per_byte": bits}
-        text = f"step {step}: validation loss {loss:.4f} nats/token, {bits:.4f} bits/byte"
-        for name, ids in self.session.watched.items():
-            figures[f"val_loss_{name}"], figures[f"val_bits_per_byte_{name}"] = loss, bits = self.measure(ids)
-            text += f"; {name} {loss:.4f}, {bits:.4f}"
-        self.record(self.log.metric, step - 1, **figures)
-        self.progress.note(text)
+    def measure(self, ids: Ids | Tokens, *, must: bool) -> Figures | None:
+        """一个验证集上的各项；半途放下为 ``None``。"""
+        return evaluate(
+            self.engine,
+            ids,
+            self.session.model.context,
+            self.session.tokenizer.byte_lengths,
+            ranks=self.ranks,
+            is_stopped=lambda: not must and self.signal() > 0,
+        )
 
-    def measure(self, ids: Ids | Tokens) -> tuple[float, float]:
-        """一个验证集上的损失（纳特每 token）与 bits per byte。"""
-        nats, tokens, n_bytes = 0.0, 0.0, 0.0
-        lengths = self.session.tokenizer.byte_lengths
-        batches = evaluation_batches(ids, self.session.model.context, self.settings.batch_size)
-        for x, y in shared_out(batches, self.ranks):
-            nats += self.engine.evaluate(x, y)
-            valid = y[y != IGNORE_INDEX]
-            tokens += valid.size
-            n_bytes += int(lengths[valid].sum())
-        nats, tokens, n_bytes = self.ranks.total([nats, tokens, n_bytes])
-        return nats / tokens, bits_per_byte(nats, n_bytes)
+    def sample(self, step: int) -> bool:
+        """每个开头写一段；没有给开头，就从文本起始符写起。"""
+        tokenizer, texts = self.session.tokenizer, []
+        for prompt in self.settings.sample_prompts or ("",):
+            ids = tokenizer.encode(prompt) or [tokenizer.eot]
+            sampling = Sampling(seed=self.settings.seed)
+            found = decode(self.engine.decoder(), ids, self.settings.sample_tokens, sampling)
+            texts.append(prompt + tokenizer.decode(list(found)))
+        self.record(self.log.sample, step - 1, "\n\n".join(texts))
+        return True
 
-    def sample(self, step: int) -> None:
-        tokenizer = self.session.tokenizer
-        sampling = Sampling(seed=self.settings.seed)
-        ids = decode(self.engine.decoder(), [tokenizer.eot], self.settings.sample_tokens, sampling)
-        text = tokenizer.decode(list(ids))
-        self.record(self.log.sample, step - 1, text)
+    def stop_early(self, step: int) -> None:
+        """留下标记：停在哪里、最好的是哪一步。"""
+        self.ranks.first(lambda: mark_early_stop(self.settings.folder, step, self.standing))
+        self.progress.note(
+            f"stopped early after step {step}: {self.standing.stale} evaluations without improvement on step "
+            f"{self.standing.best_step}; go on with {self.settings.resume_flags} --patience 0"
+        )
 
     def save(self, step: int, *, must: bool) -> None:
         """存一个检查点；盘满时先接着训练、到点再试，末尾或停下时仍写不下才报错。"""
+        before = self.guard.anchor
+        if _due(step, self.settings.save_every):
+            self.guard.anchor = step
         state: dict[str, Any] = {
             "engine": self.engine.name,
             "model": self.session.model.to_dict(),
@@ -267,8 +354,11 @@ class _Loop:
             "tokenizer": self.session.tokenizer.digest,
             "text": self.session.text_digest,
             "loss_scale": self.engine.loss_scale,
-            "data_step": step,
-            "skipped_steps": self.skipped,
+            "data_step": step + self.guard.offset,
+            "skipped_steps": self.guard.skipped,
+            "guard": self.guard.to_state(),
+            "standing": self.standing.to_state(),
+            "owed": list(self.owed),
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
         }
         try:
@@ -279,6 +369,7 @@ class _Loop:
             model, states, state["optimizer_step"] = self.engine.export()
             self.ranks.first(lambda: self.write(Checkpoint(step, model, states, state)))
         except OutOfDiskError as error:
+            self.guard.anchor = before
             if must:
                 raise
             self.progress.note(f"warning: step {step}: {error.problem}; training goes on, the next save tries again")
@@ -286,7 +377,8 @@ class _Loop:
     def write(self, checkpoint: Checkpoint) -> None:
         """日志先落盘：断电之后它才不会短于检查点。"""
         self.log.sync()
-        save_checkpoint(self.settings.folder, checkpoint, keep=self.settings.keep)
+        best, anchor = self.standing.best_step, self.guard.anchor
+        save_checkpoint(self.settings.folder, checkpoint, keep=self.settings.keep, best=best, anchor=anchor)
 
     def record(self, append: Callable[..., None], *values: Any, **named: Any) -> None:
         """记一笔日志；盘满时 ``RunLog`` 先替我们记着，只在刚满时说一声。"""

@@ -67,12 +67,34 @@ class RunLog:
             if resume_step is not None:
                 _forget_from(folder / METRICS, resume_step, _metric_records)
                 _forget_from(folder / SAMPLES, resume_step, _sample_records)
-            # 不带缓冲：一条记录一次写入，kill -9 之后至多缺最后半条
-            self._metrics = (folder / METRICS).open("ab", buffering=0)
-            self._samples = (folder / SAMPLES).open("ab", buffering=0)
+            self._open()
             self._unwritten: dict[Any, bytes] = {}  # 文件 → 盘满时没写进去的部分，下一次先补上
         except OSError as error:
             raise _out_of_disk(folder, error) from error
+
+    def _open(self) -> None:
+        # 不带缓冲：一条记录一次写入，kill -9 之后至多缺最后半条
+        self._metrics = (self.folder / METRICS).open("ab", buffering=0)
+        self._samples = (self.folder / SAMPLES).open("ab", buffering=0)
+
+    def rewind(self, step: int) -> None:
+        """训练退回第 ``step`` 步：步数不小于它的记录都删去。
+
+        Args:
+            step: 接下来要重走的一步。
+
+        Raises:
+            OutOfDiskError: 改写不了；旧的记录还在，可以接着写。
+        """
+        self.sync()
+        self.close()
+        try:
+            _forget_from(self.folder / METRICS, step, _metric_records)
+            _forget_from(self.folder / SAMPLES, step, _sample_records)
+        except OSError as error:
+            raise _out_of_disk(self.folder, error) from error
+        finally:
+            self._open()
 
     def metric(self, step: int, **values: Number | str | None) -> None:
         """追加一行数字。

@@ -37,6 +37,7 @@ from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_sha
 from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskError, UserError
 from tinygrad_llm.common.lineage import Ancestor, load_ancestor
 from tinygrad_llm.common.sharded import refuse_newer_shards
+from tinygrad_llm.common.standing import Standing
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from tinygrad_llm.common.toml import load_toml
 from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig
@@ -266,6 +267,13 @@ def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
             where=str(settings.folder),
             fix=f"raise --steps{' and --stop-at' if stop else ''} to train further",
         )
+    standing = Standing.of_state(state)
+    if standing.is_exhausted(settings.patience):
+        raise UserError(
+            f"this run stopped early: {standing.stale} evaluations without improvement on step {standing.best_step}",
+            where=str(settings.folder),
+            fix="train further with --patience 0, or with a larger --patience",
+        )
 
 
 def _check_tokenizer(tokenizer: Tokenizer, checkpoint: Checkpoint, run: Path) -> None:
@@ -278,9 +286,9 @@ def _check_tokenizer(tokenizer: Tokenizer, checkpoint: Checkpoint, run: Path) ->
 
 
 def _check_space(settings: TrainConfig, model: GPTConfig) -> None:
-    """检查点含参数与两个矩；轮换时新旧并存。"""
+    """检查点含参数与两个矩；轮换时新旧并存，另留着最好的与退回时要用的。"""
     itemsize = 4 if settings.dtype == "float32" else 8
-    needed = parameter_count(model) * 3 * itemsize * (settings.keep + 1) + SPARE_BYTES
+    needed = parameter_count(model) * 3 * itemsize * (settings.keep + 3) + SPARE_BYTES
     existing = next(path for path in [settings.folder, *settings.folder.absolute().parents] if path.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

@@ -132,10 +132,16 @@ class TrainConfig:
     """初始权重、数据次序、dropout 与样本的种子。"""
     eval_every: int = 100
     """每隔几步在验证集上评估；0 表示只在末尾评估。"""
+    patience: int = 0
+    """连续这么多次评估都没有更低的验证损失，就存好提前停下；0 表示不提前停。"""
+    skip_spikes: bool = True
+    """损失忽然跳高（高出近 200 步均值 6 个标准差，梯度范数也是中位数的 5 倍）时不更新，接连如此就退回上一个检查点。"""
     sample_every: int = 100
     """每隔几步生成一段样本；0 表示只在末尾生成。"""
     sample_tokens: int = 100
     """每段样本的 token 数。"""
+    sample_prompts: tuple[str, ...] = ()
+    """样本的开头，可以有几个；不给就从文本起始符开始。"""
     save_every: int = 100
     """每隔几步存一个检查点；0 表示只在末尾存。"""
     keep: int = 2
@@ -235,8 +241,8 @@ class TrainConfig:
     def _count_problems(self) -> list[str]:
         least = {
             "vocab_size": 257, "depth": 1, "steps": 1, "stop_at": 1, "batch_size": 1, "workers": 1, "accumulate": 1,
-            "warmup_steps": 0, "seed": 0, "eval_every": 0, "sample_every": 0, "sample_tokens": 0, "save_every": 0,
-            "keep": 1,
+            "warmup_steps": 0, "seed": 0, "eval_every": 0, "patience": 0, "sample_every": 0, "sample_tokens": 0,
+            "save_every": 0, "keep": 1,
         }  # fmt: skip
         return [
             f"--{name.replace('_', '-')} must be at least {low}, got {getattr(self, name)}"

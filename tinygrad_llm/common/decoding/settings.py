@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tinygrad_llm.common.checkpoint import step_folder
 from tinygrad_llm.common.decoding.request import MAX_LOGPROBS, Constraint, Sampling, sampling_problems
 from tinygrad_llm.common.errors import DataError, UserError
 
@@ -27,6 +28,8 @@ class TextConfig:
     """运行名，或运行文件夹、检查点文件夹的路径。"""
     runs_dir: str = "runs"
     """放各次运行的文件夹。"""
+    checkpoint: str = "latest"
+    """用哪个检查点：``latest``、``best``（验证损失最低的），或步数。"""
     prompt: str = ""
     """开头；留空则从文本起始符开始。"""
     tokens: int = 200
@@ -73,9 +76,10 @@ class TextConfig:
 
     @property
     def folder(self) -> Path:
-        """运行名对应的文件夹；本身就是现成的路径时原样返回。"""
+        """运行名对应的文件夹，或其中点名的检查点；本身就是现成的路径时原样返回。"""
         named = Path(self.runs_dir) / self.run
-        return named if named.exists() or not Path(self.run).exists() else Path(self.run)
+        folder = named if named.exists() or not Path(self.run).exists() else Path(self.run)
+        return folder if self.checkpoint == "latest" else step_folder(folder, self.checkpoint)
 
     @property
     def sampling(self) -> Sampling:
