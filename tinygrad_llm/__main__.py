@@ -20,6 +20,7 @@ VERBS = {
         "tinygrad_llm.common.weights.command:convert", "a pretrained model to a run: smollm2, HF, GGUF, GPT-2"
     ),
     "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),
+    "report": Verb("tinygrad_llm.common.compare:main", "the report of a run, or two runs side by side"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
     "chat": Verb("tinygrad_llm.chat:main", "talk to a trained run, on NumPy"),
 }

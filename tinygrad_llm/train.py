@@ -24,6 +24,7 @@ from tinygrad_llm.common.loop import Arrays, StepResult
 from tinygrad_llm.common.profiling import profiled_step
 from tinygrad_llm.common.report import training_report
 from tinygrad_llm.common.session import micro_batches, prepare
+from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import make_optimizers
 from tinygrad_llm.decoding import NumpyDecoder
@@ -160,6 +161,21 @@ class NumpyEngine:
         views = self.state.layout.views(self.state.theta)
         for name, array in weights:
             views[name][...] = array
+
+    def product(self, size: int) -> Callable[[], object]:
+        """备好两个 ``size × size`` 的矩阵，返回「用全部的核乘一次」。"""
+        a = np.random.default_rng(0).standard_normal((size, size)).astype(self.settings.dtype)
+        out = np.empty_like(a)
+
+        def multiply() -> None:
+            with cores.blas_threads(self.workers):
+                np.dot(a, a, out=out)
+
+        return multiply
+
+    def memory_bytes(self) -> int:
+        """本进程的内存峰值；工作进程另有各自的。"""
+        return peak_memory_bytes()
 
     def close(self) -> None:
         """让工作进程退出。"""

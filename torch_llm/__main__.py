@@ -12,6 +12,7 @@ VERBS = {
     "convert": Verb("torch_llm.convert:main", "a pretrained model to a run: smollm2, HF, GGUF, GPT-2, nanoGPT"),
     "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),
     "plan": Verb("tinygrad_llm.common.plan:main", "plan a run on 1 to 512 GPUs on paper: memory, bytes moved, time"),
+    "report": Verb("tinygrad_llm.common.compare:main", "the report of a run, or two runs side by side"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
     "chat": Verb("torch_llm.chat:main", "talk to a trained run, on torch"),
 }

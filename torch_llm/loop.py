@@ -205,6 +205,23 @@ class TorchEngine:
         with torch.no_grad(), self.runtime.autocast():
             return float(self.model.loss(self.tensor(x), self.tensor(y)).item())
 
+    def product(self, size: int) -> Callable[[], object]:
+        """备好两个 ``size × size`` 的矩阵，返回「以训练的精度乘一次，等它算完」。"""
+        dtype = self.runtime.low or getattr(torch, self.settings.dtype)
+        generator = torch.Generator(self.device).manual_seed(0)
+        a = torch.randn(size, size, generator=generator, device=self.device).to(dtype)
+        out = torch.empty_like(a)
+
+        def multiply() -> None:
+            torch.mm(a, a, out=out)
+            self.runtime.wait()
+
+        return multiply
+
+    def memory_bytes(self) -> int:
+        """设备内存至今的峰值；在 CPU 上是本进程的。"""
+        return self.runtime.peak_memory_bytes()
+
     def decoder(self) -> Decoder:
         """带 KV 缓存的生成器。"""
         return TorchDecoder(self.model)

@@ -13,6 +13,7 @@ import torch
 
 from tinygrad_llm.common.environment import launched
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.torch_config import TorchConfig
 
 SM80 = (8, 0)
@@ -44,6 +45,21 @@ class Runtime:
     def scales_loss(self) -> bool:
         """要不要放大损失：float16 的指数只有 5 位，小的梯度会变成 0。"""
         return self.low is torch.float16
+
+    def wait(self) -> None:
+        """等设备算完；CPU 上调用返回时就已经算完了。"""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def peak_memory_bytes(self) -> int:
+        """设备内存至今的峰值（MPS 只说得出此刻的）；在 CPU 上是本进程的。"""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        if self.device.type == "mps":
+            return torch.mps.driver_allocated_memory()
+        return peak_memory_bytes()
 
     def describe(self) -> str:
         """给人看的一行。"""

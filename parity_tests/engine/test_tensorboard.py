@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_llm as tg
-from tinygrad_llm.utils import event_file
+from tinygrad_llm.common import event_file
 from tinygrad_llm.utils.tensorboard import SummaryWriter
 
 

@@ -25,6 +25,7 @@ from tinygrad_llm.common.errors import InterruptedRunError, OutOfDiskError
 from tinygrad_llm.common.evaluation import Figures, evaluate
 from tinygrad_llm.common.guard import Guard
 from tinygrad_llm.common.initial import philox
+from tinygrad_llm.common.metering import Meter, open_meter, session_record
 from tinygrad_llm.common.progress import Progress
 from tinygrad_llm.common.ranks import ALONE, Ranks, Silent
 from tinygrad_llm.common.runlog import RunLog
@@ -32,7 +33,6 @@ from tinygrad_llm.common.schedule import learning_rate
 from tinygrad_llm.common.session import TOKENIZER, Session
 from tinygrad_llm.common.signals import GracefulStop
 from tinygrad_llm.common.standing import EARLY_STOP, Standing, mark_early_stop
-from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.toml import dump_toml
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import Rule, state_shapes
@@ -83,6 +83,12 @@ class Engine(Protocol):
     def evaluate(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
         """一个批次的损失之和（纳特）。"""
 
+    def product(self, size: int) -> Callable[[], object]:
+        """备好两个 ``size × size`` 的矩阵，返回「以训练的精度乘一次」；用来量峰值。"""
+
+    def memory_bytes(self) -> int:
+        """内存至今的峰值，字节；在显卡上是显存。"""
+
     def decoder(self) -> Decoder:
         """带 KV 缓存的生成器。"""
 
@@ -122,7 +128,8 @@ def train(
     elif session.initial is not None:
         start_from(engine, session.initial, settings.optimizer)
     resume_step = (session.first_step or BEFORE) if settings.resume else None
-    opened: Any = ranks.first(lambda: RunLog(settings.folder, resume_step=resume_step)) or Silent()
+    new_log = partial(RunLog, settings.folder, resume_step=resume_step, tensorboard=settings.tensorboard)
+    opened: Any = ranks.first(new_log) or Silent()
     with opened as log, GracefulStop() as stop:
         ranks.first(lambda: _describe_run(log, dump_toml(settings.lasting()), session))
         label = f"{engine.name}:{settings.run}"
@@ -131,7 +138,15 @@ def train(
             progress.note(engine.describe())
             if session.data_summary:
                 progress.note(f"data over {settings.steps} steps: {session.data_summary}")
-            _Loop(session, engine, log, stop, progress, on_step, ranks, store).run()
+            meter = ranks.first(lambda: _open_meter(session, engine, log, ranks)) or Meter(1, 1, 1.0)  # 别的进程不记
+            _Loop(session, engine, log, stop, progress, on_step, ranks, store, meter).run()
+
+
+def _open_meter(session: Session, engine: Engine, log: RunLog, ranks: Ranks) -> Meter:
+    """量出峰值，记下这一回的自述。"""
+    meter = open_meter(session, engine, ranks.parts)
+    log.session(**session_record(session, engine, meter))
+    return meter
 
 
 def _describe_run(log: RunLog, config: str, session: Session) -> None:
@@ -160,9 +175,11 @@ class _Loop:
         on_step: Callable[[int, StepResult], None] | None,
         ranks: Ranks,
         store: Store | None,
+        meter: Meter,
     ) -> None:
         self.store = store
         self.session, self.settings, self.engine, self.ranks = session, session.settings, engine, ranks
+        self.meter = meter
         self.log, self.stop, self.progress, self.on_step = log, stop, progress, on_step
         state = session.checkpoint.state if session.checkpoint is not None else {}
         self.guard = Guard.of_state(state, watches_spikes=self.settings.skip_spikes)
@@ -238,8 +255,7 @@ class _Loop:
         with np.errstate(over="ignore", invalid="ignore"):  # 溢出由 guard 处理，不必再警告
             result = self.engine.train_step(step, x, y, lr)
         elapsed_s = time.perf_counter() - started_at
-        tokens_per_s = x.size * self.ranks.parts / elapsed_s
-        memory = peak_memory_bytes()
+        figures, memory = self.meter.figures(elapsed_s), self.engine.memory_bytes()
         kind = self.guard.observe(step, result.loss, result.grad_norm, updated=result.updated)
         self.record(
             self.log.metric,
@@ -247,12 +263,12 @@ class _Loop:
             loss=result.loss,
             lr=lr,
             grad_norm=result.grad_norm,
-            tokens_per_s=tokens_per_s,
+            **figures,
             elapsed_s=elapsed_s,
             memory_bytes=memory,
             **({"skipped": kind} if kind else {}),
         )
-        self.progress.update(step + 1, loss=result.loss, tokens_per_s=tokens_per_s, lr=lr, memory_bytes=memory)
+        self.progress.update(step + 1, loss=result.loss, **figures, lr=lr, memory_bytes=memory)
         if self.on_step is not None:
             self.on_step(step, result)
         if kind:

@@ -140,6 +140,8 @@ def _shown(name: str, value: float) -> tuple[str, str]:
         return name.removesuffix("_per_s") + "/s", f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
     if name.endswith("loss"):
         return name, f"{value:.4f}"
+    if name == "mfu":
+        return name, f"{value:.1%}"
     return name, f"{value:.4g}"
 
 

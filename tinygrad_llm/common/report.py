@@ -1,6 +1,6 @@
 """报告：一个自足的 HTML 页面，不发任何请求，明暗两色，手机上也能读。
 
-流入：运行文件夹里的 ``metrics.jsonl``、``config.toml``、``samples.txt``；流出：``report.html``。
+流入：``summary.py`` 收集的事实，与运行文件夹里的曲线和样本；流出：``report.html``，旁边是 Markdown 与 JSON。
 页面由几种积木拼成：``charts.py`` 的图，这里的数字牌、表格与文本块；别的报告也用同样的积木。
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,9 +18,9 @@ from typing import Any
 from .charts import Series, bar_chart, line_chart
 from .errors import OutOfDiskError
 from .files import write_atomically
-from .progress import format_duration
+from .report_text import COST_NOTE, GUARD_NOTE, cost_rows, environment_rows, guard_rows, headline, markdown, overview
 from .runlog import CONFIG, read_metrics, read_samples
-from .system import hardware
+from .summary import points, summarise
 
 __all__ = [
     "Section",
@@ -173,94 +173,68 @@ def write_page(path: Path, html: str) -> None:
 
 
 def training_report(folder: Path) -> Path:
-    """由运行文件夹写出训练报告。
+    """由运行文件夹写出训练报告：给人看的网页与 Markdown，给程序看的 JSON。
 
     Args:
         folder: 运行文件夹。
 
     Returns:
-        写好的 ``report.html``。
+        写好的 ``report.html``；旁边是 ``report.md`` 与 ``report.json``。
 
     Raises:
         DataError: 日志缺失或损坏。
         OutOfDiskError: 写不进去。
     """
-    metrics = read_metrics(folder)
-    sections = [Section("概览", tiles(_overview(metrics)))]
+    metrics, samples = read_metrics(folder), _spread(read_samples(folder), MAX_SAMPLES)
+    summary = summarise(folder, metrics)
+    sections = [Section("概览", tiles(overview(summary)), headline(summary))]
     charts = _training_charts(metrics)
     if charts:
         sections.append(Section("曲线", side_by_side(charts), "淡色是每一步，深色是滑动平均。"))
-    if samples := _spread(read_samples(folder), MAX_SAMPLES):
+    sections.append(Section("守卫", table(["项目", "次数"], guard_rows(summary)), GUARD_NOTE))
+    if samples:
         body = "".join(f"<h3>第 {step:,} 步</h3>{preformatted(_clipped(text))}" for step, text in samples)
         sections.append(Section("样本", body, "同一个模型在训练途中写下的文字，由早到晚。"))
+    sections.append(Section("代价", table(["项目", "数量"], cost_rows(summary)), COST_NOTE))
     if (folder / CONFIG).exists():
         config = (folder / CONFIG).read_text(encoding="utf-8", errors="replace")
         sections.append(Section("配置", preformatted(config.strip())))
-    sections.append(Section("环境", table(["项目", "内容"], list(hardware().items())), "生成本页的机器。"))
+    sections.append(Section("环境", table(["项目", "内容"], environment_rows(summary)), "最近一回训练所在的机器。"))
     path = folder / REPORT
     write_page(path, page(folder.resolve().name, sections, subtitle="训练报告"))
+    write_page(path.with_suffix(".md"), markdown(summary, [(step, _clipped(text)) for step, text in samples]))
+    write_page(path.with_suffix(".json"), json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
     return path
-
-
-def _overview(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """数字牌上的内容；没有记录的一项略去。"""
-    figures: dict[str, str] = {}
-    _, steps = _points(metrics, "step")
-    if steps:
-        figures["步数"] = f"{max(steps) + 1:,.0f}"
-    labels = {"loss": "最后的训练损失", "val_loss": "最低的验证损失", "val_bits_per_byte": "最低的 bits/byte"}
-    for name, label in labels.items():
-        values = [value for value in _points(metrics, name)[1] if math.isfinite(value)]
-        if values:
-            figures[label] = f"{values[-1] if name == 'loss' else min(values):.4f}"
-    speeds = sorted(_points(metrics, "tokens_per_s")[1])
-    if speeds:
-        figures["tokens/s（中位数）"] = f"{speeds[len(speeds) // 2]:,.0f}"
-    elapsed = _points(metrics, "elapsed_s")[1]
-    if elapsed:
-        figures["用时"] = format_duration(max(elapsed))
-    broken = sum(not math.isfinite(value) for name in ("loss", "grad_norm") for value in _points(metrics, name)[1])
-    if broken:
-        figures["非有限的记录"] = f"{broken:,}"
-    return figures
 
 
 def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     """熟悉的几条曲线在前，其余的数字也各画一张：别的训练方法记什么就看得到什么。"""
     charts: list[str] = []
     losses = [
-        Series(label, *_points(metrics, name), smooth=name == "loss")
+        Series(label, *points(metrics, name), smooth=name == "loss")
         for name, label in (("loss", "训练"), ("val_loss", "验证"))
-        if _points(metrics, name)[1]
+        if points(metrics, name)[1]
     ]
     if losses:
         charts.append(line_chart(losses, title="损失", x_label="步", y_label=""))
     known = {
+        "val_perplexity": ("验证集的困惑度", "", True),
         "val_bits_per_byte": ("验证集的压缩率", "bits/byte", False),
         "lr": ("学习率", "", False),
         "grad_norm": ("梯度范数", "L2 范数", True),
         "tokens_per_s": ("速度", "tokens/s", False),
+        "mfu": ("MFU：用上了峰值的几成", "", False),
     }
-    shown = {"step", "loss", "val_loss", "elapsed_s", *known}
+    shown = {"step", "loss", "val_loss", "elapsed_s", "eval_s", *known}
     others = {name for record in metrics for name in record} - shown
     for name in [*known, *sorted(others)]:
-        x, y = _points(metrics, name)
+        x, y = points(metrics, name)
         if len(y) > 1:
             title, y_label, log_y = known.get(name, (name, "", False))
             smooth = name != "lr" and not name.startswith("val_")
             one = Series(name, x, y, smooth=smooth)
             charts.append(line_chart([one], title=title, x_label="步", y_label=y_label, log_y=log_y))
     return charts
-
-
-def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> tuple[list[float], list[float]]:
-    """一个名字的全部记录：步数与数值；不是数的略去。"""
-    kept = [
-        (float(record["step"]), float(record[name]))
-        for record in metrics
-        if isinstance(record.get(name), int | float) and not isinstance(record[name], bool)
-    ]
-    return [step for step, _ in kept], [value for _, value in kept]
 
 
 def _spread(samples: list[tuple[int, str]], count: int) -> list[tuple[int, str]]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -20,12 +21,13 @@ import numpy as np
 
 from .errors import DataError, OutOfDiskError, UserError
 from .files import write_atomically
+from .scalars import Scalars
 
-__all__ = ["CONFIG", "METRICS", "SAMPLES", "RunLog", "read_metrics", "read_samples"]
+__all__ = ["CONFIG", "METRICS", "SAMPLES", "SESSIONS", "RunLog", "read_metrics", "read_samples", "read_sessions"]
 
 Number = float | int | bool | np.number[Any] | np.bool_
 
-CONFIG, METRICS, SAMPLES = "config.toml", "metrics.jsonl", "samples.txt"
+CONFIG, METRICS, SAMPLES, SESSIONS = "config.toml", "metrics.jsonl", "samples.txt", "sessions.jsonl"
 TRACES_OF_A_RUN = (CONFIG, METRICS, SAMPLES, "checkpoints", "latest")
 SAMPLE_HEADER = re.compile(r"=== step (\d+) ===")
 SAMPLE_INDENT = "  "  # 正文每行缩进两格：生成的文字里即使有一行像标题，也不会被当成标题
@@ -39,12 +41,13 @@ class RunLog:
         folder: 运行文件夹。
     """
 
-    def __init__(self, folder: Path, *, resume_step: int | None = None) -> None:
+    def __init__(self, folder: Path, *, resume_step: int | None = None, tensorboard: bool = False) -> None:
         """打开日志。
 
         Args:
             folder: 运行文件夹；不存在则创建。
             resume_step: 续训从哪一步起；步数不小于它的旧记录先删去。``None`` 表示新的一次训练。
+            tensorboard: 数字是否另写一份 TensorBoard 的事件文件。
 
         Raises:
             UserError: 文件夹里已有一次训练而不是续训，或要续训而那里没有训练。
@@ -68,6 +71,7 @@ class RunLog:
                 _forget_from(folder / METRICS, resume_step, _metric_records)
                 _forget_from(folder / SAMPLES, resume_step, _sample_records)
             self._open()
+            self._scalars = Scalars(folder, resume_step) if tensorboard else None
             self._unwritten: dict[Any, bytes] = {}  # 文件 → 盘满时没写进去的部分，下一次先补上
         except OSError as error:
             raise _out_of_disk(folder, error) from error
@@ -87,7 +91,7 @@ class RunLog:
             OutOfDiskError: 改写不了；旧的记录还在，可以接着写。
         """
         self.sync()
-        self.close()
+        self._close()
         try:
             _forget_from(self.folder / METRICS, step, _metric_records)
             _forget_from(self.folder / SAMPLES, step, _sample_records)
@@ -95,6 +99,8 @@ class RunLog:
             raise _out_of_disk(self.folder, error) from error
         finally:
             self._open()
+        if self._scalars is not None:
+            self._scalars.purge(step)
 
     def metric(self, step: int, **values: Number | str | None) -> None:
         """追加一行数字。
@@ -108,7 +114,26 @@ class RunLog:
             OutOfDiskError: 写不进去；这一条记在内存里，下一次追加或落盘时再写。
         """
         record = {"step": step, **{name: _plain(value) for name, value in values.items()}}
+        if self._scalars is not None:
+            with contextlib.suppress(OSError):  # 曲线少一点也无妨，日志里有
+                self._scalars.add(step, {name: NON_FINITE.get(str(value), value) for name, value in record.items()})
         self._append(self._metrics, json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
+
+    def session(self, **values: Any) -> None:
+        """追加一行：这一回在哪里、用什么跑。
+
+        Args:
+            **values: 写得成 JSON 的值。
+
+        Raises:
+            OutOfDiskError: 写不进去。
+        """
+        path = self.folder / SESSIONS
+        try:
+            with path.open("ab", buffering=0) as file:
+                file.write((json.dumps(values, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise _out_of_disk(path, error) from error
 
     def sample(self, step: int, text: str) -> None:
         """追加一段生成的文字。
@@ -152,6 +177,12 @@ class RunLog:
 
     def close(self) -> None:
         """关闭文件。"""
+        if self._scalars is not None:
+            with contextlib.suppress(OSError):
+                self._scalars.close()
+        self._close()
+
+    def _close(self) -> None:
         self._metrics.close()
         self._samples.close()
 
@@ -215,6 +246,23 @@ def read_samples(folder: Path) -> list[tuple[int, str]]:
         body = record.decode("utf-8").split("\n")[1:-1]
         found.append((step, "\n".join(line.removeprefix(SAMPLE_INDENT) for line in body)))
     return found
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """读出一次运行的各回：每次开训或续训一行。
+
+    Args:
+        folder: 运行文件夹。
+
+    Returns:
+        由早到晚；没有记录、或有读不懂的行，略去。
+    """
+    found = []
+    with contextlib.suppress(OSError):
+        for line in (folder / SESSIONS).read_bytes().split(b"\n"):
+            with contextlib.suppress(ValueError, RecursionError):
+                found.append(json.loads(line))
+    return [one for one in found if isinstance(one, dict)]
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 
 __all__ = [
     "available_memory_bytes",
+    "folder_commit",
     "git_commit",
     "hardware",
     "peak_memory_bytes",
@@ -138,6 +139,20 @@ def git_commit() -> str | None:
     if commit is None or not _git(folder, "ls-files", "--", Path(__file__).name):
         return None
     return f"{commit}-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def folder_commit(folder: Path) -> str | None:
+    """一个文件夹所在仓库的提交号，例如用户自己的实验仓库。
+
+    Args:
+        folder: 文件夹。
+
+    Returns:
+        同 ``git_commit``。
+    """
+    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
+    dirty = commit and _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}-dirty" if dirty else commit
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

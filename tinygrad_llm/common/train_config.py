@@ -146,6 +146,8 @@ class TrainConfig:
     """每隔几步存一个检查点；0 表示只在末尾存。"""
     keep: int = 2
     """保留最近的几个检查点。"""
+    tensorboard: bool = False
+    """同样的数字再写成 TensorBoard 的事件文件，在运行文件夹的 ``tensorboard/`` 里。"""
     profile: Path | None = None
     """剖析预热之后的一步：Chrome trace 写到这个文件，最费时的算子印成表。"""
     dry_run: bool = False

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.absent import attributes
+from tinygrad_llm.common.event_file import EventFile, block, double, doubles, single, varint
 from tinygrad_llm.ops.op import Array
-from tinygrad_llm.utils.event_file import EventFile, block, double, doubles, single, varint
 
 _STRING = 7  # tensorflow.DataType.DT_STRING
 _SESSION_START = 1

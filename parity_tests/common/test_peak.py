@@ -1,0 +1,72 @@
+"""峰值：照定义换算，存得住、认得出是不是同一个引擎；坏文件不碍事。"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tinygrad_llm.common import peak
+from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.metering import Meter
+from tinygrad_llm.common.peak import PEAK, measure_peak, peak_of
+from tinygrad_llm.common.torch_config import TorchConfig
+from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.train import NumpyEngine
+from torch_llm.loop import TorchEngine
+
+SPEED = 1e9
+
+
+class Machine:
+    """每秒恰好 10⁹ 次浮点运算，另有 100 微秒的启动开销。"""
+
+    def __init__(self) -> None:
+        self.now, self.sizes = 0.0, list[int]()
+
+    def product(self, size: int) -> Callable[[], object]:
+        """拨快钟。"""
+        self.sizes.append(size)
+
+        def multiply() -> None:
+            self.now += 1e-4 + 2 * size**3 / SPEED
+
+        return multiply
+
+
+def test_peak_differs_from_the_definition() -> None:
+    """2n³ 除以最短的秒数；一次乘法够久了就不再加大。"""
+    machine = Machine()
+    assert measure_peak(machine.product, lambda: machine.now) == pytest.approx(SPEED, rel=0.01)
+    assert machine.sizes == [256]
+
+
+def test_peak_is_measured_again_or_of_another_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """同一个引擎沿用文件里的；换了设备另量，两个都留着；坏文件当作没有。"""
+    found = iter([5.0, 7.0, 9.0])
+    monkeypatch.setattr(peak, "measure_peak", lambda product: next(found))
+    monkeypatch.setattr(peak, "_measured", {})
+    assert [peak_of(tmp_path, where, Machine()) for where in ("a", "b", "a", "b")] == [5.0, 7.0, 5.0, 7.0]
+    monkeypatch.setattr(peak, "_measured", {})
+    assert peak_of(tmp_path, "a", Machine()) == 5.0
+    assert json.loads((tmp_path / PEAK).read_text(encoding="utf-8")) == {"a": 5.0, "b": 7.0}
+    (tmp_path / PEAK).write_text('{"a": 0, "b": "fast"', encoding="utf-8")
+    assert peak_of(tmp_path, "a", Machine()) == 9.0
+
+
+def test_mfu_differs_from_the_definition() -> None:
+    """每步 600 次运算、用了 2 秒，峰值每秒 1000 次：三成。"""
+    assert Meter(100, 600, 1000.0).figures(2.0) == {"tokens_per_s": 50.0, "mfu": pytest.approx(0.3)}
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_engine_multiplies_nothing(name: str) -> None:
+    """引擎真的在乘：一倍的边长，时间翻几番；每秒至少一千万次，至多一千万亿次。"""
+    model = GPTConfig(vocab_size=40, context=12, n_layer=1, n_head=2, n_embd=16)
+    engine = (
+        NumpyEngine(model, TrainConfig(workers=1)) if name == "numpy" else TorchEngine(model, TorchConfig(device="cpu"))
+    )
+    assert 1e7 < measure_peak(engine.product) < 1e15
+    assert engine.memory_bytes() > 1 << 20
