@@ -10,7 +10,7 @@ import pytest
 from parity_tests.whole_runs.commands import ENGINES, Place, assert_bit_equal
 from tinygrad_llm.common import loop
 from tinygrad_llm.common.checkpoint import list_checkpoints, load_checkpoint
-from tinygrad_llm.common.evaluation import Figures
+from tinygrad_llm.common.evaluation import Figures, evaluate
 from tinygrad_llm.common.runlog import read_metrics, read_samples
 
 LOSSES = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.5, 10: 3.0, 12: 2.5, 14: 2.7}
@@ -120,7 +120,7 @@ def test_signal_waits_for_the_evaluation(
 
 def interrupted_at(step: int, during: str) -> Any:
     """训练循环的替身：第 ``step`` 步之后该评估时，信号到了；或在那次评估的第一批之前到。"""
-    plain, found = loop._Loop, loop.evaluate
+    plain = loop._Loop
 
     class Interrupted(plain):  # type: ignore[misc, valid-type]
         def one_step(self, at: int, batches: Any) -> None:
@@ -132,7 +132,7 @@ def interrupted_at(step: int, during: str) -> Any:
             def halfway(*arguments: Any, **named: Any) -> Any:
                 if at == step:
                     self.stop.requested = 15
-                return found(*arguments, **named)
+                return evaluate(*arguments, **named)
 
             with pytest.MonkeyPatch.context() as patched:
                 patched.setattr(loop, "evaluate", halfway)

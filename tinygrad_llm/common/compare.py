@@ -145,14 +145,19 @@ def _shown(value: float | None) -> str:
 
 
 def setting_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """不同的设置；一边没有写的是短横。运行名与文件夹总是不同，不列。"""
-    ours, theirs = (summary["settings"] for summary in (first, second))
+    """不同的设置，与最近一回的引擎、设备；一边没有写的是短横。运行名与文件夹总是不同，不列。"""
+    ours, theirs = ({**summary["settings"], **_where(summary)} for summary in (first, second))
     names = [name for name in {**ours, **theirs} if name not in ("run", "runs_dir")]
     return [
         (name, str(ours.get(name, "–")), str(theirs.get(name, "–")))
         for name in names
         if ours.get(name) != theirs.get(name)
     ]
+
+
+def _where(summary: Mapping[str, Any]) -> dict[str, Any]:
+    last = summary["sessions"][-1] if summary["sessions"] else {}
+    return {label: last[name] for label, name in (("引擎", "engine"), ("在哪里", "device")) if name in last}
 
 
 def _charts(names: list[str], metrics: list[Any], summaries: list[dict[str, Any]]) -> list[str]:

@@ -224,6 +224,7 @@ def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
         "grad_norm": ("梯度范数", "L2 范数", True),
         "tokens_per_s": ("速度", "tokens/s", False),
         "mfu": ("MFU：用上了峰值的几成", "", False),
+        "memory_bytes": ("内存峰值", "字节", False),
     }
     shown = {"step", "loss", "val_loss", "elapsed_s", "eval_s", *known}
     others = {name for record in metrics for name in record} - shown

@@ -135,7 +135,7 @@ def _cost(metrics: Metrics, sessions: Sequence[Mapping[str, Any]]) -> dict[str, 
         "tokens_per_s": _median(metrics, "tokens_per_s"),
         "mfu": _median(metrics, "mfu"),
         "peak_flops_per_s": _constant(sessions, "peak_flops_per_s"),
-        "peak_memory_bytes": max((value for _, value in _finite(metrics, "memory_bytes")), default=None),
+        "peak_memory_bytes": max((int(value) for _, value in _finite(metrics, "memory_bytes")), default=None),
     }
 
 
