@@ -62,6 +62,8 @@ _LAYERS = (
     "types",
 )
 _ENGINE = tuple(f"tinygrad_llm.{layer}" for layer in _LAYERS)
+# 文件格式：只认识 numpy 与标准库，训练循环与引擎的 utils.tensorboard 写的是同一种文件。
+_FORMATS = ("tinygrad_llm.common.event_file",)
 # tinygrad_llm 中唯一可以（在函数体内）使用 torch 的文件：它把两个引擎并排跑给读者看。
 _QUICKSTART = "tinygrad_llm/quickstart/command.py"
 
@@ -96,7 +98,7 @@ def test_ops_know_only_arrays() -> None:
 
 def test_engine_knows_nothing_above_itself() -> None:
     """自动求导、张量、层与优化器不认识配置、数据、GPT 与训练，连函数体内也不导入。"""
-    own = ("numpy", *_ENGINE)
+    own = ("numpy", *_ENGINE, *_FORMATS)
     _refuse(
         _engine_files(),
         lambda one: not (is_stdlib(one.name) or one.is_within(*own) or (one.is_lazy and one.name == "tinygrad_llm")),
@@ -110,6 +112,7 @@ def test_layers_import_downwards() -> None:
         for path in _engine_files()
         for one in _imports_of(path)
         if not one.is_lazy and one.top == "tinygrad_llm" and _layer(one.name) > _layer(dotted(path))
+        if not one.is_within(*_FORMATS)
     ]
     assert not upwards, "\n".join(upwards)
 
@@ -120,6 +123,12 @@ def test_common_is_framework_free() -> None:
         modules("tinygrad_llm/common"),
         lambda one: one.is_within("torch", "torch_llm", "tinygrad_llm") and not one.is_within("tinygrad_llm.common"),
     )
+
+
+def test_file_format_shared_with_the_engine_knows_more_than_arrays() -> None:
+    """引擎也用的文件格式只认识 numpy 与标准库。"""
+    paths = [path for path in modules("tinygrad_llm/common") if dotted(path) in _FORMATS]
+    _refuse(paths, lambda one: not (is_stdlib(one.name) or one.is_within("numpy")))
 
 
 def test_numpy_package_loads_with_numpy_alone() -> None:

@@ -58,10 +58,10 @@ def main(config: ReportConfig) -> None:
         print(f"report: {training_report(folders[0])}")
         return
     out = Path(config.out) if config.out else folders[0]
-    print(f"report: {compare(folders[0], folders[1], out)}")
+    print(f"report: {comparison_report(folders[0], folders[1], out)}")
 
 
-def compare(first: Path, second: Path, out: Path) -> Path:
+def comparison_report(first: Path, second: Path, out: Path) -> Path:
     """写下两次运行的对照。
 
     Args:
