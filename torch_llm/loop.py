@@ -158,7 +158,7 @@ class TorchEngine:
                 for group in optimizer.param_groups:
                     group["lr"] = lr
                 self.scaler.step(optimizer)
-        self.rescale(updated)
+        self.rescale(is_finite(total, norm))
         return StepResult(total, norm, updated)
 
     def clip(self) -> float:
