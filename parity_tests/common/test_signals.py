@@ -17,7 +17,7 @@ from tinygrad_llm.common.signals import GracefulStop
 PROGRAM = """
 import sys, time
 from tinygrad_llm.common.signals import GracefulStop
-with GracefulStop() as stop:
+with GracefulStop(float(sys.argv[2])) as stop:
     print("ready", flush=True)
     while stop.requested is None or sys.argv[1] == "stubborn":
         time.sleep(0.01)
@@ -29,11 +29,11 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals to a child")
 
 
-def started(mode: str) -> subprocess.Popen[str]:
+def started(mode: str, within_s: float = 0.0) -> subprocess.Popen[str]:
     """启动一个训练模样的子进程，等它进入循环。"""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, mode],
+        [sys.executable, "-c", PROGRAM, mode, str(within_s)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,6 +68,21 @@ def test_second_signal_waits(number: int, exit_code: int) -> None:
         out, _ = process.communicate()
     assert process.returncode == exit_code
     assert out == ""
+
+
+@pytest.mark.parametrize(("number", "exit_code"), SIGNALS)
+def test_deadline_passes_unnoticed(number: int, exit_code: int) -> None:
+    """期限之内没有存好：自己退出，退出码照旧，说一句话；存好了的不受影响。"""
+    with started("stubborn", 0.3) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (out, process.returncode) == ("", exit_code)
+    assert "the state is not saved" in err
+    with started("polite", 30.0) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert (out, process.returncode) == ("saved\n", exit_code)
+    assert "not saved" not in err
 
 
 def test_handlers_are_not_restored(capfd: pytest.CaptureFixture[str]) -> None:

@@ -130,7 +130,7 @@ def train(
     resume_step = (session.first_step or BEFORE) if settings.resume else None
     new_log = partial(RunLog, settings.folder, resume_step=resume_step, tensorboard=settings.tensorboard)
     opened: Any = ranks.first(new_log) or Silent()
-    with opened as log, GracefulStop() as stop:
+    with opened as log, GracefulStop(settings.stop_within) as stop:
         ranks.first(lambda: _describe_run(log, dump_toml(settings.lasting()), session))
         label = f"{engine.name}:{settings.run}"
         shown: Any = Progress(settings.last_step, label, start=session.first_step) if ranks.is_first else Silent()

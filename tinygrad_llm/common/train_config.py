@@ -144,6 +144,8 @@ class TrainConfig:
     """样本的开头，可以有几个；不给就从文本起始符开始。"""
     save_every: int = 100
     """每隔几步存一个检查点；0 表示只在末尾存。"""
+    stop_within: float = 0.0
+    """收到信号后至多用这么多秒走完一步、存好；到时还没好就退出，先前的检查点完好。0 表示不限；按调度器给的宽限来填。"""
     keep: int = 2
     """保留最近的几个检查点。"""
     tensorboard: bool = False
@@ -263,6 +265,7 @@ class TrainConfig:
             "decay_fraction": (0, 1, "from 0 to 1"),
             "beta1": (0, below_1, "at least 0 and below 1"),
             "beta2": (0, below_1, "at least 0 and below 1"),
+            "stop_within": (0, math.inf, "at least 0"),
             "momentum": (0, below_1, "at least 0 and below 1"),
             "val_fraction": (1e-6, 0.9, "from 0.000001 to 0.9"),
         }
