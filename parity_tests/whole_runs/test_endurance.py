@@ -76,7 +76,7 @@ def test_second_signal_is_not_obeyed_at_once(place: Place, engine: str) -> None:
         assert place.resume(engine, run, stop_at=saved + 1).code == 0
 
 
-FAULTS = {"fsync": os.fsync, "replace": os.replace, "mkdir": os.mkdir}
+FAULTS: dict[str, Callable[..., Any]] = {"fsync": os.fsync, "replace": os.replace, "mkdir": os.mkdir}
 CODES = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 
 
