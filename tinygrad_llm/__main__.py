@@ -9,6 +9,9 @@ VERBS = {
         "tinygrad_llm.quickstart.command:main", "train the same GPT on NumPy and on torch, and compare them"
     ),
     "train": Verb("tinygrad_llm.commands:train", "train a GPT on NumPy"),
+    "midtrain": Verb(
+        "tinygrad_llm.commands:midtrain", "go on from a trained run with other data, and measure forgetting"
+    ),
     "gradcheck": Verb(
         "tinygrad_llm.gradchecker.command:main", "check the derivatives of your own function, module or Function"
     ),
@@ -21,6 +24,7 @@ VERBS = {
     ),
     "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),
     "report": Verb("tinygrad_llm.common.compare:main", "the report of a run, or two runs side by side"),
+    "study": Verb("tinygrad_llm.study:VERBS", "learning-rate range test, sweep, scaling law, with plots"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
     "chat": Verb("tinygrad_llm.chat:main", "talk to a trained run, on NumPy"),
 }

@@ -1,13 +1,14 @@
-"""``train`` 的入口：引擎用到才加载，``--help`` 因此立即可答。
+"""``train`` 与 ``midtrain`` 的入口：引擎用到才加载，``--help`` 因此立即可答。
 
 流入：设置；流出：同 ``train.py`` 的 ``main``。
 """
 
 from __future__ import annotations
 
+from tinygrad_llm.common.midtraining import MidtrainConfig
 from tinygrad_llm.common.train_config import TrainConfig
 
-__all__ = ["train"]
+__all__ = ["midtrain", "train"]
 
 
 def train(config: TrainConfig) -> None:
@@ -15,3 +16,10 @@ def train(config: TrainConfig) -> None:
     from tinygrad_llm.train import main
 
     main(config)
+
+
+def midtrain(config: MidtrainConfig) -> None:
+    """换一种数据接着训练，掺一份旧数据，量忘了多少。"""
+    from tinygrad_llm.train import midtrain as run
+
+    run(config)

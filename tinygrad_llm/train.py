@@ -18,12 +18,15 @@ import tinygrad_llm as tg
 from tinygrad_llm.common import loop
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.forgetting import forgetting
 from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import each_initial_weight
 from tinygrad_llm.common.loop import Arrays, StepResult
+from tinygrad_llm.common.midtraining import MidtrainConfig, prepare_midtraining
 from tinygrad_llm.common.profiling import profiled_step
 from tinygrad_llm.common.report import training_report
-from tinygrad_llm.common.session import micro_batches, prepare
+from tinygrad_llm.common.runlog import read_metrics
+from tinygrad_llm.common.session import Session, micro_batches, prepare
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import make_optimizers
@@ -32,6 +35,8 @@ from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.ops import cores
 from tinygrad_llm.parallel.team import Batch, Team, claim_workers
+
+OnStep = Callable[[int, StepResult], None]
 
 
 def build_model(config: GPTConfig, weights: Arrays, *, adopt: bool = False) -> GPT:
@@ -184,19 +189,33 @@ class NumpyEngine:
 
 def main(config: TrainConfig) -> None:
     """``python -m tinygrad_llm train``：在 NumPy 上训练，写出运行文件夹与报告。"""
+    run_session(prepare(config), config)
+    if not config.dry_run:
+        print(f"report: {training_report(config.folder)}")
+
+
+def midtrain(config: MidtrainConfig) -> None:
+    """``python -m tinygrad_llm midtrain``：换一种数据接着训练，掺一份旧数据，量忘了多少。"""
+    run_session(prepare_midtraining(config), config)
+    if config.dry_run:
+        return
+    if measured := forgetting(read_metrics(config.folder)):
+        print(measured.describe())
+    print(f"report: {training_report(config.folder)}")
+
+
+def run_session(session: Session, config: TrainConfig, on_step: OnStep | None = None) -> None:
+    """跑完备好的一次训练。"""
+    from tinygrad_llm import dry_run
     from tinygrad_llm.profiler.training import measure_step  # 在这里才导入，``--help`` 因此立即可答
 
-    session = prepare(config)
     print(*config.dials, sep="\n", end="\n" if config.dials else "")
-    from tinygrad_llm import dry_run
-
     if config.dry_run:
         dry_run.dry_run(session, config)
         return
     dry_run.check_memory(session, config)
     try:
         with closing(NumpyEngine(session.model, config)) as engine, profiled_step(session, engine, measure_step):
-            loop.train(session, engine)
+            loop.train(session, engine, on_step)
     except MemoryError as error:
         raise dry_run.out_of_memory(config, error) from error
-    print(f"report: {training_report(config.folder)}")

@@ -5,15 +5,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tinygrad_llm.common.environment import launched
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.torch_config import TorchConfig
 
+if TYPE_CHECKING:
+    from tinygrad_llm.common.loop import StepResult
+    from tinygrad_llm.common.session import Session
+
+    OnStep = Callable[[int, StepResult], None]
+
 
 def main(config: TorchConfig) -> None:
-    """训练，写出运行文件夹与报告；torch 在这里才导入，``--help`` 因此立即可答。"""
+    """训练，写出运行文件夹与报告。"""
+    from tinygrad_llm.common.session import prepare
+
+    run_and_report(config, lambda: prepare(config))
+
+
+def run_and_report(config: TorchConfig, prepared: Callable[[], Session]) -> None:
+    """一个进程，或 ``torchrun`` 起的几个进程，跑完一次训练，写出报告。
+
+    Args:
+        config: 训练设置。
+        prepared: 备好一次训练；预训练与中段训练只在这里不同。
+    """
     from torch_llm.parallel.layout import choose_layout
 
     layout = choose_layout(config, launched())
@@ -26,21 +46,25 @@ def main(config: TorchConfig) -> None:
     if layout.world > 1:
         from torch_llm.parallel.pretrain import train_together
 
-        return train_together(config, layout)
-    from tinygrad_llm.common.loop import train
-    from tinygrad_llm.common.profiling import profiled_step
-    from tinygrad_llm.common.report import training_report
-    from tinygrad_llm.common.session import prepare
+        return train_together(config, layout, prepared)
     from tinygrad_llm.common.sharded import newer_shards
 
     if config.resume and newer_shards(config.folder) is not None:
         from torch_llm.parallel.sharded import consolidate_newer
 
         consolidate_newer(config.folder, config.keep)
-    session = prepare(config)
+    run_session(prepared(), config)
+    if not config.dry_run:
+        finish(config)
+
+
+def run_session(session: Session, config: TorchConfig, on_step: OnStep | None = None) -> None:
+    """跑完备好的一次训练，或只作估计；torch 在这里才导入，``--help`` 因此立即可答。"""
     print(*config.dials, sep="\n", end="\n" if config.dials else "")
     import torch
 
+    from tinygrad_llm.common.loop import train
+    from tinygrad_llm.common.profiling import profiled_step
     from torch_llm.loop import TorchEngine
     from torch_llm.profiling import measure_step
 
@@ -58,5 +82,15 @@ def main(config: TorchConfig) -> None:
         session = replace(session, settings=config)
     engine = TorchEngine(session.model, config)
     with profiled_step(session, engine, measure_step):
-        train(session, engine)
+        train(session, engine, on_step)
+
+
+def finish(config: TorchConfig) -> None:
+    """写出报告，说明它在哪里。"""
+    from tinygrad_llm.common.forgetting import forgetting
+    from tinygrad_llm.common.report import training_report
+    from tinygrad_llm.common.runlog import read_metrics
+
+    if measured := forgetting(read_metrics(config.folder)):
+        print(measured.describe())
     print(f"report: {training_report(config.folder)}")

@@ -136,7 +136,7 @@ def test_encoding_reads_the_whole_corpus_ahead(monkeypatch: pytest.MonkeyPatch) 
             taken.append(i)
             yield "cat"
 
-    results = encoded(endless(), TOKENIZER, 2)
+    results = encoded(endless(), TOKENIZER.encode_to_numpy, 2)
     for count in range(1, 9):
         next(results)
         assert len(taken) <= count + 5
@@ -149,7 +149,7 @@ def test_validation_takes_another_share(count: int, fraction: float) -> None:
     from tinygrad_llm.common.batches.shard import _assigned
 
     some = [f"text {i}\nmore\n" for i in range(count)]
-    found = list(_assigned(iter(some), fraction))
+    found = list(_assigned(iter(some), fraction, divisible=True))
     if count == 1 and fraction:
         assert [split for split, _ in found] == ["train", "val"]
         assert "".join(text for _, text in found) == some[0]

@@ -18,6 +18,7 @@ from typing import Any
 from .charts import Series, bar_chart, line_chart
 from .errors import OutOfDiskError
 from .files import write_atomically
+from .forgetting import forgetting_chart
 from .report_text import COST_NOTE, GUARD_NOTE, cost_rows, environment_rows, guard_rows, headline, markdown, overview
 from .runlog import CONFIG, read_metrics, read_samples
 from .summary import points, summarise
@@ -217,6 +218,8 @@ def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
     if losses:
         charts.append(line_chart(losses, title="损失", x_label="步", y_label=""))
+    if chart := forgetting_chart(metrics):
+        charts.append(chart)
     known = {
         "val_perplexity": ("验证集的困惑度", "", True),
         "val_bits_per_byte": ("验证集的压缩率", "bits/byte", False),
@@ -226,7 +229,7 @@ def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
         "mfu": ("MFU：用上了峰值的几成", "", False),
         "memory_bytes": ("内存峰值", "字节", False),
     }
-    shown = {"step", "loss", "val_loss", "elapsed_s", "eval_s", *known}
+    shown = {"step", "loss", "val_loss", "elapsed_s", "eval_s", "val_bits_per_byte_old", *known}
     others = {name for record in metrics for name in record} - shown
     for name in [*known, *sorted(others)]:
         x, y = points(metrics, name)

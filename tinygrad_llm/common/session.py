@@ -40,7 +40,7 @@ from tinygrad_llm.common.sharded import refuse_newer_shards
 from tinygrad_llm.common.standing import Standing
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer, train_bpe
 from tinygrad_llm.common.toml import load_toml
-from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig
+from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import state_shapes
 
 TOKENIZER = "tokenizer.json"
@@ -215,8 +215,8 @@ def _check_folder(settings: TrainConfig) -> None:
     if settings.resume:
         if not (folder / "config.toml").is_file():
             raise CheckpointError("there is no run to resume", where=str(folder), fix="check --run, or drop --resume")
-        before = load_toml(folder / "config.toml", TrainConfig)
-        changed = [name for name in FIXED_ON_RESUME if getattr(before, name) != getattr(settings, name)]
+        before = load_toml(folder / "config.toml", type(settings))
+        changed = [name for name in settings.fixed_on_resume if getattr(before, name) != getattr(settings, name)]
         if changed:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
             raise UserError(

@@ -51,6 +51,7 @@ class TrainConfig:
     """一次训练的全部设置。"""
 
     ignored_keys: ClassVar[tuple[str, ...]] = TORCH_ONLY
+    fixed_on_resume: ClassVar[tuple[str, ...]] = FIXED_ON_RESUME
     cli_names: ClassVar[dict[str, str]] = {"from_run": "from"}
     """``from`` 是 Python 的关键字，不能作字段名。"""
 
@@ -102,7 +103,7 @@ class TrainConfig:
     """用几个 CPU 核：NumPy 引擎开这么多个工作进程，torch 引擎开这么多个线程；缺省为可用的核数。"""
     accumulate: int = 1
     """每步分成几个微批依次反传；结果与不分相同，内存更小。"""
-    lr: float = 3e-3
+    lr: float = 1e-3
     """峰值学习率。"""
     schedule: Schedule = "cosine"
     """预热之后的学习率：``cosine``、``linear``，或先平后降的 ``wsd``。"""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -13,24 +14,25 @@ import torch
 from tinygrad_llm.common.environment import launched
 from tinygrad_llm.common.loop import train
 from tinygrad_llm.common.profiling import profiled_step
-from tinygrad_llm.common.report import training_report
-from tinygrad_llm.common.session import prepare
+from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.system import usable_cpus
 from tinygrad_llm.common.torch_config import TorchConfig
 from torch_llm.parallel.engine import ParallelEngine
 from torch_llm.parallel.layout import Layout
 from torch_llm.parallel.ranks import joined
 from torch_llm.parallel.sharded import consolidate_newer, save_sharded
+from torch_llm.pretrain import finish
 from torch_llm.profiling import measure_step
 from torch_llm.runtime import pick_runtime
 
 
-def train_together(config: TorchConfig, layout: Layout) -> None:
+def train_together(config: TorchConfig, layout: Layout, prepared: Callable[[], Session]) -> None:
     """训练；每个进程都调用它。
 
     Args:
         config: 训练设置，各进程相同。
         layout: 这个进程的位置。
+        prepared: 备好一次训练。
 
     Raises:
         UserError: 设置不对；每个进程都抛出同一个。
@@ -42,10 +44,10 @@ def train_together(config: TorchConfig, layout: Layout) -> None:
     with joined(layout) as ranks:
         if config.resume:
             ranks.first(lambda: consolidate_newer(config.folder, config.keep))
-        session = ranks.every(lambda: prepare(config))  # 都备好了才有谁动笔：后来的不会把刚写下的当作已有的运行
+        session = ranks.every(prepared)  # 都备好了才有谁动笔：后来的不会把刚写下的当作已有的运行
         ranks.every(lambda: pick_runtime(config))
         engine = ranks.every(lambda: ParallelEngine(session.model, config, ranks))
         with profiled_step(session, engine, measure_step):
             store = partial(save_sharded, engine, config.folder, config.keep) if config.sharded_checkpoints else None
             train(session, engine, ranks=ranks, store=store)
-        ranks.first(lambda: print(f"report: {training_report(config.folder)}"))
+        ranks.first(lambda: finish(config))

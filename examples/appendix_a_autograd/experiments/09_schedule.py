@@ -15,7 +15,7 @@ from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.tracing.real.svg import Axis, Box, axes, rule, series, tag, text
 
-SETTINGS = TrainConfig()  # 训练命令的缺省设置
+SETTINGS = TrainConfig(lr=3e-3)
 OTHERS: dict[str, Any] = {
     "StepLR(step_size=75, gamma=0.5)": lambda o: tg.optim.lr_scheduler.StepLR(o, step_size=75, gamma=0.5),
     "ExponentialLR(gamma=0.99)": lambda o: tg.optim.lr_scheduler.ExponentialLR(o, gamma=0.99),

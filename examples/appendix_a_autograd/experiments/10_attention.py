@@ -1,7 +1,7 @@
 """注意力一行一行地填满：每来一个 token，它向自己与过去各取多少。
 
 流入：``attention.json``，训练了 1500 步的 GPT 读一句话时各个头的权重；流出：几行数与动画 ``figures/attention.svg``。
-重新量：``python -m tinygrad_llm train --run book --steps 1500``（几分钟），再给本程序加上 ``--run book``。
+重新量：``python -m tinygrad_llm train --run book --lr 0.003 --steps 1500``（几分钟），再给本程序加上 ``--run book``。
 """
 
 from __future__ import annotations

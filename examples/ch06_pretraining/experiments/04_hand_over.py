@@ -94,7 +94,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as runs:
         settings = TrainConfig(
             runs_dir=runs, steps=options.steps, dtype="float64", eval_every=0, sample_every=0, sample_tokens=1,
-            save_every=0, **SMALL,
+            save_every=0, lr=3e-3, **SMALL,
         )  # fmt: skip
         folders = train_all(settings)
         curves = {name: loss_curve(folder) for name, folder in folders.items()}

@@ -94,7 +94,7 @@ def main() -> None:
     """打印两张表，画图。"""
     options = arguments("the initial loss and the learning rate, before any training", 200)
     print_initial_losses(preset("toy"))
-    settings = TrainConfig(steps=options.steps)
+    settings = TrainConfig(steps=options.steps, lr=3e-3)
     print("\nstep     learning rate")
     last = settings.steps - 1
     middle = (settings.warmup_steps - 1 + last) // 2

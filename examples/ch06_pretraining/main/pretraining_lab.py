@@ -42,7 +42,7 @@ def arguments(description: str, steps: int) -> argparse.Namespace:
 
 def new_session(**overrides: Any) -> Session:
     """备齐数据、分词器与模型配置；不写任何文件，运行名只是占位。"""
-    return prepare(TrainConfig(**{"run": "ch06-in-memory", **overrides}))
+    return prepare(TrainConfig(**{"run": "ch06-in-memory", "lr": 3e-3, **overrides}))
 
 
 def variant(session: Session, **overrides: Any) -> Session:

@@ -17,6 +17,7 @@ from math import ceil
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from tinygrad_llm.common.batches.dialogues import Dialogues
 from tinygrad_llm.common.batches.index import TOKENIZER, FileEntry, Index, dtype_for
 from tinygrad_llm.common.batches.tokenise import encoded
 from tinygrad_llm.common.batches.writer import SHARD_TOKENS, SplitWriter, hashed, publish, unfinished_folder
@@ -51,6 +52,8 @@ class ShardConfig:
     """一片有多少 token。"""
     field: str = ""
     """jsonl 与 parquet 里正文的字段；几个用逗号隔开，缺省为 ``text``。"""
+    chat: str = ""
+    """语料是一个对话文件（JSONL）：用这个模板（ours、alpaca 或 chatml）写成 id，角色的标记也要学。"""
     on_error: Literal["stop", "skip"] = "stop"
     """坏输入：停下，或按原因计数并略过。"""
 
@@ -76,6 +79,7 @@ def write_shards(
     workers: int = 1,
     shard_tokens: int = SHARD_TOKENS,
     on_document: Callable[[int, int, int], None] | None = None,
+    dialogues: Dialogues | None = None,
 ) -> Index:
     """把一串文档写成分片文件夹；要么整个写好，要么什么也没有。
 
@@ -88,6 +92,7 @@ def write_shards(
         workers: 用几个线程分词；文件的内容与此无关。
         shard_tokens: 一片有多少 token。
         on_document: 每写完一篇调用一次，参数是至今的文档数、token 数、原文字节数。
+        dialogues: 文档是写成一行 JSON 的对话，由它编码。
 
     Returns:
         写下的索引。
@@ -103,7 +108,8 @@ def write_shards(
         writers: dict[str, SplitWriter] = {}
         pending: deque[tuple[str, int]] = deque()
         totals = [0, 0, 0]
-        for ids in encoded(_texts(stream, val_fraction, pending), tokenizer, workers):
+        encode_one = tokenizer.encode_to_numpy if dialogues is None else dialogues.encode
+        for ids in encoded(_texts(stream, val_fraction, pending, dialogues), encode_one, workers):
             split, text_bytes = pending.popleft()
             if split not in writers:
                 writers[split] = SplitWriter(folder, split, dtype=dtype, eot=eot, shard_tokens=shard_tokens)
@@ -132,20 +138,31 @@ def write_shards(
     return index
 
 
-def _texts(stream: Iterable[Document], val_fraction: float, pending: deque[tuple[str, int]]) -> Iterator[str]:
+def _texts(
+    stream: Iterable[Document],
+    val_fraction: float,
+    pending: deque[tuple[str, int]],
+    dialogues: Dialogues | None,
+) -> Iterator[str]:
     """送去分词的文本；各属于哪个集合、有多少字节，按同样的次序记在 ``pending`` 里。"""
-    for split, text in _assigned((document.text for document in stream if document.text), val_fraction):
-        pending.append((split, len(text.encode("utf-8", "surrogatepass"))))
+    size = _utf8_bytes if dialogues is None else dialogues.size
+    found = (document.text for document in stream if document.text)
+    for split, text in _assigned(found, val_fraction, dialogues is None):
+        pending.append((split, size(text)))
         yield text
 
 
-def _assigned(texts: Iterator[str], val_fraction: float) -> Iterator[tuple[str, str]]:
-    """每篇归训练还是验证：第一篇归验证，此后每 1/比例 篇归一篇，与文档总数无关。"""
+def _utf8_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _assigned(texts: Iterator[str], val_fraction: float, divisible: bool) -> Iterator[tuple[str, str]]:
+    """每篇归训练还是验证：第一篇归验证，此后每 1/比例 篇归一篇，与文档总数无关；仅有的一篇若切得开就切开。"""
     share = Fraction(str(val_fraction))
     first, second = next(texts, None), next(texts, None)
     if first is None:
         return
-    if second is None and share:
+    if second is None and share and divisible:
         train, validation = split_text(first, val_fraction)
         yield from (("train", train), ("val", validation))
         return
@@ -165,15 +182,19 @@ def main(config: ShardConfig) -> None:
             rate = format_bytes(n_bytes / (now - started_at))
             print(f"shard documents={n_documents:,} tokens={n_tokens:,} text/s={rate}", file=sys.stderr, flush=True)
 
+    tokenizer = load_tokenizer(config.tokenizer)
+    dialogues = Dialogues(tokenizer, config.chat) if config.chat else None
+    stream = documents(config.source, on_error=faults, field=config.field)
     index = write_shards(
-        documents(config.source, on_error=faults, field=config.field),
-        load_tokenizer(config.tokenizer),
+        stream if dialogues is None else dialogues.documents(Path(config.source), faults),
+        tokenizer,
         config.out,
         source=config.source,
         val_fraction=config.val_fraction,
         workers=config.workers or usable_cpus(),
         shard_tokens=config.shard_tokens,
         on_document=report,
+        dialogues=dialogues,
     )
     elapsed_s = time.monotonic() - started_at
     for name, entry in index.splits.items():

@@ -8,11 +8,10 @@ tiktoken 编码时不占解释器的锁，线程因此真的同时算，也不�
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tinygrad_llm.common.batches.tokens import Ids
-from tinygrad_llm.common.tokenizers import Tokenizer
 
 __all__ = ["BATCH_CHARACTERS", "encoded"]
 
@@ -20,12 +19,12 @@ BATCH_CHARACTERS = 1 << 19
 """一批大约多少字符：太小则往返的开销大，太大则占内存。"""
 
 
-def encoded(texts: Iterable[str], tokenizer: Tokenizer, workers: int) -> Iterator[Ids]:
+def encoded(texts: Iterable[str], encode_one: Callable[[str], Ids], workers: int) -> Iterator[Ids]:
     """逐篇分词。
 
     Args:
         texts: 文本的流；出错时，它的异常原样抛出。
-        tokenizer: 分词器。
+        encode_one: 一篇文本到它的 id。
         workers: 几个线程。
 
     Yields:
@@ -33,7 +32,7 @@ def encoded(texts: Iterable[str], tokenizer: Tokenizer, workers: int) -> Iterato
     """
 
     def encode(batch: list[str]) -> list[Ids]:
-        return [tokenizer.encode_to_numpy(text) for text in batch]
+        return [encode_one(text) for text in batch]
 
     waiting: deque[Future[list[Ids]]] = deque()
     pool = ThreadPoolExecutor(workers)

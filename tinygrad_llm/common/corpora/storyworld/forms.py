@@ -72,5 +72,6 @@ def place_forms(lang: str, place: Place, role: str) -> Mapping[str, str]:
 
 @lru_cache(maxsize=1024)
 def hideout_forms(hideout: tuple[str, str, str], role: str) -> Mapping[str, str]:
-    """藏东西处的词形：``{ink}`` 在里面，``{k}`` 名词。"""
-    return {"in" + role: hideout[0], role: hideout[1]}
+    """藏东西处的词形：``{ink}`` 在里面，``{ink_again}`` 再次提到（英语换成 the），``{k}`` 名词。"""
+    known = hideout[0].replace(" an ", " the ").replace(" a ", " the ")
+    return {"in" + role: hideout[0], f"in{role}_again": known, role: hideout[1]}

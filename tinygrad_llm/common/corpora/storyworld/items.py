@@ -62,7 +62,7 @@ class Item:
     """各种数据项共有的部分。
 
     Attributes:
-        id: 名字，如 ``storyworld-1/questions/en/train/0/17``：版本、种类、语言、划分、种子、序号。
+        id: 名字，如 ``storyworld-2/questions/en/train/0/17``：版本、种类、语言、划分、种子、序号。
         lang: 语言。
         split: 划分。
     """

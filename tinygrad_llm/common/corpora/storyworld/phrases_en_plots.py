@@ -28,9 +28,9 @@ They searched {inl}. It was not there.
 "Where did you have it last?" asked {B}. "At {p}!" cried {A}.
 "[Think back|Think hard]," said {B}. {A} thought about {p}.
 @lost.found
-It was {W} who found {thex} {ink}.
-{W} looked {ink}, and there it was!
-"Here it is!" cried {W} and pulled out {thex}, still {ink}.
+It was {W} who found {thex} {ink_again}.
+{W} looked {ink_again}, and there it was!
+"Here it is!" cried {W} and pulled out {thex}, still {ink_again}.
 @lost.handed
 {B} handed {thex} to {A}.
 @cause.found
@@ -114,8 +114,8 @@ Before {Ahe} left, {A} put {thex} {ink}.
 While {A} was away, {B} took {thex} and put it {inl}. {A} saw nothing of this.
 Meanwhile {B} [giggled and|quietly] moved {thex}. Now it lay {inl}.
 @moved.return
-When {A} came back, {Ahe} looked {ink} first.
-{A} came home and went straight to look {ink}.
+When {A} came back, {Ahe} looked {ink_again} first.
+{A} came home and went straight to look {ink_again}.
 @cause.empty
 the {x} was not there
 @moved.told

@@ -1,0 +1,61 @@
+"""遗忘曲线：新旧两个验证集在中段训练之前、途中与之后的 bits per byte。
+
+流入：运行的日志；流出：一句总结与一张图。没有旧验证集的运行什么也没有。下一个文件：``report.py``。
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tinygrad_llm.common.charts import Series, line_chart
+
+__all__ = ["Forgetting", "forgetting", "forgetting_chart"]
+
+NEW, OLD = "val_bits_per_byte", "val_bits_per_byte_old"
+
+
+class Forgetting(NamedTuple):
+    """训练前后的 bits per byte。
+
+    Attributes:
+        old_before: 旧数据，训练之前。
+        old_after: 旧数据，训练之后。
+        new_before: 新数据，训练之前。
+        new_after: 新数据，训练之后。
+    """
+
+    old_before: float
+    old_after: float
+    new_before: float
+    new_after: float
+
+    def describe(self) -> str:
+        """一句话：旧数据变差（或变好）了百分之几，新数据呢。"""
+        old, new = self.old_after / self.old_before - 1, self.new_after / self.new_before - 1
+        return (
+            f"old data {self.old_before:.4f} to {self.old_after:.4f} bits/byte ({old:+.1%}), "
+            f"new data {self.new_before:.4f} to {self.new_after:.4f} ({new:+.1%})"
+        )
+
+
+def forgetting(metrics: Sequence[Mapping[str, Any]]) -> Forgetting | None:
+    """由日志得出训练前后的数字；没有量过旧数据时为 ``None``。"""
+    measured = [record for record in metrics if OLD in record and NEW in record]
+    if not measured:
+        return None
+    first, last = measured[0], measured[-1]
+    return Forgetting(float(first[OLD]), float(last[OLD]), float(first[NEW]), float(last[NEW]))
+
+
+def forgetting_chart(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """新旧两条曲线，横轴是做过的步数；没有量过旧数据时为空串。"""
+    measured = [record for record in metrics if OLD in record and NEW in record]
+    if not measured:
+        return ""
+    steps = [float(record["step"]) + 1 for record in measured]
+    curves = [
+        Series(label, steps, [float(record[name]) for record in measured])
+        for name, label in ((NEW, "新数据"), (OLD, "旧数据"))
+    ]
+    return line_chart(curves, title="遗忘曲线", x_label="做过的步数", y_label="bits/byte")
