@@ -25,6 +25,7 @@ VERBS = {
     "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),
     "report": Verb("tinygrad_llm.common.compare:main", "the report of a run, or two runs side by side"),
     "study": Verb("tinygrad_llm.study:VERBS", "learning-rate range test, sweep, scaling law, with plots"),
+    "quantize": Verb("tinygrad_llm.common.quantization.command:main", "a smaller copy of a run: int8 or int4 weights"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
     "chat": Verb("tinygrad_llm.chat:main", "talk to a trained run, on NumPy"),
 }

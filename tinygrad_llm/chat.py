@@ -24,10 +24,9 @@ def main(config: ChatConfig) -> None:
 def open_model(folder: Path) -> OpenedModel:
     """打开一个运行文件夹，在 NumPy 上。"""
     from tinygrad_llm.common.chat.dialogue import OpenedModel
-    from tinygrad_llm.common.session import load_trained
     from tinygrad_llm.decoding import NumpyDecoder
-    from tinygrad_llm.train import build_model
+    from tinygrad_llm.loading import load_model
 
-    config, tokenizer, checkpoint = load_trained(folder)
-    decoder = NumpyDecoder(build_model(config, checkpoint.model))
-    return OpenedModel(folder.name, tokenizer, decoder, str(checkpoint.state.get("chat_template", "")))
+    loaded = load_model(folder)
+    template = str(loaded.state.get("chat_template", ""))
+    return OpenedModel(folder.name, loaded.tokenizer, NumpyDecoder(loaded.model), template)

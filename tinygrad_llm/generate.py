@@ -11,10 +11,8 @@ from tinygrad_llm.common.decoding.settings import GenerateConfig
 def main(config: GenerateConfig) -> None:
     """``python -m tinygrad_llm generate``：从训练好的运行生成一段文字。"""
     from tinygrad_llm.common.decoding.printing import print_generation
-    from tinygrad_llm.common.session import load_trained
     from tinygrad_llm.decoding import NumpySlots
-    from tinygrad_llm.train import build_model
+    from tinygrad_llm.loading import load_model
 
-    model_config, tokenizer, checkpoint = load_trained(config.folder)
-    model = build_model(model_config, checkpoint.model, adopt=True)
-    print_generation(config, tokenizer, lambda slots: NumpySlots(model, slots))
+    loaded = load_model(config.folder)
+    print_generation(config, loaded.tokenizer, lambda slots: NumpySlots(loaded.model, slots))

@@ -16,6 +16,7 @@ VERBS = {
     "report": Verb("tinygrad_llm.common.compare:main", "the report of a run, or two runs side by side"),
     "study": Verb("torch_llm.study:VERBS", "learning-rate range test, sweep, scaling law, with plots"),
     "recipe": Verb("torch_llm.recipe:main", "one command from a corpus to readable text: recipe storyworld"),
+    "quantize": Verb("torch_llm.quantization.command:VERBS", "a smaller copy of a run: int8 or int4 weights"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
     "chat": Verb("torch_llm.chat:main", "talk to a trained run, on torch"),
 }

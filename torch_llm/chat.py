@@ -24,12 +24,9 @@ def main(config: ChatConfig) -> None:
 def open_model(folder: Path) -> OpenedModel:
     """打开一个运行文件夹，在 torch 上。"""
     from tinygrad_llm.common.chat.dialogue import OpenedModel
-    from tinygrad_llm.common.session import load_trained
     from torch_llm.engine import TorchDecoder
-    from torch_llm.loop import build_model
-    from torch_llm.runtime import pick_device
+    from torch_llm.loading import load_model
 
-    config, tokenizer, checkpoint = load_trained(folder)
-    device = pick_device(checkpoint.model["wte.weight"].dtype.name)
-    decoder = TorchDecoder(build_model(config, checkpoint.model, device))
-    return OpenedModel(folder.name, tokenizer, decoder, str(checkpoint.state.get("chat_template", "")))
+    loaded = load_model(folder)
+    template = str(loaded.state.get("chat_template", ""))
+    return OpenedModel(folder.name, loaded.tokenizer, TorchDecoder(loaded.model), template)

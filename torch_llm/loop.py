@@ -28,6 +28,7 @@ from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
 from torch_llm.engine import TorchDecoder
 from torch_llm.gpt import GPT
+from torch_llm.quantization.qat import train_aware
 from torch_llm.runtime import pick_runtime
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -133,6 +134,8 @@ class TorchEngine:
     def place(self, config: GPTConfig) -> dict[str, torch.nn.Parameter]:
         """造好 ``self.model``；返回优化器要更新的各个参数。"""
         self.model = build_model(config, initial_weights(config, self.settings.seed, self.settings.dtype), self.device)
+        if self.settings.qat_scheme is not None:
+            train_aware(self.model, self.settings.qat_scheme)
         if self.settings.recompute:
             recompute_blocks(self.model)
         return dict(self.model.named_parameters())

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 HELP_WIDTH = 100
 FLAG_WIDTH = 34
+DEFAULT = ""
 BROKEN_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE，与 shell 的惯例一致
 
 
@@ -38,7 +39,8 @@ class Verb(NamedTuple):
 
     Attributes:
         target: 实现它的函数，写作 ``"package.module:function"``；函数有唯一的参数，标注为 dataclass。
-            也可以是一个动词表（名字到 ``Verb`` 的字典）：这个动词之下又有动词。
+            也可以是一个动词表（名字到 ``Verb`` 的字典）：这个动词之下又有动词；
+            名字是空串的那个，第一个词不是动词时就是它。
         summary: 程序的 ``--help`` 里的一句话。
     """
 
@@ -135,7 +137,11 @@ def parse(config_type: type[T], argv: Sequence[str], prog: str) -> T:
 def _dispatch(prog: str, description: str, verbs: Mapping[str, Verb], argv: list[str]) -> None:
     if argv and argv[0] in ("-h", "--help"):
         print(_program_help(prog, description, verbs))
-        return
+        if DEFAULT not in verbs:
+            return
+        print()
+    if DEFAULT in verbs and argv and argv[0] not in verbs:
+        argv = [DEFAULT, *argv]
     if not argv:
         raise UserError("no verb given", fix=f'use one of: {", ".join(verbs)}; see "{prog} --help"')
     name = argv[0]
@@ -148,7 +154,7 @@ def _dispatch(prog: str, description: str, verbs: Mapping[str, Verb], argv: list
     if isinstance(target, Mapping):
         return _dispatch(f"{prog} {name}", verbs[name].summary, target, argv[1:])
     try:
-        config = parse(_config_type(target), argv[1:], f"{prog} {name}")
+        config = parse(_config_type(target), argv[1:], f"{prog} {name}".rstrip())
     except SystemExit:  # 只有 --help 会走到这里
         return
     target(config)
@@ -164,7 +170,7 @@ def _config_type(function: Callable[[Any], None]) -> type[Any]:
 def _program_help(prog: str, description: str, verbs: Mapping[str, Verb]) -> str:
     width = max(len(name) for name in verbs)
     lines = [f"usage: {prog} VERB [flags]", "", description, "", "verbs:"]
-    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in verbs.items()]
+    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in verbs.items() if name != DEFAULT]
     return "\n".join([*lines, "", f'"{prog} VERB --help" lists the flags of a verb.'])
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tinygrad_llm.common.config import PRESETS, GPTConfig
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.quantization import STATE_KEY, dequantized, join
 from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.common.train_config import MODEL_FIELDS, TrainConfig
 
@@ -129,7 +130,10 @@ def load_ancestor(settings: TrainConfig) -> Ancestor:
     saved = checkpoint.state.get("settings")
     before = {name: value for name, value in saved.items() if name in known} if isinstance(saved, dict) else {}
     run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
-    return Ancestor(run, checkpoint.step, model, tokenizer, checkpoint.model, before)
+    weights = checkpoint.model
+    if STATE_KEY in checkpoint.state:
+        weights = dequantized(join(model, weights, checkpoint.state[STATE_KEY], where=str(folder)))
+    return Ancestor(run, checkpoint.step, model, tokenizer, weights, before)
 
 
 def weights_digest(weights: Weights) -> str:

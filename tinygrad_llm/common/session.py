@@ -36,6 +36,7 @@ from tinygrad_llm.common.checkpoint import (
 from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_shapes
 from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskError, UserError
 from tinygrad_llm.common.lineage import Ancestor, load_ancestor
+from tinygrad_llm.common.quantization.storage import expected_shapes
 from tinygrad_llm.common.sharded import refuse_newer_shards
 from tinygrad_llm.common.standing import Standing
 from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer, train_bpe
@@ -355,5 +356,5 @@ def load_weights(folder: Path) -> tuple[GPTConfig, Checkpoint]:
     if not isinstance(model, dict):
         raise CheckpointError("the checkpoint names no model configuration", where=str(folder), fix="train it again")
     config = GPTConfig.from_dict(model)
-    check_tensors(checkpoint.model, parameter_shapes(config), where=str(folder))
+    check_tensors(checkpoint.model, expected_shapes(config, checkpoint.state, where=str(folder)), where=str(folder))
     return config, checkpoint

@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.quantization.scheme import GROUPS, Scheme, qat_scheme
 from tinygrad_llm.common.train_config import TrainConfig, choice_problems
 
 TierName = Literal["auto", "cpu", "laptop", "gpu", "8xh100"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Parallel = Literal["auto", "ddp", "fsdp", "tp", "fsdp+tp"]
+Awareness = Literal["off", "int8", "int4"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class TorchConfig(TrainConfig):
     """``fsdp+tp`` 里每几个相邻的进程切开矩阵；须整除头数。"""
     sharded_checkpoints: bool = False
     """合训时每个进程只存自己的块，不必有谁装下整个模型；``consolidate`` 把它拼成普通的检查点，续训时自动拼。"""
+    qat: Awareness = "off"
+    """量化感知训练：前向用舍入成 int8 或 int4 的权重，梯度原样通过；之后 ``quantize`` 成同样的格式。"""
+    qat_group: int = 64
+    """``--qat int4`` 几列一组：32、64 或 128。"""
 
     @staticmethod
     def of(settings: TrainConfig, device: Device = "auto", precision: Precision = "float32") -> TorchConfig:
@@ -86,12 +92,21 @@ class TorchConfig(TrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        problems = choice_problems(self, device=Device, precision=Precision, parallel=Parallel)
+        problems = choice_problems(self, device=Device, precision=Precision, parallel=Parallel, qat=Awareness)
         if self.tier is not None:
             problems += choice_problems(self, tier=TierName)
         if self.tp is not None and self.tp < 1:
             problems.append(f"--tp must be at least 1, got {self.tp}")
+        if self.qat_group not in GROUPS:
+            problems.append(f"--qat-group must be one of {', '.join(map(str, GROUPS))}, got {self.qat_group}")
+        if self.qat != "off" and self.parallel not in ("auto", "ddp"):
+            problems.append(f"--qat needs whole matrices, and --parallel {self.parallel} cuts them")
         if self.dtype == "float64" and self.precision in ("bfloat16", "float16"):
             problems.append(f"--precision {self.precision} contradicts --dtype float64")
         if problems:
             raise UserError("; ".join(problems), where="training settings", fix="correct the flags named above")
+
+    @property
+    def qat_scheme(self) -> Scheme | None:
+        """前向时各线性层的存法；不做量化感知训练时为 ``None``。"""
+        return None if self.qat == "off" else qat_scheme(self.qat, self.qat_group)

@@ -27,7 +27,7 @@ FIXED_ON_RESUME = (
 """续训时不许改动的设置：改了就不再是同一次训练。``data`` 不在其中：分片可以搬家，内容另有摘要核对。"""
 TORCH_ONLY = (
     "tier", "device", "precision", "tf32", "compile", "recompute", "auto_batch", "parallel", "tp",
-    "sharded_checkpoints",
+    "sharded_checkpoints", "qat", "qat_group",
 )  # fmt: skip
 """只有 torch 才有的设置，见 ``torch_config.py``；NumPy 接着训练时，运行文件夹的配置里有它们也不算错。"""
 

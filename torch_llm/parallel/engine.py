@@ -36,6 +36,7 @@ from torch_llm.parallel.layout import check_model
 from torch_llm.parallel.ranks import TorchRanks
 from torch_llm.parallel.shards import assembled, cut_dim, piece
 from torch_llm.parallel.tensor import split_matrices
+from torch_llm.quantization.qat import train_aware
 
 
 class ParallelEngine(TorchEngine):
@@ -72,6 +73,8 @@ class ParallelEngine(TorchEngine):
             self.model = GPT(config).to(dtype=getattr(torch, self.settings.dtype))
         if self.layout.tp > 1:
             split_matrices(self.model, self.mesh["tensor"], self.layout.lane)
+        if self.settings.qat_scheme is not None:
+            train_aware(self.model, self.settings.qat_scheme)
         if self.settings.recompute:
             recompute_blocks(self.model)
         if self.layout.shards_data:
