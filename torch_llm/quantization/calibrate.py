@@ -24,7 +24,7 @@ from tinygrad_llm.common.quantization.storage import HEADS
 from torch_llm.gpt import GPT, attention_mask, rope_table
 from torch_llm.loop import build_model
 
-__all__ = ["calibrated", "gather_grams", "walk"]
+__all__ = ["calibrated", "first_features", "gather_grams"]
 
 Array = NDArray[Any]
 Grams = dict[str, Array]
@@ -59,7 +59,7 @@ def gather_grams(root: nn.Module, run: Callable[[], object]) -> Grams:
     return {name: total.numpy() for name, total in sums.items()}
 
 
-def walk(model: GPT, ids: Tensor) -> Tensor:
+def first_features(model: GPT, ids: Tensor) -> Tensor:
     """词嵌入与位置之后、第一层之前的残差流 ``(B, T, C)``。"""
     x: Tensor = model.wte(ids)
     if model.config.position == "learned":
@@ -100,7 +100,7 @@ def calibrated(
     found: dict[str, Array | Packed] = {name: array.astype(np.float32) for name, array in weights.items()}
     model = build_model(config, {name: array.astype(np.float32) for name, array in weights.items()}).eval()
     round_block = {"gptq": _gptq_block, "awq": _awq_block}[method]
-    x = walk(model, torch.from_numpy(ids))
+    x = first_features(model, torch.from_numpy(ids))
     for i, block in enumerate(model.h):
         prefix = f"h.{i}."
         grams = gather_grams(block, partial(_through, block, x, config))

@@ -26,7 +26,7 @@ Kernel = Callable[[Tensor], Tensor]
 Compute = Literal["fast", "exact", "w8a8"]
 """怎样算：快的内核；还原成激活的类型再乘（与 NumPy 引擎同义）；激活也逐 token 量化成 int8。"""
 FEW_ROWS = 12
-"""至多这么多行时直接乘整数：再多就不如先还原（见 ``benchmarks/quantization.py`` 的 rows 一栏）。"""
+"""至多这么多行时直接乘整数：再多就不如先还原。"""
 INT8_COLUMNS = 32
 """int8 内核按这么多列一块地读：不是整数倍时它会读到行外（torch 2.13），那样的矩阵先补 0。"""
 INT4_ROWS = 16
