@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from tinygrad_llm.common.decoding.slots import Group, Ledger, Plan, Rows
 from torch_llm.decoding.cache import Int8Cache, PlainCache, SlotCache
 from torch_llm.decoding.one import OneToken
-from torch_llm.gpt import GPT, Attention, rope_table
+from torch_llm.gpt import GPT, MLP, Attention, rope_table
 
 __all__ = ["TorchSlots"]
 
@@ -177,7 +177,10 @@ def attend(attn: Attention, layer: SlotCache, x: Tensor, step: _Step) -> Tensor:
 
 
 def feed_forward(mlp: Any, x: Tensor, packed: Packed) -> Tensor:
-    """一层的前馈网络，与 ``MLP.forward`` 同义。"""
+    """一层的前馈网络，与 ``MLP.forward`` 同义；换成了别的模块（例如量化的）就由它自己来算。"""
+    if type(mlp) is not MLP:
+        y: Tensor = mlp(x)
+        return y
     up = multiply(packed, mlp.c_fc, x)
     if mlp.kind == "swiglu":
         return multiply(packed, mlp.c_proj, F.silu(multiply(packed, mlp.c_gate, x)) * up)
