@@ -75,22 +75,25 @@ def _errors(program: Program, theirs: Outcome, ours: Outcome) -> Difference | No
         return None
     where = ours.failed_at or theirs.failed_at
     refusal = ours.error or theirs.error
-    if ours.error is None and UNREAD in str(theirs.error) and _runs_once_read(program):
-        return Difference("unread", where, f"torch {_told(theirs)}; ours {_told(ours)}")
+    if UNREAD in str(theirs.error):
+        read = _once_read(program)
+        if UNREAD not in str(read.error):
+            found = _errors(program, read, ours) if read.error or ours.error else None
+            return found or Difference("unread", where, f"torch {_told(theirs)}; ours {_told(ours)}")
     if where == "backward" and not (ours.error and theirs.error) and WRITTEN in str(refusal):
         return Difference("saved", where, f"torch {_told(theirs)}; ours {_told(ours)}")
     return Difference("error", where, f"torch {_told(theirs)}; ours {_told(ours)}")
 
 
-def _runs_once_read(program: Program) -> bool:
-    """每一步之前先读一遍各个变量的 ``grad_fn``，torch 就不报错了。"""
+def _once_read(program: Program) -> Outcome:
+    """torch 的结果，每一步之前先读一遍各个变量的 ``grad_fn``。"""
 
     def made(node: Node, values: dict[int, Any]) -> Any:
         for value in values.values():
             getattr(value, "grad_fn", None)
         return leaf_tensor(torch, node, {}) if isinstance(node, Leaf) else perform(torch, node, values)
 
-    return observed(torch, program, made).error is None
+    return observed(torch, program, made)
 
 
 def _builtin(error: Exception) -> type[BaseException]:

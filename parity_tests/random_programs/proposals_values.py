@@ -235,13 +235,15 @@ def named_product(b: Builder) -> None:
         elif kind == "linear":
             b.step("nn.functional.linear", x, b.leaf([outer, shape[1]]), b.leaf([outer]))
         elif kind == "einsum":
+            if shape[1] == 1:
+                raise RejectedError  # 收缩的一维长 1：结果的内存次序与 torch 不同，见 ``API.md`` 第 2 节
             b.step("einsum", b.rng.choice(("ij,jk->ki", "ij,jk->i", "ij,jk->ik")), x, like(b, x, [shape[1], outer]))
         elif kind == "tensordot":
             b.step("tensordot", x, b.leaf([shape[1], outer]), dims=1)
         else:
             b.step(kind, x, b.leaf([shape[1], outer] if kind == "mm" else [shape[1]]))
     else:
-        kind = b.rng.choice(("bmm", "baddbmm", "einsum"))
+        kind = b.rng.choice(("bmm", "baddbmm", "einsum" if shape[2] > 1 else "bmm"))  # 见上
         wanted = [shape[0], shape[2], outer]
         y = like(b, x, wanted) if kind == "einsum" else b.leaf(wanted)
         if kind == "baddbmm":
