@@ -53,6 +53,7 @@ _ELSEWHERE = frozenset(
         "autograd.profiler_util",
         "autograd.variable",
         "serialization",
+        "utils.cpp_extension",  # torch 的要有 setuptools 才导入得了，页面不该随它变
         "nn.modules",
         "nn.parameter",
         "utils",
