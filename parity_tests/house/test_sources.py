@@ -16,6 +16,7 @@ _MODULE_LINES = 450
 _FUNCTION_LINES = 60
 _NESTING = 4
 _BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+_SANDBOX = "tinygrad_llm/common/sandbox/guard.py"
 _TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".html", ".svg", ".txt", ""}
 _MACHINE_PATH = re.compile(r"(?<![\w./*:~-])/(?:work|tmp|root|home|opt|mnt|Users)(?:/|(?=[\s`'\"),]|$))")
 
@@ -28,8 +29,8 @@ def test_every_public_name_has_a_chinese_docstring() -> None:
 
 
 def test_shipped_code_never_executes_what_it_reads() -> None:
-    """发行的代码里出现了 pickle、eval、exec、yaml.load 或 shell=True。"""
-    paths = modules(*PACKAGES, "examples", "benchmarks")
+    """发行的代码里出现了 pickle、eval、exec、yaml.load 或 shell=True；只有沙箱里的那一头例外，执行代码是它的本分。"""
+    paths = [path for path in modules(*PACKAGES, "examples", "benchmarks") if relative(path) != _SANDBOX]
     found = [f"{relative(path)}:{line}: {call}" for path in paths for line, call in unsafe(tree_of(path))]
     assert not found, "\n".join(found)
 
