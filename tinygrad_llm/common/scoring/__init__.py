@@ -4,8 +4,8 @@
 （原始分、去掉运气之后的分），``calibration.py``（自信与正确率相符吗），``ranking.py``（两种评分的次序一致吗）。
 """
 
-from tinygrad_llm.common.evaluation.calibration import Calibration, calibration
-from tinygrad_llm.common.evaluation.intervals import (
+from tinygrad_llm.common.scoring.calibration import Calibration, calibration
+from tinygrad_llm.common.scoring.intervals import (
     Interval,
     bootstrap_interval,
     paired_difference,
@@ -13,8 +13,8 @@ from tinygrad_llm.common.evaluation.intervals import (
     seed_interval,
     wilson_interval,
 )
-from tinygrad_llm.common.evaluation.ranking import kendall_tau, spearman_rho
-from tinygrad_llm.common.evaluation.scores import Score, centred, score_choices, score_of
+from tinygrad_llm.common.scoring.ranking import kendall_tau, spearman_rho
+from tinygrad_llm.common.scoring.scores import Score, centred, score_choices, score_of
 
 __all__ = [
     "Calibration",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.evaluation import (
+from tinygrad_llm.common.scoring import (
     bootstrap_interval,
     calibration,
     centred,

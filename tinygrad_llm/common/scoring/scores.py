@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.evaluation.intervals import Interval, wilson_interval
+from tinygrad_llm.common.scoring.intervals import Interval, wilson_interval
 
 __all__ = ["Normalisation", "Score", "centred", "score_choices", "score_of"]
 
