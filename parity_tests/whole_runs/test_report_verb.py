@@ -74,13 +74,13 @@ def test_report_forgets_what_the_guard_did(place: Place, monkeypatch: pytest.Mon
 def test_two_runs_are_compared_wrongly(place: Place) -> None:
     """对照：只列不同的设置，差是后者减前者；每步的 token 数不同时另画一张以 token 为横轴的图。"""
     assert place.train("numpy", "a").code == 0
-    assert place.train("torch", "b", lr=1e-3, batch_size=8).code == 0
+    assert place.train("torch", "b", lr=2e-3, batch_size=8).code == 0
     ended = report(place, "torch", "a", "b", out=str(place.runs / "both"))
     path = place.runs / "both" / "compare-a-b.html"
     assert (ended.code, ended.out) == (0, f"report: {path}\n")
     content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     different = content["different_settings"]
-    assert different["lr"] == ["0.003", "0.001"]
+    assert different["lr"] == ["0.001", "0.002"]
     assert different["batch_size"] == ["4", "8"]
     assert "seed" not in different
     assert "run" not in different

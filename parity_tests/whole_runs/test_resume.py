@@ -104,7 +104,7 @@ def test_finished_run_cannot_be_extended(place: Place) -> None:
     assert place.train("numpy", "a").code == 0
     assert place.resume("numpy", "a", steps=18).code == 0
     assert [row[0] for row in place.columns("a")] == list(range(18))
-    assert place.curve("a", "lr")[-1] == pytest.approx(3e-4)
+    assert place.curve("a", "lr")[-1] == pytest.approx(1e-4)
 
 
 def test_moved_run_cannot_be_resumed(place: Place) -> None:
