@@ -63,7 +63,7 @@ def test_test_sets_are_read_wrongly(tmp_path: Path) -> None:
     """jsonl 里每个字符串一条（嵌套的也算），文本每行一条，都可以是 gz。"""
     lines = [json.dumps({"question": "q", "choices": ["a", {"text": "b"}], "answer": 3}), "", json.dumps("c")]
     (tmp_path / "t.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    (tmp_path / "t.txt.gz").write_bytes(gzip.compress("甲 \n乙\n".encode()))
+    (tmp_path / "t.txt.gz").write_bytes(gzip.compress("甲 \n乙\n".encode(), mtime=0))
     assert list(read_items(tmp_path / "t.jsonl")) == ["q", "a", "b", "c"]
     assert list(read_items(tmp_path / "t.txt.gz")) == ["甲", "乙"]
 
@@ -72,7 +72,7 @@ def test_test_sets_are_read_wrongly(tmp_path: Path) -> None:
     ("name", "data", "where"),
     [
         ("t.jsonl", b'{"a": "b"}\n{oops\n', "t.jsonl:2"),
-        ("t.txt.gz", gzip.compress(b"one\ntwo\n" * 99)[:-12], "t.txt.gz"),
+        ("t.txt.gz", gzip.compress(b"one\ntwo\n" * 99, mtime=0)[:-12], "t.txt.gz"),
         ("t.txt", b"fine\n\xff\xfe\n", "t.txt"),
         ("none.txt", None, "none.txt"),
     ],
