@@ -128,7 +128,7 @@ def test_a_part_that_was_complete_is_verified_and_published(
 ) -> None:
     """上次刚下完就被杀掉：不再下载，核对后直接到位。"""
     path = listed(monkeypatch)
-    monkeypatch.setattr(fetching, "_sha256", None)
+    monkeypatch.setattr(fetching, "file_digest", None)
     with pytest.raises(TypeError):
         fetched(server)
     assert not path.exists()

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -20,13 +19,12 @@ from tinygrad_llm.common.corpora.catalogue import CATALOGUE, Entry, RemoteFile
 from tinygrad_llm.common.corpora.download import Patience, download, mirrored, notes_of
 from tinygrad_llm.common.corpora.locking import exclusive
 from tinygrad_llm.common.errors import DataError, OutOfDiskError, UserError
-from tinygrad_llm.common.files import sync_folder, write_atomically
+from tinygrad_llm.common.files import file_digest, sync_folder, write_atomically
 from tinygrad_llm.common.progress import Progress
 
 __all__ = ["LOCK", "fetch"]
 
 LOCK = "fetch.lock"
-BLOCK_BYTES = 1 << 20
 _KIBI, _MEBI = 1 << 10, 1 << 20
 
 
@@ -84,7 +82,7 @@ def _fetch_file(entry: Entry, file: RemoteFile, url: str, *, offline: bool, pati
     path, part = folder / file.name, folder / f"{file.name}.part"
     expected = file.sha256 or read_records(folder).get(file.name, {}).get("sha256", "")
     if path.exists():
-        digest = _sha256(path)
+        digest = file_digest(path)
         if digest == (expected or digest):
             _record(folder, file, path, digest)
             return path
@@ -116,7 +114,7 @@ def _downloaded(file: RemoteFile, url: str, part: Path, patience: Patience, *, a
     size = file.size if file.is_exact else None
     with _Meter(file, part) as meter:
         download(url, part, size=size, expected_size=file.size, patience=patience, report=meter.report, note=meter.note)
-    return _sha256(part)
+    return file_digest(part)
 
 
 class _Meter:
@@ -145,14 +143,6 @@ class _Meter:
 
     def note(self, text: str) -> None:
         (self._progress.note if self._progress else _say)(text)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _record(folder: Path, file: RemoteFile, path: Path, digest: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MAX_LOGPROBS", "MAX_SEED", "Constraint", "Request", "Sampling", "sampling_problems"]
+__all__ = ["MAX_LOGPROBS", "MAX_SEED", "Constraint", "Request", "Sampling", "penalises", "sampling_problems"]
 
 MAX_SEED = 2**64 - 1
 """Philox 的密钥放得下的最大种子。"""
@@ -73,7 +73,7 @@ class Sampling:
     @property
     def is_penalised(self) -> bool:
         """罚不罚重复。"""
-        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
+        return penalises(self)
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,15 @@ class Request:
             problems.append(f"logprobs must be from 0 to {MAX_LOGPROBS}, got {self.logprobs}")
         if problems:
             raise UserError("; ".join(problems), where="generation request", fix="correct the settings named above")
+
+
+def penalises(settings: Any) -> bool:
+    """罚不罚重复。
+
+    Args:
+        settings: 有三种惩罚的对象：``Sampling``，或命令行的设置。
+    """
+    return (settings.repetition_penalty, settings.presence_penalty, settings.frequency_penalty) != (1, 0, 0)
 
 
 def sampling_problems(settings: Any, prefix: str = "") -> list[str]:

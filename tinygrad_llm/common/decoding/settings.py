@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tinygrad_llm.common.checkpoint import step_folder
-from tinygrad_llm.common.decoding.request import MAX_LOGPROBS, Constraint, Sampling, sampling_problems
+from tinygrad_llm.common.decoding.request import MAX_LOGPROBS, Constraint, Sampling, penalises, sampling_problems
 from tinygrad_llm.common.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -136,17 +136,12 @@ class GenerateConfig(TextConfig):
             found.append(f"--best must be from 1 to --beams, got {self.best} of {self.beams}")
         if not 0 <= self.top_logprobs <= MAX_LOGPROBS:
             found.append(f"--top-logprobs must be from 0 to {MAX_LOGPROBS}, got {self.top_logprobs}")
-        limited = self.stop or self.regex or self.schema or self.grammar or self.sampling_is_penalised
+        limited = self.stop or self.regex or self.schema or self.grammar or penalises(self)
         if self.slide and (limited or self.beams > 1 or self.logprobs != "none"):
             found.append("--slide goes without --stop, constraints, penalties, --beams and --logprobs")
-        if self.beams > 1 and (self.logprobs != "none" or self.sampling_is_penalised):
+        if self.beams > 1 and (self.logprobs != "none" or penalises(self)):
             found.append("--beams goes without --logprobs and penalties")
         return found
-
-    @property
-    def sampling_is_penalised(self) -> bool:
-        """有没有罚重复。"""
-        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
 
 
 def _read(path: Path) -> str:

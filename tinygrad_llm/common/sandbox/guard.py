@@ -60,7 +60,7 @@ def install() -> None:
     places = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, *sys.path]
     roots = tuple({path.rstrip(os.sep) + os.sep for path in places if path.startswith(os.sep) or path[1:3] == ":\\"})
     libraries, refused, text, number, kind = _LIBRARIES, _REFUSED, str, int, type
-    stop, report = os._exit, os.write
+    stop, report, denied = os._exit, os.write, DENIED
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC
     dots, readings = f"{os.sep}..", (None, "r", "rb")
 
@@ -79,7 +79,7 @@ def install() -> None:
         elif not event.startswith(refused):
             return
         report(2, b"sandbox: " + event.encode() + b" is not allowed\n")
-        stop(77)
+        stop(denied)
 
     sys.addaudithook(hook)
 

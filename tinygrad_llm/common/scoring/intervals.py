@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.initial import philox
 
-__all__ = ["Interval", "bootstrap_interval", "paired_difference", "paired_p_value", "seed_interval", "wilson_interval"]
+__all__ = [
+    "Interval",
+    "bootstrap_interval",
+    "paired_difference",
+    "paired_p_value",
+    "seed_interval",
+    "student_t",
+    "wilson_interval",
+]
 
 Z95 = 1.959963984540054
 """标准正态分布的 97.5 % 分位数。"""
@@ -155,11 +163,18 @@ def seed_interval(values: NDArray[Any]) -> Interval:
     values = _checked(values)
     if values.size < 2:
         raise UserError("one seed says nothing about the variance over seeds", fix="run at least two, better five")
-    free = values.size - 1
-    t = _T95[free - 1] if free <= len(_T95) else Z95 + (Z95**3 + Z95) / (4 * free)
-    half = t * float(values.std(ddof=1)) / math.sqrt(values.size)
+    half = student_t(values.size - 1) * float(values.std(ddof=1)) / math.sqrt(values.size)
     mean = float(values.mean())
     return Interval(mean, mean - half, mean + half, values.size)
+
+
+def student_t(free: int) -> float:
+    """学生 t 分布的 97.5 % 分位数，即双侧 95 % 的。
+
+    Args:
+        free: 自由度，至少为 1；30 以内查表，更大用正态分位数的展开式。
+    """
+    return _T95[free - 1] if free <= len(_T95) else Z95 + (Z95**3 + Z95) / (4 * free)
 
 
 def _checked(values: NDArray[Any]) -> NDArray[np.float64]:

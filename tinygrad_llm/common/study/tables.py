@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tinygrad_llm.common.errors import DataError
 from tinygrad_llm.common.files import write_atomically
+from tinygrad_llm.common.scoring.intervals import student_t
 
-__all__ = ["T_95", "half_width", "markdown_table", "write_markdown"]
+__all__ = ["half_width", "markdown_table", "write_markdown"]
 
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""自由度 1 到 10 的学生 t 分布，双侧 95% 的分位数；更大的自由度取 10 的，略宽。"""
+MOST_FREE = 10
+"""更大的自由度取这一个的分位数，略宽。"""
 
 
 def half_width(values: Sequence[float]) -> float:
@@ -25,7 +26,7 @@ def half_width(values: Sequence[float]) -> float:
         return math.nan
     mean = sum(values) / n
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    return T_95[min(n - 1, len(T_95)) - 1] * deviation / math.sqrt(n)
+    return student_t(min(n - 1, MOST_FREE)) * deviation / math.sqrt(n)
 
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
