@@ -51,7 +51,7 @@ def build(name: str, model: GPTConfig, settings: TrainConfig) -> tuple[Train, Ca
     def train(x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
         nonlocal steps
         steps += 1
-        return float(engine.train_step(steps, x, y, settings.lr).loss)
+        return float(engine.train_step(steps, (x, y), settings.lr).loss)
 
     return train, getattr(engine, "close", _nothing)
 

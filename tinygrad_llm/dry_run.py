@@ -179,7 +179,7 @@ def _processes(config: GPTConfig, settings: TrainConfig) -> _Processes:
     plain = replace(settings, batch_size=rows, accumulate=1, profile=None)
     ids = np.zeros((rows, tiny.context), np.int64)
     with closing(NumpyEngine(tiny, plain)) as engine:
-        engine.train_step(0, ids, ids, 1e-3)
+        engine.train_step(0, (ids, ids), 1e-3)
         workers = [resident_bytes(process.pid) for process, _ in engine.team.members]
         return _Processes(resident_bytes(), max(workers, default=0), engine.workers)
 

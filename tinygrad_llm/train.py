@@ -16,17 +16,16 @@ from numpy.typing import NDArray
 
 import tinygrad_llm as tg
 from tinygrad_llm.common import loop
-from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.engine import Arrays, Batch, Examined, StepResult, micro_batches, valid_tokens
 from tinygrad_llm.common.forgetting import forgetting
 from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import each_initial_weight
-from tinygrad_llm.common.loop import Arrays, StepResult
 from tinygrad_llm.common.midtraining import MidtrainConfig, prepare_midtraining
 from tinygrad_llm.common.profiling import profiled_step
 from tinygrad_llm.common.report import training_report
 from tinygrad_llm.common.runlog import read_metrics
-from tinygrad_llm.common.session import Session, micro_batches, prepare
+from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import make_optimizers
@@ -34,7 +33,7 @@ from tinygrad_llm.decoding import NumpyDecoder
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.ops import cores
-from tinygrad_llm.parallel.team import Batch, Team, claim_workers
+from tinygrad_llm.parallel.team import Share, Team, claim_workers
 
 OnStep = Callable[[int, StepResult], None]
 
@@ -99,13 +98,13 @@ class NumpyEngine:
         """几个工作进程、什么类型。"""
         return f"device cpu, {self.settings.dtype} ({self.workers} worker process{'es' if self.workers > 1 else ''})"
 
-    def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
+    def train_step(self, step: int, batch: Batch, lr: float) -> StepResult:
         """用一个全局批次更新一步；损失是「和 ÷ 整个批次的有效 token 数」，所以怎样切微批都一样。"""
         from tinygrad_llm.profiler.annotations import record_function  # 用到才加载，``--help`` 因此立即可答
 
-        valid = max(int((y != IGNORE_INDEX).sum()), 1)
+        valid = max(valid_tokens(batch), 1)
         seed = loop.step_seed(self.settings.seed, step)  # dropout 的掩码也由步号决定，续训因此逐位相同
-        shards = self.shards(micro_batches(x, y, self.settings.accumulate))
+        shards = self.shards(micro_batches(batch, self.settings.accumulate))
         total = sum(self.team.call("gradients", shards, valid=valid, seed=seed))
         norm = math.sqrt(sum(self.team.call("squares")))
         updated = self.accepts(total, norm)
@@ -138,7 +137,7 @@ class NumpyEngine:
                 if "step" in state:
                     state["step"].array[...] = updates
 
-    def shards(self, micro: Batch) -> list[Batch]:
+    def shards(self, micro: Iterable[Batch]) -> list[Share]:
         """各进程分到的数据：每个微批都切成 ``workers`` 份。"""
         parts = [zip(np.array_split(x, self.workers), np.array_split(y, self.workers), strict=True) for x, y in micro]
         return [list(one) for one in zip(*parts, strict=True)]
@@ -146,6 +145,11 @@ class NumpyEngine:
     def evaluate(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
         """一个批次的损失之和（纳特）。"""
         return float(sum(self.team.call("evaluate", self.shards([(x, y)]))))
+
+    def examine(self, batch: Batch) -> Examined:
+        """语言模型的损失，不求导。"""
+        x, y = batch
+        return Examined(self.evaluate(x, y), {}, valid_tokens(batch))
 
     def decoder(self) -> NumpyDecoder:
         """带 KV 缓存的生成器。"""

@@ -143,7 +143,7 @@ def _baseline(settings: TorchConfig, runtime: Runtime) -> int:
     plain = replace(settings, batch_size=1, accumulate=1, compile=False)
     ids = np.zeros((1, _TINY.context), np.int64)
     engine = TorchEngine(_TINY, plain, lambda _: None)
-    engine.train_step(0, ids, ids, 1e-3)
+    engine.train_step(0, (ids, ids), 1e-3)
     if runtime.device.type == "cuda":  # 驱动与各个库在显卡上占的，torch 的分配器不知道
         free, total = torch.cuda.mem_get_info()
         return total - free - torch.cuda.memory_reserved()

@@ -16,14 +16,23 @@ from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
-from tinygrad_llm.common.batches import IGNORE_INDEX
-from tinygrad_llm.common.config import GPTConfig, parameter_shapes
+from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decoding.single import Decoder
+from tinygrad_llm.common.engine import (
+    Arrays,
+    Batch,
+    Examined,
+    LanguageModelling,
+    Method,
+    StepResult,
+    averaged,
+    micro_batches,
+    summed,
+)
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import initial_weights
-from tinygrad_llm.common.loop import Arrays, StepResult, step_seed
-from tinygrad_llm.common.session import micro_batches
+from tinygrad_llm.common.loop import step_seed
 from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
 from torch_llm.engine import TorchDecoder
@@ -103,6 +112,8 @@ class TorchEngine:
         config: 模型配置。
         settings: 训练设置。
         note: 要告诉用户的话交给它。
+        method: 训练方法；缺省为语言模型。
+        model: 现成的模型，例如 LoRA 要冻结的那个；缺省由种子造一个。
 
     Attributes:
         runtime: 设备与精度。
@@ -116,12 +127,22 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, config: GPTConfig, settings: TorchConfig, note: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        config: GPTConfig,
+        settings: TorchConfig,
+        note: Callable[[str], None] = print,
+        method: Method | None = None,
+        model: GPT | None = None,
+    ) -> None:
         self.config, self.settings, self.note, self.accumulate = config, settings, note, settings.accumulate
+        self.method, self.given = method or LanguageModelling(), model
         self.runtime = pick_runtime(settings)
         self.device = self.runtime.device
         self.trained = self.place(config)
-        self.compiled: Loss | None = compiled(self.model.loss, note) if settings.compile else None
+        self.plain_loss: Loss = self.model.loss
+        if settings.compile:
+            self.model.loss = compiled(self.plain_loss, note)  # type: ignore[assignment,method-assign]
         self.optimizers = make_optimizers(torch.optim, self.trained.items(), settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scales_loss)
         self.updates = 0
@@ -133,24 +154,26 @@ class TorchEngine:
 
     def place(self, config: GPTConfig) -> dict[str, torch.nn.Parameter]:
         """造好 ``self.model``；返回优化器要更新的各个参数。"""
-        self.model = build_model(config, initial_weights(config, self.settings.seed, self.settings.dtype), self.device)
+        self.model = self.given or build_model(
+            config, initial_weights(config, self.settings.seed, self.settings.dtype), self.device
+        )
         if self.settings.qat_scheme is not None:
             train_aware(self.model, self.settings.qat_scheme)
         if self.settings.recompute:
             recompute_blocks(self.model)
-        return dict(self.model.named_parameters())
+        return dict(self.method.attach(self.model))
 
-    def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
-        """用一个全局批次更新一步；损失是「和 ÷ 整个批次的有效 token 数」，所以怎样切微批都一样。"""
+    def train_step(self, step: int, batch: Batch, lr: float) -> StepResult:
+        """用一个全局批次更新一步；损失是「和 ÷ 整个批次的单位数（有效 token 数）」，所以怎样切微批都一样。"""
         self.model.train()
         while True:
             try:
-                total = self.gradients(step, x, y)
+                total, figures = self.gradients(step, batch)
                 break
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self.too_large(len(x), error)
+                self.too_large(len(batch[0]), error)
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         norm = self.clip()
@@ -162,28 +185,29 @@ class TorchEngine:
                     group["lr"] = lr
                 self.scaler.step(optimizer)
         self.rescale(is_finite(total, norm))
-        return StepResult(total, norm, updated)
+        return StepResult(total, norm, updated, figures)
 
     def clip(self) -> float:
         """把梯度的全局范数裁到上限；返回裁剪前的。"""
-        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip).item()
+        return torch.nn.utils.clip_grad_norm_(self.trained.values(), self.settings.grad_clip).item()
 
     def rescale(self, updated: bool) -> None:
         """一步之后调整 float16 放大损失的倍数。"""
         self.scaler.update()
 
-    def gradients(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
-        """各微批的梯度之和留在参数上；返回损失。"""
+    def gradients(self, step: int, batch: Batch) -> tuple[float, dict[str, float]]:
+        """各微批的梯度之和留在参数上；返回损失与方法另外报告的数字，都已除以单位数。"""
         torch.manual_seed(step_seed(self.settings.seed, step))  # dropout 的掩码也由步号决定，续训因此逐位相同
-        valid = int((y != IGNORE_INDEX).sum())
+        units, total, sums = self.method.units(batch), 0.0, list[dict[str, float]]()
         self.model.zero_grad()
-        loss_of, total = self.compiled or self.model.loss, 0.0
-        for xs, ys in micro_batches(x, y, self.accumulate):
+        for micro in micro_batches(batch, self.accumulate):
             with self.runtime.autocast():
-                loss = loss_of(self.tensor(xs), self.tensor(ys)) / max(valid, 1)
+                loss, figures = self.method.loss(self.model, *map(self.tensor, micro))
+                loss = loss / max(units, 1)
             self.scaler.scale(loss).backward()
             total += loss.item()
-        return total
+            sums.append({name: float(value) for name, value in figures.items()})
+        return total, averaged(summed(sums), units)
 
     def too_large(self, rows: int, error: RuntimeError) -> None:
         """内存不够：允许的话把微批再切小一档，否则告诉用户怎样切。"""
@@ -206,7 +230,15 @@ class TorchEngine:
         """一个批次的损失之和（纳特）。"""
         self.model.eval()
         with torch.no_grad(), self.runtime.autocast():
-            return float(self.model.loss(self.tensor(x), self.tensor(y)).item())
+            return float(self.plain_loss(self.tensor(x), self.tensor(y)).item())
+
+    def examine(self, batch: Batch) -> Examined:
+        """照训练的方法算一个批次的损失，不求导。"""
+        self.model.eval()
+        with torch.no_grad(), self.runtime.autocast():
+            loss, figures = self.method.loss(self.model, *map(self.tensor, batch))
+        sums = {name: float(value) for name, value in figures.items()}
+        return Examined(float(loss), sums, self.method.units(batch))
 
     def product(self, size: int) -> Callable[[], object]:
         """备好两个 ``size × size`` 的矩阵，返回「以训练的精度乘一次，等它算完」。"""
@@ -266,10 +298,10 @@ class TorchEngine:
     def owned(self) -> Iterator[tuple[str, torch.nn.Parameter, torch.optim.Optimizer, tuple[str, ...]]]:
         """每个参数的名字、管它的优化器、它留下的状态。"""
         owners = {p: one for one in self.optimizers for group in one.param_groups for p in group["params"]}
-        rules = update_rules(parameter_shapes(self.config), self.settings.optimizer)
+        rules = update_rules({name: tuple(p.shape) for name, p in self.trained.items()}, self.settings.optimizer)
         for name, p in self.trained.items():
             yield name, p, owners[p], STATES[rules[name]]
 
-    def tensor(self, ids: NDArray[np.int64]) -> torch.Tensor:
+    def tensor(self, ids: NDArray[Any]) -> torch.Tensor:
         """数组搬到设备上。"""
         return torch.from_numpy(ids).to(self.device)

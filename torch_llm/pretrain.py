@@ -14,7 +14,7 @@ from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.torch_config import TorchConfig
 
 if TYPE_CHECKING:
-    from tinygrad_llm.common.loop import StepResult
+    from tinygrad_llm.common.engine import StepResult
     from tinygrad_llm.common.session import Session
 
     OnStep = Callable[[int, StepResult], None]

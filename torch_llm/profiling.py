@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from tinygrad_llm.common.loop import StepResult
+from tinygrad_llm.common.engine import StepResult
 from tinygrad_llm.common.profiling import Measured
 
 _ROWS = 20

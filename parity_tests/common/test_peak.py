@@ -58,7 +58,8 @@ def test_peak_is_measured_again_or_of_another_engine(tmp_path: Path, monkeypatch
 
 def test_mfu_differs_from_the_definition() -> None:
     """每步 600 次运算、用了 2 秒，峰值每秒 1000 次：三成。"""
-    assert Meter(100, 600, 1000.0).figures(2.0) == {"tokens_per_s": 50.0, "mfu": pytest.approx(0.3)}
+    assert Meter(100, 600, 1000.0).figures(2.0, 100) == {"tokens_per_s": 50.0, "mfu": pytest.approx(0.3)}
+    assert Meter(100, 600, 1000.0).figures(2.0, 50) == {"tokens_per_s": 25.0, "mfu": pytest.approx(0.15)}
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch"])

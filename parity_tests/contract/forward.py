@@ -29,7 +29,7 @@ from parity_tests.contract.implementation import Functions, Implementation
 from parity_tests.contract.property import Property
 from tinygrad_llm.common.batches import IGNORE_INDEX, Batch
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.loop import Arrays
+from tinygrad_llm.common.engine import Arrays
 
 Results = tuple[NDArray[Any], NDArray[Any], Arrays]
 """logits、损失、各参数的梯度。"""

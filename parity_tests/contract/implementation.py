@@ -30,7 +30,7 @@ from tinygrad_llm.common.batches import IGNORE_INDEX, Batch, evaluation_batches
 from tinygrad_llm.common.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decoding.single import Decoder
-from tinygrad_llm.common.loop import Arrays, StepResult
+from tinygrad_llm.common.engine import Arrays, StepResult
 from tinygrad_llm.common.torch_config import Device, TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
 
@@ -145,7 +145,7 @@ class Implementation:
 
     def step(self, engine: Any, step: int, x: Ids, y: Ids, lr: float) -> StepResult:
         """一步训练：产品自己的前向、反传、裁剪、更新。"""
-        found: StepResult = engine.train_step(step, x, y, lr)
+        found: StepResult = engine.train_step(step, (x, y), lr)
         return found
 
     def state(self, engine: Any) -> State:

@@ -21,7 +21,7 @@ from parity_tests.contract.implementation import Implementation, State
 from parity_tests.contract.property import Property
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
-from tinygrad_llm.common.loop import StepResult
+from tinygrad_llm.common.engine import StepResult
 from tinygrad_llm.common.train_config import TrainConfig
 
 STEPS = 3

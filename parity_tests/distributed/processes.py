@@ -85,7 +85,7 @@ def walk(engine: TorchEngine, steps: range, part: int = 0, parts: int = 1) -> Pa
     path = []
     for step in steps:
         x, y = batch(engine.config, engine.settings, step)
-        result = engine.train_step(step, x[mine], y[mine], LR / (step + 1))
+        result = engine.train_step(step, (x[mine], y[mine]), LR / (step + 1))
         path.append((result.loss, result.grad_norm))
     return path
 

@@ -96,7 +96,7 @@ def poisoned(ranks: TorchRanks, config: GPTConfig, settings: TorchConfig) -> Any
     for step in range(3):
         if step == 1:
             kept = {name: p.detach().clone() for name, p in engine.trained.items()}
-            engine._loss = lambda ids, targets: plain(ids, targets) * (float("inf") if last else 1.0)  # type: ignore[method-assign]
+            engine._loss = lambda *batch: (plain(*batch)[0] * (float("inf") if last else 1.0), {})  # type: ignore[method-assign]
         seen.append(_updated(engine, ranks, step))
         if step == 1:
             engine._loss = plain  # type: ignore[method-assign]
@@ -110,7 +110,7 @@ def _updated(engine: ParallelEngine, ranks: TorchRanks, step: int) -> tuple[bool
     x, y = batch(engine.config, engine.settings, step)
     rows = len(x) // ranks.parts
     mine = slice(ranks.part * rows, (ranks.part + 1) * rows)
-    return engine.train_step(step, x[mine], y[mine], LR).updated, engine.scaler.get_scale()
+    return engine.train_step(step, (x[mine], y[mine]), LR).updated, engine.scaler.get_scale()
 
 
 @pytest.mark.full

@@ -27,7 +27,7 @@ def _batch(step: int) -> tuple[Any, Any]:
 
 
 def _losses(engine: TorchEngine, steps: int = 4) -> list[float]:
-    return [engine.train_step(step, *_batch(step), 1e-2).loss for step in range(steps)]
+    return [engine.train_step(step, _batch(step), 1e-2).loss for step in range(steps)]
 
 
 def test_recomputing_changes_the_training() -> None:
@@ -138,7 +138,7 @@ def test_float16_loses_small_gradients_or_its_scale() -> None:
     model, settings = replace(MODEL, dropout=0.0), replace(SETTINGS, dtype="float32", precision="float16")
     full, low = TorchEngine(model, replace(settings, precision="float32")), TorchEngine(model, settings)
     assert low.runtime.scales_loss
-    results = [[e.train_step(s, *_batch(s), 1e-2) for s in range(4)] for e in (full, low)]
+    results = [[e.train_step(s, _batch(s), 1e-2) for s in range(4)] for e in (full, low)]
     np.testing.assert_allclose([r.grad_norm for r in results[1]], [r.grad_norm for r in results[0]], rtol=2e-2)
     again = TorchEngine(model, settings)
     kept = {**low.loss_scale, "scale": 1024.0}

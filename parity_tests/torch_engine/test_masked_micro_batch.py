@@ -29,7 +29,7 @@ def trained(name: str, batches: list[tuple[Any, Any]], accumulate: int) -> tuple
             stack.callback(engine.close)
         else:
             engine = TorchEngine(MODEL, TorchConfig.of(settings, "cpu"))
-        found = [engine.train_step(step, x, y, 1e-2) for step, (x, y) in enumerate(batches)]
+        found = [engine.train_step(step, (x, y), 1e-2) for step, (x, y) in enumerate(batches)]
         weights, states, _ = engine.export()
         arrays = {key: np.array(array) for key, array in {**weights, **states}.items()}
     assert all(one.updated for one in found)

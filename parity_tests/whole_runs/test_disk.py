@@ -19,7 +19,7 @@ import pytest
 from parity_tests.whole_runs.commands import ENGINES, Place, assert_bit_equal, can_mount
 from tinygrad_llm.common import files
 from tinygrad_llm.common.checkpoint import list_checkpoints, load_checkpoint
-from tinygrad_llm.common.loop import StepResult
+from tinygrad_llm.common.engine import StepResult
 from tinygrad_llm.train import NumpyEngine
 
 DATA = 4

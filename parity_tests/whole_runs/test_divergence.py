@@ -134,9 +134,9 @@ def poison(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[Container
     batches: list[bytes] = []
 
     def recorded(train_step: Any) -> Any:
-        def wrapped(self: Any, step: int, x: Any, *arguments: Any) -> Any:
-            batches.append(x.tobytes())
-            return train_step(self, step, x, *arguments)
+        def wrapped(self: Any, step: int, batch: Any, *arguments: Any) -> Any:
+            batches.append(batch[0].tobytes())
+            return train_step(self, step, batch, *arguments)
 
         return wrapped
 
@@ -155,8 +155,8 @@ def poison(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[Container
 def poisoned(train_step: Any, bad: Container[bytes]) -> Any:
     """包一层：取到有毒的数据时，模型的损失乘以五十。"""
 
-    def wrapped(self: Any, step: int, x: Any, *arguments: Any) -> Any:
-        return spoilt(train_step, {step} if x.tobytes() in bad else (), 50.0)(self, step, x, *arguments)
+    def wrapped(self: Any, step: int, batch: Any, *arguments: Any) -> Any:
+        return spoilt(train_step, {step} if batch[0].tobytes() in bad else (), 50.0)(self, step, batch, *arguments)
 
     return wrapped
 

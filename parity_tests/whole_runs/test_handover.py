@@ -47,7 +47,7 @@ def batch(config: GPTConfig, step: int) -> tuple[Any, Any]:
 def advance(engine: Any, config: GPTConfig, steps: range) -> None:
     """走这几步。"""
     for step in steps:
-        engine.train_step(step, *batch(config, step), 3e-3 / (step + 1))
+        engine.train_step(step, batch(config, step), 3e-3 / (step + 1))
 
 
 def save(engine: Any, folder: Path, step: int) -> dict[str, bytes]:

@@ -43,7 +43,7 @@ def _numpy(rule: Rule, workers: int = 1) -> NumpyEngine:
 
 
 def _train(engine: Any, steps: int = 5) -> tuple[list[float], dict[str, Any]]:
-    curve = [engine.train_step(step, *_batch(step), 1e-2 / (step + 1)).loss for step in range(steps)]
+    curve = [engine.train_step(step, _batch(step), 1e-2 / (step + 1)).loss for step in range(steps)]
     weights, states, updates = engine.export()
     assert updates == steps
     return curve, {name: np.array(array) for name, array in {**weights, **states}.items()}
@@ -102,7 +102,7 @@ def test_handed_over_state_is_forgotten(rule: Rule) -> None:
         )
         resumed.restore(*taken.export())
         for one in (straight, taken, resumed):
-            one.train_step(3, *_batch(3), 5e-3)
+            one.train_step(3, _batch(3), 5e-3)
         (expected, _, _), (back, _, count), (gone, _, _) = straight.export(), resumed.export(), taken.export()
         assert count == 4
         for name, array in expected.items():

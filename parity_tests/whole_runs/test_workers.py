@@ -44,7 +44,7 @@ def train(found: NumpyEngine, steps: int = 4) -> tuple[list[float], dict[str, An
     curve: list[float] = []
     for step in range(steps):
         x, y = batch(step)
-        result = found.train_step(step, x, y, 1e-2)
+        result = found.train_step(step, (x, y), 1e-2)
         curve += [result.loss, result.grad_norm]
     weights, moments, _ = found.export()
     return curve, {name: a.copy() for name, a in {**weights, **moments}.items()}
@@ -95,7 +95,7 @@ def test_a_restored_run_goes_on_otherwise() -> None:
         weights, moments, steps = straight.export()
         other.restore({k: a.copy() for k, a in weights.items()}, {k: a.copy() for k, a in moments.items()}, steps)
         x, y = batch(9)
-        assert straight.train_step(9, x, y, 1e-2) == other.train_step(9, x, y, 1e-2)
+        assert straight.train_step(9, (x, y), 1e-2) == other.train_step(9, (x, y), 1e-2)
 
 
 def test_a_dead_worker_hangs_the_run() -> None:

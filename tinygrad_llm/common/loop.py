@@ -6,21 +6,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_llm.common.bad_batches import keep_batch
-from tinygrad_llm.common.batches import Batch, Ids, Prefetch, Tokens
+from tinygrad_llm.common.batches import Ids, Prefetch, Tokens
 from tinygrad_llm.common.checkpoint import Checkpoint, list_checkpoints, load_checkpoint, save_checkpoint, step_folder
 from tinygrad_llm.common.decoding.request import Sampling
-from tinygrad_llm.common.decoding.single import Decoder, decode
+from tinygrad_llm.common.decoding.single import decode
+from tinygrad_llm.common.engine import Batch, Engine, StepResult
 from tinygrad_llm.common.errors import InterruptedRunError, OutOfDiskError
 from tinygrad_llm.common.evaluation import Figures, evaluate
 from tinygrad_llm.common.guard import Guard
@@ -42,61 +44,7 @@ BEFORE = -1
 EVALUATE, SAMPLE = "evaluate", "sample"
 FIGURES = ("loss", "perplexity", "bits_per_byte")
 
-Arrays = dict[str, NDArray[Any]]
 Store = Callable[[int, dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """一步训练的结果。
-
-    Attributes:
-        loss: 全局批次上每个有效 token 的平均损失。
-        grad_norm: 裁剪前的梯度全局范数。
-        updated: 参数是否更新了；守卫不答应（非有限、尖峰）时跳过更新。
-    """
-
-    loss: float
-    grad_norm: float
-    updated: bool
-
-
-class Engine(Protocol):
-    """一个引擎：会训练一步、会评估、会生成、会交出与装回状态。
-
-    Attributes:
-        name: ``"numpy"`` 或 ``"torch"``。
-        accepts: 看过损失与梯度范数之后，答应不答应更新；缺省只要求有限，循环换上守卫的。
-        loss_scale: float16 放大损失的倍数与它的计数；不放大则为空。
-    """
-
-    name: str
-    accepts: Callable[[float, float], bool]
-    loss_scale: dict[str, float]
-
-    def describe(self) -> str:
-        """给人看的一行：在哪里、怎样算。"""
-
-    def train_step(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
-        """用一个全局批次更新一步。"""
-
-    def evaluate(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
-        """一个批次的损失之和（纳特）。"""
-
-    def product(self, size: int) -> Callable[[], object]:
-        """备好两个 ``size × size`` 的矩阵，返回「以训练的精度乘一次」；用来量峰值。"""
-
-    def memory_bytes(self) -> int:
-        """内存至今的峰值，字节；在显卡上是显存。"""
-
-    def decoder(self) -> Decoder:
-        """带 KV 缓存的生成器。"""
-
-    def export(self) -> tuple[Arrays, Arrays, int]:
-        """交出参数、优化器的状态、更新过几步。"""
-
-    def restore(self, model: Arrays, states: Arrays, updates: int) -> None:
-        """装回 ``export`` 的结果。"""
 
 
 def train(
@@ -202,8 +150,7 @@ class _Loop:
         """从第 ``first`` 步走到末尾，或走到要退回、提前停下的地方；返回接着该走的步号。"""
         last, ahead = self.settings.last_step, self.guard.offset
         mine = partial(self.session.train.batch, rank=self.ranks.part, world=self.ranks.parts)
-        # 训练这一步时，后台已在取下一步的数据
-        with Prefetch(mine, range(first + ahead, last + ahead)) as batches:
+        with self.batches(mine, range(first + ahead, last + ahead)) as batches:
             for step in range(first, last):
                 self.one_step(step, batches)
                 if self.guard.must_roll_back and self.has_anchor():
@@ -214,9 +161,15 @@ class _Loop:
                     break
         return last
 
+    def batches(self, mine: Callable[[int], Batch], steps: range) -> contextlib.AbstractContextManager[Iterator[Batch]]:
+        """训练这一步时，后台已在取下一步的数据；数据要由眼下的模型写出来的，轮到时才取。"""
+        return Prefetch(mine, steps) if self.session.prefetches else contextlib.nullcontext(map(mine, steps))
+
     def after(self, done: int, tasks: Sequence[str]) -> bool:
         """做完 ``done`` 步之后该做的：评估、采样、停下、存档；返回是否提前停下。"""
         last, before, late = done == self.settings.last_step, self.standing, bool(self.owed)
+        if done % self.session.pace and not last:
+            return False
         self.owed = self.look(done, tasks, must=last)
         signal = self.signal()
         if signal and not last:
@@ -250,12 +203,13 @@ class _Loop:
     def one_step(self, step: int, batches: Iterator[Batch]) -> None:
         settings = self.settings
         started_at = time.perf_counter()
-        x, y = next(batches)
+        batch = next(batches)
         lr = self.session.rate(step) if self.session.rate is not None else rate(settings, step)
         with np.errstate(over="ignore", invalid="ignore"):  # 溢出由 guard 处理，不必再警告
-            result = self.engine.train_step(step, x, y, lr)
+            result = self.engine.train_step(step, batch, lr)
         elapsed_s = time.perf_counter() - started_at
-        figures, memory = self.meter.figures(elapsed_s), self.engine.memory_bytes()
+        tokens = batch[0].size * self.ranks.parts
+        figures, memory = self.meter.figures(elapsed_s, tokens), self.engine.memory_bytes()
         kind = self.guard.observe(step, result.loss, result.grad_norm, updated=result.updated)
         self.record(
             self.log.metric,
@@ -263,6 +217,7 @@ class _Loop:
             loss=result.loss,
             lr=lr,
             grad_norm=result.grad_norm,
+            **result.figures,
             **figures,
             elapsed_s=elapsed_s,
             memory_bytes=memory,
@@ -284,7 +239,7 @@ class _Loop:
     def keep(self, step: int, why: str) -> None:
         """存下第 ``step`` 步的整个全局批次；写不进去也不要紧。"""
         try:
-            x, y = self.session.train.batch(step + self.guard.offset)
+            x, y, *_ = self.session.train.batch(step + self.guard.offset)
             keep_batch(self.settings.folder, step, why, x, y, self.session.tokenizer)
         except OSError as error:
             self.progress.note(f"warning: the batch could not be kept: {error.strerror}")
@@ -313,6 +268,8 @@ class _Loop:
         """在各个验证集上评估一遍，记下最好的；半途来了信号就放下，返回做完了没有。"""
         started_at, shown, notes = time.perf_counter(), dict[str, float](), list[str]()
         for name, ids in {"": self.session.validation, **self.session.watched}.items():
+            if not ids.size:
+                continue
             found = self.measure(ids, must=must)
             if found is None:
                 return False
@@ -321,8 +278,13 @@ class _Loop:
             notes.append(
                 f"{name or 'validation loss'} {found.loss:.4f} nats/token, {found.bits_per_byte:.4f} bits/byte"
             )
+        if self.session.examine is not None:
+            examined = self.session.examine(self.engine)
+            shown |= examined
+            notes += [f"{name} {value:.4g}" for name, value in examined.items()]
         self.record(self.log.metric, step - 1, **shown, eval_s=time.perf_counter() - started_at)
-        self.progress.note(f"step {step}: {'; '.join(notes)}, perplexity {shown['val_perplexity']:.4g}")
+        perplexity = f", perplexity {shown['val_perplexity']:.4g}" if "val_perplexity" in shown else ""
+        self.progress.note(f"step {step}: {'; '.join(notes)}{perplexity}")
         if step == self.settings.steps or (step and _due(step, self.settings.eval_every)):
             self.standing = self.standing.after(step, shown["val_loss"])  # --stop-at 额外的一次不算，续训才与不停一样
         return True
@@ -340,6 +302,9 @@ class _Loop:
 
     def sample(self, step: int) -> bool:
         """每个开头写一段；没有给开头，就从文本起始符写起。"""
+        if self.session.show is not None:
+            self.record(self.log.sample, step - 1, self.session.show(self.engine))
+            return True
         tokenizer, texts = self.session.tokenizer, []
         for prompt in self.settings.sample_prompts or ("",):
             ids = tokenizer.encode(prompt) or [tokenizer.eot]
@@ -367,6 +332,7 @@ class _Loop:
             "model": self.session.model.to_dict(),
             "settings": asdict(replace(self.settings, profile=None)),
             "source": dict(self.session.source),
+            **({"method": dict(self.session.method)} if self.session.method else {}),
             "tokenizer": self.session.tokenizer.digest,
             "text": self.session.text_digest,
             "loss_scale": self.engine.loss_scale,

@@ -49,11 +49,11 @@ class Meter:
     flops: int
     peak_flops_per_s: float
 
-    def figures(self, elapsed_s: float) -> dict[str, float]:
-        """一步用了 ``elapsed_s`` 秒：每秒多少 token，用上了峰值的几成（MFU）。"""
+    def figures(self, elapsed_s: float, tokens: int) -> dict[str, float]:
+        """``tokens`` 个 token 的一步用了 ``elapsed_s`` 秒：每秒多少 token，用上了峰值的几成（MFU）。"""
         return {
-            "tokens_per_s": self.tokens / elapsed_s,
-            "mfu": self.flops / elapsed_s / self.peak_flops_per_s,
+            "tokens_per_s": tokens / elapsed_s,
+            "mfu": self.flops * tokens / self.tokens / elapsed_s / self.peak_flops_per_s,
         }
 
 

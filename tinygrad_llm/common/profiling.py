@@ -12,11 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tinygrad_llm.common.engine import Batch, Engine, StepResult
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.loop import Engine, StepResult
 from tinygrad_llm.common.session import Session
 
 WARM_UP = 3
@@ -59,11 +56,11 @@ def profiled_step(
     chosen = min(session.first_step + WARM_UP, session.settings.last_step - 1)
     tables: list[str] = []
 
-    def train_step(step: int, x: NDArray[np.int64], y: NDArray[np.int64], lr: float) -> StepResult:
+    def train_step(step: int, batch: Batch, lr: float) -> StepResult:
         if step != chosen:
-            return plain(step, x, y, lr)
+            return plain(step, batch, lr)
         engine.train_step = plain  # type: ignore[method-assign]
-        measured = measure(lambda: plain(step, x, y, lr))
+        measured = measure(lambda: plain(step, batch, lr))
         tables.append(f"profile of step {step}: {measured.table}\n{_written(measured.export, path)}")
         return measured.result
 

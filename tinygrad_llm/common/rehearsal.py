@@ -21,9 +21,10 @@ import numpy as np
 from tinygrad_llm.common.batches import evaluation_batches
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.single import decode
+from tinygrad_llm.common.engine import Engine
 from tinygrad_llm.common.errors import DivergedError, OutOfDiskError
 from tinygrad_llm.common.estimate import Time, events, existing_folder
-from tinygrad_llm.common.loop import Engine, rate
+from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.safetensors import encode_safetensors
 from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.system import process_age_s
@@ -76,16 +77,18 @@ def _step_times(session: Session, engine: Engine) -> tuple[float, list[float]]:
     began_at = time.perf_counter()
     while len(found) < STEPS + 1 or time.perf_counter() - began_at < LEAST_S:
         step = session.first_step + len(found)
-        x, y = session.train.batch(step)
+        batch = session.train.batch(step)
         at = time.perf_counter()
         with np.errstate(over="ignore", invalid="ignore"):
-            engine.train_step(step, x, y, rate(session.settings, min(step, session.settings.steps - 1)))
+            engine.train_step(step, batch, rate(session.settings, min(step, session.settings.steps - 1)))
         found.append(time.perf_counter() - at)
     return found[0], found[1:]
 
 
 def _evaluation_s(session: Session, engine: Engine) -> float:
     """评估一遍要多久：量两批，按行数放大。"""
+    if not _size(session):
+        return 0.0
     context, rows = session.model.context, session.settings.batch_size
     total = math.ceil((_size(session) - 1) / context)
     spent, done = 0.0, 0

@@ -34,8 +34,10 @@ from tinygrad_llm.common.checkpoint import (
     load_checkpoint,
 )
 from tinygrad_llm.common.config import GPTConfig, parameter_count, parameter_shapes
+from tinygrad_llm.common.engine import Engine
 from tinygrad_llm.common.errors import CheckpointError, DataError, OutOfDiskError, UserError
 from tinygrad_llm.common.lineage import Ancestor, load_ancestor
+from tinygrad_llm.common.partial import completed, is_partial
 from tinygrad_llm.common.quantization.storage import expected_shapes
 from tinygrad_llm.common.sharded import refuse_newer_shards
 from tinygrad_llm.common.standing import Standing
@@ -56,7 +58,7 @@ class Session:
         model: 模型配置。
         tokenizer: 分词器。
         train: 训练批次。
-        validation: 验证集的 token。
+        validation: 验证集的 token；方法另有评估办法（``examine``）时可以为空。
         train_text: 训练文本；数据来自分片时为空。
         validation_text: 验证文本；数据来自分片时为空。
         checkpoint: 要接着走的检查点；从头训练时为 ``None``。
@@ -67,6 +69,12 @@ class Session:
         source: 初始权重的出处，记进检查点；没有则为空。
         watched: 另外几个验证集，名字到 token；每次评估都量，记作 ``val_loss_名字``。
         rate: 第几步用多大的学习率，代替设置里的；``None`` 表示照设置。
+        method: 训练方法的自述（写得成 JSON），记进检查点；语言模型为空。
+        trained: 检查点里存的参数与形状；``None`` 表示模型的全部参数。
+        examine: 每次评估另外量的数字，如精确匹配；没有 ``validation`` 时其中的 ``val_loss`` 决定哪一步最好。
+        show: 怎样写样本；``None`` 表示照设置里的开头续写。
+        prefetches: 批次能不能提前取；由眼下的模型写出来的不能。
+        pace: 每几步是一组，只在组的末尾评估、存档、停下。
     """
 
     settings: TrainConfig
@@ -84,6 +92,12 @@ class Session:
     source: Mapping[str, Any] = field(default_factory=dict)
     watched: Mapping[str, Ids | Tokens] = field(default_factory=dict)
     rate: Callable[[int], float] | None = None
+    method: Mapping[str, Any] = field(default_factory=dict)
+    trained: Mapping[str, tuple[int, ...]] | None = None
+    examine: Callable[[Engine], Mapping[str, float]] | None = None
+    show: Callable[[Engine], str] | None = None
+    prefetches: bool = True
+    pace: int = 1
 
     @property
     def first_step(self) -> int:
@@ -248,7 +262,7 @@ def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
     settings, state = session.settings, checkpoint.state
     _check_tokenizer(session.tokenizer, checkpoint, settings.folder)
     where = settings.folder / "checkpoints" / f"step_{checkpoint.step:06d}"
-    shapes = parameter_shapes(session.model)
+    shapes = parameter_shapes(session.model) if session.trained is None else session.trained
     check_tensors(checkpoint.model, shapes, where=str(where / "model.safetensors"))
     check_tensors(checkpoint.optim, state_shapes(shapes, settings.optimizer), where=str(where / "optim.safetensors"))
     dtypes = {array.dtype.name for array in (*checkpoint.model.values(), *checkpoint.optim.values())}
@@ -298,12 +312,6 @@ def _check_space(settings: TrainConfig, model: GPTConfig) -> None:
             where=str(settings.folder),
             fix="free some space, lower --keep, or choose another --runs-dir",
         )
-
-
-def micro_batches(x: Any, y: Any, accumulate: int) -> list[tuple[Any, Any]]:
-    """把一个全局批次切成 ``accumulate`` 个微批。"""
-    size = len(x) // accumulate
-    return [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
 
 
 def bits_per_byte(nats: float, n_bytes: float) -> float:
@@ -356,5 +364,7 @@ def load_weights(folder: Path) -> tuple[GPTConfig, Checkpoint]:
     if not isinstance(model, dict):
         raise CheckpointError("the checkpoint names no model configuration", where=str(folder), fix="train it again")
     config = GPTConfig.from_dict(model)
+    if is_partial(checkpoint.state):
+        return config, completed(config, checkpoint, folder)
     check_tensors(checkpoint.model, expected_shapes(config, checkpoint.state, where=str(folder)), where=str(folder))
     return config, checkpoint

@@ -38,7 +38,7 @@ from tinygrad_llm.ops.cores import limit_threads, usable_cores
 from tinygrad_llm.parallel.flat import FlatState, Layout
 from tinygrad_llm.parallel.ring import Ring, pipes
 
-Batch = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+Share = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 """一个进程分到的几个微批，各是 ``(x, y)``。"""
 
 
@@ -60,7 +60,7 @@ class Replica:
         self.state.attach(self.model)
         self.parameters = list(self.model.parameters())
 
-    def gradients(self, batch: Batch, *, valid: int, seed: int) -> float:
+    def gradients(self, batch: Share, *, valid: int, seed: int) -> float:
         """几个微批依次前向、反传，梯度相加。
 
         Args:
@@ -83,7 +83,7 @@ class Replica:
         self.state.add_gradients()
         return total
 
-    def evaluate(self, batch: Batch) -> float:
+    def evaluate(self, batch: Share) -> float:
         """损失之和（纳特）。"""
         self.model.eval()
         with tg.no_grad(), np.errstate(over="ignore", invalid="ignore"):
@@ -151,7 +151,7 @@ class Team:
                     os.close(one)
         self.local = Replica(config, dtype, optimizer, self.memory, ring)
 
-    def call(self, action: str, batches: Sequence[Batch] | None = None, **settings: Any) -> list[Any]:
+    def call(self, action: str, batches: Sequence[Share] | None = None, **settings: Any) -> list[Any]:
         """让每个进程做同一件事，等它们都做完。
 
         Args:
@@ -215,7 +215,7 @@ class Team:
         self.stop()
 
 
-def send(link: Connection, action: str, settings: dict[str, Any], batch: Batch | None) -> None:
+def send(link: Connection, action: str, settings: dict[str, Any], batch: Share | None) -> None:
     """一条命令：一行 JSON，后面跟着各个数组。"""
     shapes = None if batch is None else [x.shape for x, _ in batch]
     link.send_bytes(json.dumps({"action": action, "settings": settings, "shapes": shapes}).encode())
@@ -224,7 +224,7 @@ def send(link: Connection, action: str, settings: dict[str, Any], batch: Batch |
             link.send_bytes(np.ascontiguousarray(array, np.int64).tobytes())
 
 
-def receive(link: Connection) -> tuple[str, list[Batch], dict[str, Any]]:
+def receive(link: Connection) -> tuple[str, list[Share], dict[str, Any]]:
     """``send`` 的另一头。"""
     command = json.loads(link.recv_bytes())
 

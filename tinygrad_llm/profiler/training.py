@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinygrad_llm.common.loop import StepResult
+from tinygrad_llm.common.engine import StepResult
 from tinygrad_llm.common.profiling import Measured
 from tinygrad_llm.profiler.annotations import record_function
 from tinygrad_llm.profiler.profiler import profile

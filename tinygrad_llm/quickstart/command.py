@@ -287,7 +287,7 @@ def repeat_first_steps(session: Session) -> dict[str, list[float]]:
     settings, found = session.settings, {}
     for engine in (NumpyEngine(session.model, settings), TorchEngine(session.model, TorchConfig.of(settings))):
         steps = range(REPEATED_STEPS)
-        found[engine.name] = [engine.train_step(i, *session.train.batch(i), rate(settings, i)).loss for i in steps]
+        found[engine.name] = [engine.train_step(i, session.train.batch(i), rate(settings, i)).loss for i in steps]
     return found
 
 

@@ -22,16 +22,15 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.decoding.single import Decoder
+from tinygrad_llm.common.engine import Arrays, Batch, Method, averaged, micro_batches, summed
 from tinygrad_llm.common.errors import WorkerError
 from tinygrad_llm.common.initial import each_initial_weight
-from tinygrad_llm.common.loop import Arrays, step_seed
-from tinygrad_llm.common.session import micro_batches
+from tinygrad_llm.common.loop import step_seed
 from tinygrad_llm.common.torch_config import TorchConfig
 from torch_llm.gpt import GPT, KVCache
-from torch_llm.loop import Loss, TorchEngine, recompute_blocks
+from torch_llm.loop import TorchEngine, recompute_blocks
 from torch_llm.parallel.layout import check_model
 from torch_llm.parallel.ranks import TorchRanks
 from torch_llm.parallel.shards import assembled, cut_dim, piece
@@ -47,17 +46,23 @@ class ParallelEngine(TorchEngine):
         settings: 训练设置。
         ranks: 几个进程。
         note: 要告诉用户的话交给它。
+        method: 训练方法，须学模型的全部参数；缺省为语言模型。
 
     Attributes:
         layout: 这个进程在网格里的位置。
     """
 
     def __init__(
-        self, config: GPTConfig, settings: TorchConfig, ranks: TorchRanks, note: Callable[[str], None] = print
+        self,
+        config: GPTConfig,
+        settings: TorchConfig,
+        ranks: TorchRanks,
+        note: Callable[[str], None] = print,
+        method: Method | None = None,
     ) -> None:
         self.ranks, self.layout = ranks, ranks.layout
         check_model(config, self.layout)
-        super().__init__(config, settings, note)
+        super().__init__(config, settings, note, method)
         self._wrapped = self._data_parallel() if self.layout.kind == "ddp" else None
 
     def describe(self) -> str:
@@ -100,32 +105,38 @@ class ParallelEngine(TorchEngine):
         register_fsdp_forward_method(self.model, "loss")
 
     def _data_parallel(self) -> DistributedDataParallel:
-        inner = _LossModule(self.model, self.compiled or self.model.loss)
+        inner = _LossModule(self.model, self.method)
         return DistributedDataParallel(inner, process_group=self.mesh["data"].get_group())
 
     # ---- 一步 ----
 
-    def gradients(self, step: int, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
-        """各进程、各微批的梯度之和留在参数上；返回整个全局批次的损失。"""
+    def gradients(self, step: int, batch: Batch) -> tuple[float, dict[str, float]]:
+        """各进程、各微批的梯度之和留在参数上；返回整个全局批次的损失与方法另外报告的数字。"""
         torch.manual_seed(step_seed(self.settings.seed, step, self.layout.part))
-        valid = self.ranks.total([float((y != IGNORE_INDEX).sum())])[0]
+        units = self.ranks.total([float(self.method.units(batch))])[0]
         self.model.zero_grad()
-        total, count = 0.0, self.accumulate
-        for i, (xs, ys) in enumerate(micro_batches(x, y, count)):
+        total, count, sums = 0.0, self.accumulate, list[dict[str, float]]()
+        for i, micro in enumerate(micro_batches(batch, count)):
             with self._summing(last=i == count - 1):
                 with self.runtime.autocast():
-                    loss = self._loss(self.tensor(xs), self.tensor(ys)) / max(valid, 1)
+                    loss, figures = self._loss(*map(self.tensor, micro))
+                    loss = loss / max(units, 1)
                 # DDP 与 FSDP2 把各份的梯度平均，而这里要的是和
                 self.scaler.scale(loss * self.layout.parts).backward()
             total += loss.item()
+            sums.append({name: float(value) for name, value in figures.items()})
         for name, p in self.model.named_parameters():
             if self.trained[name] is not p:
                 self.trained[name].grad = None if p.grad is None else _local(p.grad)
-        return self.ranks.total([total])[0]
+        found = summed(sums)
+        total, *figures_total = self.ranks.total([total, *found.values()])
+        return total, averaged(dict(zip(found, figures_total, strict=True)), units)
 
-    def _loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        loss: Tensor = (self._wrapped or self.model.loss)(ids, targets)
-        return loss
+    def _loss(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        found: tuple[Tensor, dict[str, Tensor]] = (
+            self._wrapped(*batch) if self._wrapped is not None else self.method.loss(self.model, *batch)
+        )
+        return found
 
     def _summing(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
         """DDP 只在末一个微批通信；切开存放的每个微批都通信：攒着不发，每个进程就要留下整个模型的梯度。"""
@@ -199,13 +210,13 @@ class ParallelEngine(TorchEngine):
 class _LossModule(nn.Module):
     """把「算损失」包成 ``forward``：DDP 只认它。"""
 
-    def __init__(self, model: GPT, loss: Loss) -> None:
+    def __init__(self, model: GPT, method: Method) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.method = model, method
 
-    def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """损失之和。"""
-        return self.loss(ids, targets)
+    def forward(self, *batch: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """损失之和，与另外要报告的数字之和。"""
+        return self.method.loss(self.model, *batch)
 
 
 class _ForwardDecoder:

@@ -19,7 +19,8 @@ from pretraining_lab import SMALL, arguments, engine_of, new_session, training
 
 import tinygrad_llm as tg
 from tinygrad_llm.common.batches import IGNORE_INDEX
-from tinygrad_llm.common.session import Session, micro_batches
+from tinygrad_llm.common.engine import micro_batches
+from tinygrad_llm.common.session import Session
 
 Ids = NDArray[np.int64]
 Gradient = NDArray[Any]
@@ -36,12 +37,12 @@ def ragged(y: Ids) -> Ids:
 def by_tokens(session: Session, model: Any, x: Ids, y: Ids) -> tuple[float, Gradient]:
     """正确的累积：每个微批的损失之和，都除以整个批次的有效 token 数。"""
     valid = int((y != IGNORE_INDEX).sum())
-    return accumulate(model, [(xs, ys, valid) for xs, ys in micro_batches(x, y, session.settings.accumulate)])
+    return accumulate(model, [(xs, ys, valid) for xs, ys in micro_batches((x, y), session.settings.accumulate)])
 
 
 def by_means(session: Session, model: Any, x: Ids, y: Ids) -> tuple[float, Gradient]:
     """常见的错误：每个微批各取均值，再对微批取均值。"""
-    parts = micro_batches(x, y, session.settings.accumulate)
+    parts = micro_batches((x, y), session.settings.accumulate)
     return accumulate(model, [(xs, ys, int((ys != IGNORE_INDEX).sum()) * len(parts)) for xs, ys in parts])
 
 
@@ -69,7 +70,7 @@ def compare(session: Session, model: Any, x: Ids, y: Ids, label: str) -> None:
 
 def print_weights(session: Session, y: Ids) -> None:
     """每个微批里，一个 token 在总损失中占多大的份额。"""
-    parts = [int((ys != IGNORE_INDEX).sum()) for _, ys in micro_batches(y, y, session.settings.accumulate)]
+    parts = [int((ys != IGNORE_INDEX).sum()) for _, ys in micro_batches((y, y), session.settings.accumulate)]
     print("micro-batch  tokens  share of one token: right   by means   ratio")
     for k, tokens in enumerate(parts):
         right, wrong = 1 / sum(parts), 1 / (tokens * len(parts))

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "main"))  # 与正�
 from pretraining_lab import COLOURS, SMALL, arguments, engine_of, new_figure, new_session, save_svg, training, variant
 
 from tinygrad_llm.common.batches import IGNORE_INDEX, evaluation_batches
-from tinygrad_llm.common.loop import Engine
+from tinygrad_llm.common.engine import Engine
 from tinygrad_llm.common.session import Session
 
 RATES = (3e-3, 3e-2)

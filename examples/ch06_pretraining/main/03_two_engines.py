@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from pretraining_lab import COLOURS, arguments, engine_of, new_figure, new_session, save_svg, training
 
-from tinygrad_llm.common.loop import StepResult, rate
+from tinygrad_llm.common.engine import StepResult
+from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.session import Session
 
 STEPS = 60

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_llm.common.batches import TokenDataset
-from tinygrad_llm.common.loop import Engine, StepResult, rate
+from tinygrad_llm.common.engine import Engine, StepResult
+from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
@@ -81,7 +82,7 @@ def engine_of(name: str, session: Session) -> Any:
 def training(session: Session, engine: Engine) -> Iterator[StepResult]:
     """逐步训练，到 ``settings.last_step`` 为止；不记日志，不存档。"""
     for step in range(session.settings.last_step):
-        yield engine.train_step(step, *session.train.batch(step), rate(session.settings, step))
+        yield engine.train_step(step, session.train.batch(step), rate(session.settings, step))
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:

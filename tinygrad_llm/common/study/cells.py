@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from tinygrad_llm.common.batches.sources import data_digest, open_sources
 from tinygrad_llm.common.checkpoint import list_checkpoints
+from tinygrad_llm.common.engine import StepResult
 from tinygrad_llm.common.errors import DataError, DivergedError, UserError
 from tinygrad_llm.common.files import write_atomically
-from tinygrad_llm.common.loop import StepResult
 from tinygrad_llm.common.runlog import CONFIG, read_metrics
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.train_config import TrainConfig

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_llm.common.engine import StepResult
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.loop import StepResult
 from tinygrad_llm.common.session import prepare
 from tinygrad_llm.common.study.cells import CELLS, Lab, base_settings, open_study, save_json
 from tinygrad_llm.common.study.figures import COLOURS, save_figure
