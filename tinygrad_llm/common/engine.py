@@ -1,7 +1,7 @@
 """引擎与训练方法的约定：循环只认识这里的几样东西，不认识 torch，也不认识 NumPy 的 autograd。
 
-流入：一个批次（几个数组，第一维是行）；流出：一步的结果。引擎有 ``tinygrad_llm/train.py``、
-``tinygrad_llm/tuning.py`` 与 ``torch_llm/loop.py``；方法是「批次从哪里来」加上「损失怎样算」，见两边的 ``objectives.py``。下一站：``loop.py``。
+流入：一个批次（几个数组，第一维是行）；流出：一步的结果。引擎有 ``tinygrad_llm/train.py``、``tuning.py`` 与
+``torch_llm/loop.py``；方法是「批次从哪里来」加上「损失怎样算」。下一站：``loop.py``。
 """
 
 from __future__ import annotations
