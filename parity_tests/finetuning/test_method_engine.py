@@ -91,7 +91,7 @@ def test_another_method_differs_between_the_engines(accumulate: int) -> None:
     engines = [ENGINES[name](CONFIG, chosen, method=Weighted()) for name in ENGINES]
     before = {name: np.array(p.tolist()) for name, p in engines[0].model.named_parameters()}
     curves = [walked(engine, 3, 3) for engine in engines]
-    assert np.allclose(*curves, rtol=1e-10)
+    assert np.allclose(curves[0], curves[1], rtol=1e-10)
     assert len(curves[0][0]) == 3
     ours, theirs = (engine.export()[0] for engine in engines)
     assert {name.split(".")[1] for name in ours} == {"1"}
