@@ -28,6 +28,7 @@ VERBS = {
     "quantize": Verb("tinygrad_llm.common.quantization.command:main", "a smaller copy of a run: int8 or int4 weights"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
     "chat": Verb("tinygrad_llm.chat:main", "talk to a trained run, on NumPy"),
+    "serve": Verb("tinygrad_llm.serve:main", "an OpenAI-compatible server with a chat page, on NumPy"),
 }
 
 if __name__ == "__main__":

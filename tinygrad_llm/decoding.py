@@ -97,6 +97,12 @@ class NumpySlots:
         logits = self._logits(self._features(plan))
         return [logits[span] for span in plan.spans]
 
+    def features(self, rows: Rows) -> list[NDArray[Any]]:
+        """与 ``feed_all`` 相同，但返回输出层之前的特征 ``(T, C)``：文字的向量由它而来。"""
+        plan = self._ledger.plan(rows)
+        found = self._features(plan)
+        return [found[span] for span in plan.spans]
+
     def _features(self, plan: Plan) -> Array:
         """输出层之前的特征 ``(N, C)``；缓存与账都已写好。"""
         model = self.model

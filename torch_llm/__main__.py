@@ -19,6 +19,7 @@ VERBS = {
     "quantize": Verb("torch_llm.quantization.command:VERBS", "a smaller copy of a run: int8 or int4 weights"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
     "chat": Verb("torch_llm.chat:main", "talk to a trained run, on torch"),
+    "serve": Verb("torch_llm.serve:main", "an OpenAI-compatible server with a chat page, on torch"),
 }
 
 if __name__ == "__main__":

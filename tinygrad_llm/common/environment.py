@@ -1,7 +1,8 @@
 """环境变量：只在这里读。
 
-流入：``ZERO_ONE_LLM_CACHE``、``ZERO_ONE_LLM_MIRROR``、``ZERO_ONE_LLM_OFFLINE``，与 ``torchrun`` 写下的几个；
-流出：缓存文件夹、镜像网址、是否断网，与这是合训的第几个进程。命令行上的同名参数优先。下一个文件：``corpora/cache.py``。
+流入：``ZERO_ONE_LLM_CACHE``、``ZERO_ONE_LLM_MIRROR``、``ZERO_ONE_LLM_OFFLINE``、``ZERO_ONE_LLM_API_KEY``，
+与 ``torchrun`` 写下的几个；流出：缓存文件夹、镜像网址、是否断网、服务器的钥匙，与这是合训的第几个进程。
+命令行上的同名参数优先。下一个文件：``corpora/cache.py``。
 """
 
 from __future__ import annotations
@@ -11,11 +12,23 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CACHE", "MIRROR", "OFFLINE", "Launch", "cache_folder", "is_offline", "launched", "mirror"]
+__all__ = [
+    "API_KEY",
+    "CACHE",
+    "MIRROR",
+    "OFFLINE",
+    "Launch",
+    "api_keys",
+    "cache_folder",
+    "is_offline",
+    "launched",
+    "mirror",
+]
 
 CACHE = "ZERO_ONE_LLM_CACHE"
 MIRROR = "ZERO_ONE_LLM_MIRROR"
 OFFLINE = "ZERO_ONE_LLM_OFFLINE"
+API_KEY = "ZERO_ONE_LLM_API_KEY"
 _FOLDER = "zero-one-llm"
 _FALSE = {"", "0", "false", "no", "off"}
 _RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -65,6 +78,11 @@ def cache_folder() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME", "") or str(Path.home() / ".cache")
     return Path(base) / _FOLDER
+
+
+def api_keys() -> tuple[str, ...]:
+    """服务器认得的钥匙：``ZERO_ONE_LLM_API_KEY`` 里的，逗号隔开；没有设置时为空。"""
+    return tuple(key.strip() for key in os.environ.get(API_KEY, "").split(",") if key.strip())
 
 
 def mirror() -> str:

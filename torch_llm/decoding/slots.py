@@ -97,6 +97,13 @@ class TorchSlots:
         logits = as_numpy(self._logits(self._features(plan)))
         return [logits[span] for span in plan.spans]
 
+    @torch.inference_mode()
+    def features(self, rows: Rows) -> list[NDArray[Any]]:
+        """与 ``feed_all`` 相同，但返回输出层之前的特征 ``(T, C)``：文字的向量由它而来。"""
+        plan = self._ledger.plan(rows)
+        found = as_numpy(self._features(plan))
+        return [found[span] for span in plan.spans]
+
     def _logits(self, x: Tensor) -> Tensor:
         return multiply(self._packed, self.model, x) if self.model in self._packed else self.model.logits(x)
 

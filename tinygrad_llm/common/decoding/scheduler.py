@@ -157,6 +157,27 @@ class Scheduler:
         with self._changed:
             return not self._live
 
+    @property
+    def live(self) -> frozenset[int]:
+        """在场的与排队的，各自的号。"""
+        with self._changed:
+            return frozenset(self._live)
+
+    @property
+    def running(self) -> int:
+        """占着槽的有几个。"""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """排队的有几个。"""
+        return len(self._waiting)
+
+    @property
+    def slots(self) -> int:
+        """有几个槽。"""
+        return self._decoder.slots
+
     def wait(self, timeout: float | None = None) -> bool:
         """等到有事可做；等了 ``timeout`` 秒仍没有，返回 ``False``。"""
         with self._changed:
@@ -173,11 +194,14 @@ class Scheduler:
         events = self._stop_cancelled()
         self._admit()
         rows = self._rows()
+        with self._changed:  # 解码器也许会出错：取消了的已经停下，不能还算在场
+            self._live -= {event.id for event in events}
         if rows:
             self.counts.steps += 1
-            events += self._advance(rows)
-        with self._changed:
-            self._live -= {event.id for event in events if event.is_last}
+            advanced = self._advance(rows)
+            with self._changed:
+                self._live -= {event.id for event in advanced if event.is_last}
+            events += advanced
         return events
 
     def run(self) -> Iterator[Event]:
