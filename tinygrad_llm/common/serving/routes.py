@@ -22,7 +22,7 @@ from tinygrad_llm.common.serving.messages import conversation_of
 from tinygrad_llm.common.serving.schemas import CHAT, COMPLETION, EMBEDDING, TOKENIZE, Schema
 from tinygrad_llm.common.serving.served import Served
 from tinygrad_llm.common.serving.shapes import ChatShape, CompletionShape, Shape
-from tinygrad_llm.common.serving.wanted import Wanted, chat_wanted, completion_wanted, inputs_of
+from tinygrad_llm.common.serving.wanted import Wanted, chat_wanted, completion_wanted, prompt_ids
 from tinygrad_llm.common.tokenizers.interface import well_formed
 
 __all__ = ["ROUTES", "Call", "Reply", "Route"]
@@ -136,7 +136,7 @@ async def embed(api: Api, call: Call) -> Reply:
             400, f"dimensions must be {served.opened.width}, the width of {served.name!r}", param="dimensions",
             code="invalid_value",
         )  # fmt: skip
-    inputs = await _aside(lambda: inputs_of(body["input"], served, "input"))
+    inputs = await _aside(lambda: prompt_ids(body["input"], served, "input"))
     if served.engine.encoding + len(inputs) > served.most_encodings:
         raise ApiError(429, "too many requests are waiting", code="queue_full", headers={"Retry-After": "1"})
     call.used.prompt = sum(map(len, inputs))

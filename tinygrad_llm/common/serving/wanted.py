@@ -17,7 +17,7 @@ from tinygrad_llm.common.serving.messages import conversation_of
 from tinygrad_llm.common.serving.served import Served
 from tinygrad_llm.common.tokenizers.interface import well_formed
 
-__all__ = ["Wanted", "chat_wanted", "completion_wanted", "inputs_of"]
+__all__ = ["Wanted", "chat_wanted", "completion_wanted", "prompt_ids"]
 
 _COMPLETION_TOKENS = 16
 """``/v1/completions`` 缺省写几个，与 OpenAI 的相同。"""
@@ -83,7 +83,7 @@ def chat_wanted(body: dict[str, Any], served: Served, budget: int) -> Wanted:
 
 def completion_wanted(body: dict[str, Any], served: Served, budget: int) -> Wanted:
     """``/v1/completions``；参数与错误同 ``chat_wanted``。"""
-    prompts = inputs_of(body["prompt"], served, "prompt")
+    prompts = prompt_ids(body["prompt"], served, "prompt")
     logprobs = body.get("logprobs")
     is_echoed = body.get("echo", False)
     if is_echoed and logprobs is not None:
@@ -94,13 +94,13 @@ def completion_wanted(body: dict[str, Any], served: Served, budget: int) -> Want
     return Wanted(requests, body.get("n", 1), *_stream_of(body), logprobs is not None, echoed)
 
 
-def inputs_of(given: Any, served: Served, param: str) -> list[tuple[int, ...]]:
+def prompt_ids(given: Any, served: Served, param: str) -> list[tuple[int, ...]]:
     """一段或几段文字，或现成的 id，各成一串 id。"""
     if isinstance(given, str):
         return [served.text(well_formed(given), param)]
     if isinstance(given[0], int | float):
         return [served.fitting(tuple(map(int, given)), param)]
-    return [inputs_of(one, served, param)[0] for one in given]
+    return [prompt_ids(one, served, param)[0] for one in given]
 
 
 def _request(
