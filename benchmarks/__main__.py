@@ -17,6 +17,7 @@ VERBS = {
     "ablation": Verb("benchmarks.ablation:main", "the NumPy step with one technique at a time switched off"),
     "overhead": Verb("benchmarks.overhead:main", "small graphs: time per op"),
     "estimates": Verb("benchmarks.estimates:main", "what --dry-run predicts, beside the run itself: memory and time"),
+    "pretrain": Verb("benchmarks.pretrain:main", "the whole loop, beside nanoGPT's train.py from a given path"),
     "loader": Verb("benchmarks.loader:main", "batches from token shards: windows, packed, mixed"),
     "masks": Verb("benchmarks.masks:main", "constrained decoding: the token mask of a grammar, first and later"),
     "tokenizers": Verb("benchmarks.tokenizers:main", "byte-level BPE: trainer and encoder, beside Rust and naive code"),
