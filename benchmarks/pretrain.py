@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import re
 import shutil
 import statistics
@@ -99,7 +98,8 @@ def write_peer_data(session: Any, folder: Path) -> None:
     data.mkdir(parents=True)
     np.asarray(session.train.ids, np.uint16).tofile(data / "train.bin")
     np.asarray(session.validation[:], np.uint16).tofile(data / "val.bin")
-    (data / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": session.model.vocab_size}))
+    # 它只读得懂 pickle；第 0 版是纯文本，一个字典写出来就这么一行，不必为此用上那个模块
+    (data / "meta.pkl").write_text(f"(dVvocab_size\nI{session.model.vocab_size}\ns.")
 
 
 def watched(command: list[str], folder: Path) -> tuple[bytes, int]:
