@@ -26,6 +26,7 @@ VERBS = {
     "report": Verb("tinygrad_llm.common.compare:main", "the report of a run, or two runs side by side"),
     "study": Verb("tinygrad_llm.study:VERBS", "learning-rate range test, sweep, scaling law, with plots"),
     "quantize": Verb("tinygrad_llm.common.quantization.command:main", "a smaller copy of a run: int8 or int4 weights"),
+    "evaluate": Verb("tinygrad_llm.evaluate:main", "perplexity, questions, answers, a judge: scores with intervals"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),
     "chat": Verb("tinygrad_llm.chat:main", "talk to a trained run, on NumPy"),
     "serve": Verb("tinygrad_llm.serve:main", "an OpenAI-compatible server with a chat page, on NumPy"),

@@ -17,6 +17,7 @@ VERBS = {
     "study": Verb("torch_llm.study:VERBS", "learning-rate range test, sweep, scaling law, with plots"),
     "recipe": Verb("torch_llm.recipe:main", "one command from a corpus to readable text: recipe storyworld"),
     "quantize": Verb("torch_llm.quantization.command:VERBS", "a smaller copy of a run: int8 or int4 weights"),
+    "evaluate": Verb("torch_llm.evaluate:main", "perplexity, questions, answers, a judge: scores with intervals"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),
     "chat": Verb("torch_llm.chat:main", "talk to a trained run, on torch"),
     "serve": Verb("torch_llm.serve:main", "an OpenAI-compatible server with a chat page, on torch"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Series", "bar_chart", "line_chart"]
+__all__ = ["Series", "Whisker", "bar_chart", "interval_chart", "line_chart"]
 
 # Okabe–Ito 色板：常见的几种色觉缺陷下仍可区分；页面可以用 --series-N 换成适合深色背景的一组
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -66,6 +66,27 @@ class Series:
     x: Sequence[float]
     y: Sequence[float]
     smooth: bool = False
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """一个数与它的区间。
+
+    Attributes:
+        label: 名字。
+        value: 数值。
+        low: 区间的下限。
+        high: 区间的上限。
+        mark: 另画一道短竖线的位置，如靠猜的成绩；``None`` 不画。
+        group: 同一组的颜色相同，从 0 数起。
+    """
+
+    label: str
+    value: float
+    low: float
+    high: float
+    mark: float | None = None
+    group: int = 0
 
 
 def line_chart(series: Sequence[Series], *, title: str, x_label: str, y_label: str, log_y: bool = False) -> str:
@@ -118,6 +139,40 @@ def bar_chart(labels: Sequence[str], values: Sequence[float], *, title: str, x_l
         axes.margins(x=0.15)
         axes.set_xlabel(x_label)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
+        axes.set_axisbelow(True)
+        return _figure_html(figure, title)
+
+
+def interval_chart(rows: Sequence[Whisker], *, title: str, x_label: str = "") -> str:
+    """画一列带区间的数：点是估计值，横线是区间，短竖线是靠猜的成绩。
+
+    Args:
+        rows: 各行，从上到下；非有限的不画。
+        title: 图题。
+        x_label: 横轴名。
+
+    Returns:
+        ``<figure>`` 片段。
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with _style():
+        figure, axes = _blank(BAR_HEIGHT_IN * len(rows) + 0.9)
+        for place, one in enumerate(rows):
+            if not all(map(math.isfinite, (one.value, one.low, one.high))):
+                continue
+            colour = COLOURS[one.group % len(COLOURS)]
+            axes.plot([one.low, one.high], [place, place], color=colour, linewidth=2.4, alpha=0.45)
+            axes.plot([one.value], [place], color=colour, marker="o", markersize=4.5)
+            if one.mark is not None:
+                axes.plot([one.mark, one.mark], [place - 0.32, place + 0.32], color=INK, alpha=0.6, linewidth=1.2)
+        axes.set_yticks(range(len(rows)), [one.label for one in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(x_label)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)

@@ -23,7 +23,7 @@ from tinygrad_llm.common.cleaning.config import DecontaminateConfig
 from tinygrad_llm.common.cleaning.words import Hashes, find_words, joined, ngrams
 from tinygrad_llm.common.errors import DataError
 
-__all__ = ["Leaks", "find_leak", "index_items", "read_items"]
+__all__ = ["Leaks", "find_leak", "index_items", "leaked_grams", "read_items"]
 
 _SIEVE_BITS = 22
 
@@ -125,15 +125,34 @@ def find_leak(text: str, leaks: Leaks) -> str:
     """
     words = find_words(text)
     for n, grams in _growing(words.hashes, leaks.grams):
-        maybe = np.flatnonzero(leaks.sieve.take(_slot(grams)))
-        if maybe.size:
-            wanted = leaks.grams[n]
-            place = np.searchsorted(wanted, grams[maybe])
-            hits = maybe[wanted[np.minimum(place, wanted.size - 1)] == grams[maybe]]
-            if hits.size:
-                first, last = int(hits[0]), int(hits[0]) + n - 1
-                return words.text[words.starts[first] : words.starts[last] + words.lengths[last]]
+        hits = _hits(grams, n, leaks)
+        if hits.size:
+            first, last = int(hits[0]), int(hits[0]) + n - 1
+            return words.text[words.starts[first] : words.starts[last] + words.lengths[last]]
     return ""
+
+
+def leaked_grams(text: str, leaks: Leaks) -> Hashes:
+    """一份文档里全部的考题 n-gram。
+
+    Args:
+        text: 文档。
+        leaks: 索引。
+
+    Returns:
+        散列，升序、不重复；各种词数的混在一起。
+    """
+    found = [grams[_hits(grams, n, leaks)] for n, grams in _growing(find_words(text).hashes, leaks.grams)]
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+
+
+def _hits(grams: Hashes, n: int, leaks: Leaks) -> npt.NDArray[np.intp]:
+    """``n`` 词的 n-gram 里，哪几个位置是考题的。"""
+    maybe = np.flatnonzero(leaks.sieve.take(_slot(grams)))
+    wanted = leaks.grams[n]
+    place = np.searchsorted(wanted, grams[maybe])
+    found: npt.NDArray[np.intp] = maybe[wanted[np.minimum(place, wanted.size - 1)] == grams[maybe]]
+    return found
 
 
 def _growing(words: Hashes, lengths: Iterable[int]) -> Iterator[tuple[int, Hashes]]:

@@ -14,6 +14,7 @@ from tinygrad_llm.common.scoring.intervals import (
     wilson_interval,
 )
 from tinygrad_llm.common.scoring.ranking import kendall_tau, spearman_rho
+from tinygrad_llm.common.scoring.ratios import paired_ratio_difference, ratio_interval
 from tinygrad_llm.common.scoring.scores import Score, centred, score_choices, score_of
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "kendall_tau",
     "paired_difference",
     "paired_p_value",
+    "paired_ratio_difference",
+    "ratio_interval",
     "score_choices",
     "score_of",
     "seed_interval",

@@ -1,7 +1,8 @@
 """在一串 token 上评估：每 token 的纳特、困惑度、每字节的比特。
 
 流入：引擎与 token；流出：``Figures``。各批的和在 float64 里累加，最后才除，所以结果与怎样分批无关；
-每批几行只由上下文长度决定，``--batch-size`` 与 ``--accumulate`` 于是连舍入都不影响。下一个文件：``loop.py``。
+每批几行只由上下文长度决定，``--batch-size`` 与 ``--accumulate`` 于是连舍入都不影响。训练中由 ``common/loop.py`` 调用；
+训练之后的评测从下一个文件 ``likelihood.py`` 读起。
 """
 
 from __future__ import annotations
