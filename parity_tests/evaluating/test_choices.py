@@ -127,7 +127,7 @@ def test_long_prompts_are_cut_from_the_wrong_end(tmp_path: Path) -> None:
 def test_examples_leak_the_item_or_depend_on_its_place(tmp_path: Path) -> None:
     """示例里有正在考的那道题，或换一批题、示例就变了，或种子不起作用。"""
     items = [{"prompt": f"{i} + 1 =", "options": [str(i + 1), "0"], "answer": 0} for i in range(9)]
-    task = read_task(task_file(tmp_path, items))  # type: ignore[arg-type]
+    task = read_task(task_file(tmp_path, items))
     prompter = Prompter(small_tokenizer(), shots=3)
     for item in task.items:
         examples = prompter.examples(task, item)
