@@ -1,7 +1,8 @@
 """评测的算术：多少题、对几成、有多大把握，与靠猜能得几分相比如何。
 
 流入：一题一个分数、或一题一组概率；流出：带区间的成绩。先读 ``intervals.py``（一个比例有多准）
-与 ``ratios.py``（两个和之比），再读 ``scores.py``（原始分、去掉运气之后的分），``calibration.py``（自信与正确率相符吗），``ranking.py``（两种评分的次序一致吗）。
+与 ``ratios.py``（两个和之比），再读 ``scores.py``（原始分、去掉运气之后的分），``calibration.py``
+（自信与正确率相符吗），``ranking.py``（两种评分的次序一致吗）。
 """
 
 from tinygrad_llm.common.scoring.calibration import Calibration, calibration
