@@ -109,6 +109,6 @@ def open_candidate(folder: Path, dtype: str = "auto") -> Candidate:
 
 def main(config: EvaluateConfig) -> None:
     """评测；引擎在这里才加载，``--help`` 因此立即可答。"""
-    from tinygrad_llm.common.evaluation.command import run
+    from tinygrad_llm.common.evaluation.command import run_evaluation
 
-    run(config, lambda folder: open_candidate(folder, config.dtype))
+    run_evaluation(config, lambda folder: open_candidate(folder, config.dtype))

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_llm.common.charts import Whisker, interval_chart
 from tinygrad_llm.common.errors import OutOfDiskError, UserError
-from tinygrad_llm.common.evaluation.pairing import compare
+from tinygrad_llm.common.evaluation.pairing import compare_results
 from tinygrad_llm.common.report import Section, Series, line_chart, page, preformatted, side_by_side, table, write_page
 from tinygrad_llm.common.report_text import rows_of
 from tinygrad_llm.common.scoring import seed_interval
@@ -184,7 +184,7 @@ def _stage_charts(results: Sequence[Result]) -> list[str]:
 def _gap_rows(results: Sequence[Result], labels: Sequence[str]) -> Rows:
     rows = []
     for i, (before, after) in enumerate(pairwise(results)):
-        for one in compare(before, after):
+        for one in compare_results(before, after):
             ps = [f"{one[name]:.3g}" if one.get(name) is not None else "–" for name in ("p", "mcnemar")]
             rows.append(
                 [f"{one['name']}（{one['unit']}）", f"{labels[i]}：{one['first']:.4f}",
@@ -200,7 +200,7 @@ def _gap_chart(results: Sequence[Result], labels: Sequence[str]) -> str:
         rows = [
             Whisker(f"{one['name']}：{labels[i + 1]} - {labels[i]}", one["difference"], one["low"], one["high"], 0.0, i)
             for i, (before, after) in enumerate(pairwise(results))
-            for one in compare(before, after)
+            for one in compare_results(before, after)
             if one["unit"] == unit
         ]
         charts += [interval_chart(rows, title=title)] if rows else []

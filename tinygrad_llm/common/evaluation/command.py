@@ -14,18 +14,18 @@ from tinygrad_llm.common.errors import OutOfDiskError, UserError
 from tinygrad_llm.common.evaluation.card import write_card
 from tinygrad_llm.common.evaluation.judging import Judge
 from tinygrad_llm.common.evaluation.likelihood import Candidate
-from tinygrad_llm.common.evaluation.pairing import compare
+from tinygrad_llm.common.evaluation.pairing import compare_results
 from tinygrad_llm.common.evaluation.printing import compare_line
 from tinygrad_llm.common.evaluation.results import FOLDER, Result, examine, open_tasks, run_of, save_result
 from tinygrad_llm.common.evaluation.settings import EvaluateConfig
 from tinygrad_llm.common.files import write_atomically
 
-__all__ = ["lineage", "run"]
+__all__ = ["lineage", "run_evaluation"]
 
 Open = Callable[[Path], Candidate]
 
 
-def run(config: EvaluateConfig, open_candidate: Open) -> list[Result]:
+def run_evaluation(config: EvaluateConfig, open_candidate: Open) -> list[Result]:
     """评测一个或几个运行。
 
     Args:
@@ -59,7 +59,7 @@ def run(config: EvaluateConfig, open_candidate: Open) -> list[Result]:
         results.append(result)
     for before, after in pairwise(results):
         print(f"{after['run']} step {after['step']} minus {before['run']} step {before['step']}")
-        for row in compare(before, after):
+        for row in compare_results(before, after):
             print(compare_line(row))
     if config.json is not None:
         _write_json(config.json, results)
@@ -95,7 +95,7 @@ def lineage(folder: Path) -> list[Path]:
 
 
 def _write_json(path: Path, results: list[Result]) -> None:
-    rows = [{"first": a["run"], "second": b["run"], "rows": compare(a, b)} for a, b in pairwise(results)]
+    rows = [{"first": a["run"], "second": b["run"], "rows": compare_results(a, b)} for a, b in pairwise(results)]
     text = json.dumps({"results": results, "comparisons": rows}, ensure_ascii=False, indent=1) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,10 +16,10 @@ import numpy as np
 from tinygrad_llm.common.scoring import paired_difference, paired_p_value
 from tinygrad_llm.common.scoring.ratios import paired_ratio_difference
 
-__all__ = ["compare", "mcnemar"]
+__all__ = ["compare_results", "mcnemar"]
 
 
-def compare(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
+def compare_results(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
     """后一份减前一份。
 
     Args:
