@@ -18,6 +18,8 @@ import tinygrad_llm as tg
 from tinygrad_llm.common import loop
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.engine import Arrays, Batch, Examined, StepResult, micro_batches, valid_tokens
+from tinygrad_llm.common.environment import launched
+from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.forgetting import forgetting
 from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import each_initial_weight
@@ -212,6 +214,13 @@ def run_session(session: Session, config: TrainConfig, on_step: OnStep | None = 
     """跑完备好的一次训练。"""
     from tinygrad_llm import dry_run
     from tinygrad_llm.profiler.training import measure_step  # 在这里才导入，``--help`` 因此立即可答
+
+    if launched().world > 1:
+        raise UserError(
+            "the NumPy engine does not train under torchrun",
+            where=f"{launched().world} processes",
+            fix="start it once, with --workers N, or use python -m torch_llm pretrain",
+        )
 
     print(*config.dials, sep="\n", end="\n" if config.dials else "")
     if config.dry_run:

@@ -387,3 +387,12 @@ def test_programs_have_names(place: Place) -> None:
         ended = place.call(engine, "--help")
         assert ended.code == 0
         assert "generate" in ended.out
+
+
+def test_numpy_trains_under_torchrun(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun 起了几个进程：NumPy 引擎拒绝，不让它们都写同一个文件夹。"""
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    ended = place.train("numpy", "a")
+    assert_refused(ended, USAGE, "does not train under torchrun", "--workers")
+    assert not (place.runs / "a").exists()
