@@ -7,8 +7,9 @@
 权重、梯度、矩都以 float32 存（4 + 4 + 8 字节），乘法用 bfloat16。环形集合通信里，每个 rank 发出的字节：
 
 - all-gather 与 reduce-scatter：``(n-1)/n · X``；all-reduce 是两者相接，``2(n-1)/n · X``（Patarasu 与 Yuan，2009）。
-- DDP 每步 all-reduce 一次梯度；FSDP 每个微批前向、反向各 all-gather 一次权重，再 reduce-scatter 一次梯度：攒到末一个
-  微批才通信，每个 rank 就要留下整个模型的梯度（Rajbhandari 等，2020）；张量并行每层每个微批前向、反向各 all-reduce 两次激活（Shoeybi 等，2019）。
+- DDP 每步 all-reduce 一次梯度；FSDP 每个微批前向、反向各 all-gather 一次权重，再 reduce-scatter 一次梯度（攒到末一个
+  微批才通信，每个 rank 就要留下整个模型的梯度；Rajbhandari 等，2020）；张量并行每层每个微批前向、反向各 all-reduce
+  两次激活（Shoeybi 等，2019）。
 """
 
 from __future__ import annotations
