@@ -112,6 +112,7 @@ class Endpoint:
             async with aclosing(answering.stream()) as parts:
                 async for part in parts:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
+                    await asyncio.sleep(0)  # 攒了许多段时也让别人走一步，断开才看得见
             await send({"type": "http.response.body", "body": b""})
 
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -26,6 +27,7 @@ from tinygrad_llm.common.serving.config import ServeConfig
 from tinygrad_llm.common.serving.engine import Engine
 from tinygrad_llm.common.serving.filters import load_filter
 from tinygrad_llm.common.serving.gate import is_loopback
+from tinygrad_llm.common.serving.http import make_server
 from tinygrad_llm.common.serving.limits import Keys, Limits
 from tinygrad_llm.common.serving.served import Opened, Served
 
@@ -58,6 +60,7 @@ def run_server(config: ServeConfig, open_model: OpenModel) -> None:
         UserError: 没有装 starlette 与 uvicorn，端口占不住，模型打不开，或听本机之外的地址却没有钥匙。
     """
     _check_libraries()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # 往断开的连接里写了几次，不值得一行警告
     hosts = hosts_of(config)
     listening = _bound(config)
     with contextlib.closing(listening):
@@ -141,25 +144,12 @@ def _bound(config: ServeConfig) -> socket.socket:
 
 
 async def _serve(app: Any, api: Api, config: ServeConfig, listening: socket.socket) -> None:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """信号由我们自己接：uvicorn 一接到就不再监听。"""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            """什么也不接。"""
-            yield
-
-    server = Server(
-        uvicorn.Config(
-            app, http="h11", ws="none", lifespan="off", log_config=None, log_level="critical", access_log=False,
-            server_header=False, proxy_headers=False, timeout_graceful_shutdown=5, backlog=256,
-        )
-    )  # fmt: skip
+    server = make_server(app)
     stopping = asyncio.Event()
     with _signals(stopping):
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
+        while not (server.started or serving.done()):
+            await asyncio.sleep(_TICK_S)
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         print(f"serving {', '.join(api.models)} on http://{shown}:{port}", file=sys.stderr, flush=True)

@@ -1,0 +1,141 @@
+"""整个程序：``python -m torch_llm serve`` 与 ``python -m tinygrad_llm serve``，真的进程、真的模型、真的信号。
+
+流入：一个随机的小模型；流出：两个引擎不同的回答，没有写完的回答，或不是 0 的退出码。
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity_tests.contract.cases import weights
+from parity_tests.serving.echo import TOKENIZER
+from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
+from tinygrad_llm.common.config import GPTConfig
+
+START_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """随机的模型，一个字节一个 token。"""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    config = GPTConfig(
+        vocab_size=TOKENIZER.vocab_size, context=512, n_layer=2, n_head=2, n_embd=32, position="rope", norm="rmsnorm",
+        mlp="swiglu", bias=False,
+    )  # fmt: skip
+    state = {"model": config.to_dict(), "tokenizer": TOKENIZER.digest, "chat_template": "ours"}
+    save_checkpoint(folder, Checkpoint(0, weights(config, "float32"), {}, state))
+    TOKENIZER.save(folder / "tokenizer.json")
+    return folder
+
+
+class Program:
+    """一个进程里的服务器。"""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """一次请求。"""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+
+@contextmanager
+def served(run: Path, *flags: str, package: str = "torch_llm") -> Iterator[Program]:
+    """启动，等到它说在听哪个端口；离开时保证它不在了。"""
+    command = [sys.executable, "-m", package, "serve", "--model", f"m={run}", "--port", "0", "--log", "none", *flags]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    killer = threading.Timer(START_S, process.kill)
+    killer.start()
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r":(\d+)$", line.strip())
+        assert found, line + process.stderr.read()
+        yield Program(process, int(found[1]))
+    finally:
+        killer.cancel()
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(not hasattr(os, "kill"), reason="needs signals")
+def test_engines_answer_differently_or_drop_answers_at_sigterm(run: Path) -> None:
+    """``--engine numpy`` 的回答与 torch 的不同；SIGTERM 之后没有写完在写的，还收新的，或退出码不是 0。"""
+    body = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "seed": 5, "max_tokens": 40}
+    words = {"model": "m", "input": "some words"}
+    said, vectors = [], []
+    for flags in ((), ("--engine", "numpy")):
+        with served(run, *flags) as program:
+            said.append(program.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"])
+            vectors.append(program.post("/v1/embeddings", words)[1]["data"][0]["embedding"])
+            ended: list[Any] = []
+            long = {"model": "m", "prompt": "x", "max_tokens": 400, "logit_bias": {str(TOKENIZER.vocab_size - 1): -100}}
+            thread = threading.Thread(target=lambda: ended.append(program.post("/v1/completions", long)))  # noqa: B023
+            thread.start()
+            _await_active(program)
+            program.process.send_signal(signal.SIGTERM)
+            thread.join()
+            assert program.process.wait(timeout=30) == 0
+            assert ended[0][0] == 200
+            assert (
+                ended[0][1]["usage"]["completion_tokens"] == 400 or ended[0][1]["choices"][0]["finish_reason"] == "stop"
+            )
+    assert said[0] == said[1]
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
+def _await_active(program: Program) -> None:
+    for _ in range(1000):
+        connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=60)
+        connection.request("GET", "/health")
+        active = json.loads(connection.getresponse().read())["active"]
+        connection.close()
+        if active:
+            return
+    pytest.fail("the request never became active")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [], ["--model", "no-such-run"], ["--model", "a", "--model", "a"], ["--model", "a b"], ["--port", "70000"],
+        ["--host", "8.8.8.8"], ["--slots", "0"], ["--model", "m=x", "--input-filter", "words:none"], ["--prot", "1"],
+        ["--deadline-s", "nan"], ["--engine", "jax"], ["--max-tokens", "-1"],
+    ],
+)  # fmt: skip
+def test_a_wrong_command_line_is_not_explained(
+    flags: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """写错的命令没有以 2 或 4 退出，说了不止三行，或没有说怎么办。"""
+    import torch_llm.__main__ as program
+    from tinygrad_llm.common import cli
+
+    given = flags if "--model" in flags or not flags else ["--model", "m", *flags]
+    code = cli.main(
+        "python -m torch_llm", "", program.VERBS, ["serve", "--runs-dir", str(tmp_path), "--port", "0", *given]
+    )
+    told = capsys.readouterr().err
+    assert code in (2, 4)
+    assert len(told.strip().splitlines()) <= 3
+    assert "fix:" in told
