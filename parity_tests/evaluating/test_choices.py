@@ -22,7 +22,7 @@ from tinygrad_llm.common.evaluation.stories import STORY_TASKS, story_task
 from torch_llm import evaluate as torch_side
 from torch_llm.loading import load_model
 
-ITEMS = [
+ITEMS: list[dict[str, object]] = [
     {"prompt": "The cat sat on the", "options": ["mat", "red ball near the river", "cat."], "answer": 0},
     {"question": "Who gave it back?", "context": "Tom gave it back.", "choices": ["Mia", "Tom"], "answer": "B"},
     {"prompt": "小雨在", "options": ["菜园里。", "the river"], "answer": "菜园里。", "group": "zh"},

@@ -27,7 +27,7 @@ from tinygrad_llm.common.evaluation.rules import is_right
 from tinygrad_llm.common.sandbox import Limits, run_python
 from tinygrad_llm.common.scoring import bootstrap_interval, score_of, seed_interval
 
-__all__ = ["AnswerScores", "Sampled", "program_of", "runs_ok", "score_answer_task", "write_answers"]
+__all__ = ["AnswerScores", "Sampled", "finished_texts", "program_of", "runs_ok", "score_answer_task", "write_answers"]
 
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE_STOPS = ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(", "\nassert ", "\n@", "\n```\n")
@@ -143,7 +143,7 @@ def score_answer_task(
 def write_answers(
     task: Task, candidate: Candidate, prompter: Prompter, how: Sampled, slots: int = SLOTS
 ) -> tuple[tuple[tuple[str, ...], ...], int]:
-    """每题写 ``how.samples`` 个回答；第 j 个样本的种子是 ``how.seed + j``，题不同、种子相同的样本各不相干。
+    """每题写 ``how.samples`` 个回答；种子由 ``how.seed``、第几题、第几个样本决定，与同时还写着谁无关。
 
     Returns:
         各题的回答，与几题的题面太长而去掉了开头。
@@ -170,13 +170,24 @@ def write_answers(
         for copy, id in enumerate(scheduler.submit_copies(request, how.samples)):
             owner[id] = number, copy
     texts = [[""] * how.samples for _ in task.items]
-    for id, text in _finished(scheduler):
+    for id, text in finished_texts(scheduler):
         number, copy = owner[id]
         texts[number][copy] = text
     return tuple(map(tuple, texts)), truncated
 
 
-def _finished(scheduler: Scheduler) -> Iterator[tuple[int, str]]:
+def finished_texts(scheduler: Scheduler) -> Iterator[tuple[int, str]]:
+    """让排着的请求都写完。
+
+    Args:
+        scheduler: 已经交过请求的调度器。
+
+    Yields:
+        写完的请求的号与它的全文，先写完的在前。
+
+    Raises:
+        UserError: 有一个请求走不下去。
+    """
     written: dict[int, str] = {}
     for event in scheduler.run():
         if event.error is not None:

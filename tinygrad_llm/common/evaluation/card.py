@@ -34,6 +34,8 @@ _RELIABILITY = (
     "横轴是模型对所选答案的把握，纵轴是那些题真的对了几成；在对角线下方就是过于自信。ECE 是两者之差的加权平均。"
 )
 _SAMPLES = 6
+_LABEL = 36
+"""图上的名字至多几个字符。"""
 
 
 def write_card(results: Sequence[Result], out: Path) -> Path:
@@ -197,12 +199,14 @@ def _gap_rows(results: Sequence[Result], labels: Sequence[str]) -> Rows:
 def _gap_chart(results: Sequence[Result], labels: Sequence[str]) -> str:
     charts = []
     for unit, title in (("accuracy", "正确率之差"), ("bits/byte", "每字节比特之差（负的是进步）")):
-        rows = [
-            Whisker(f"{one['name']}：{labels[i + 1]} - {labels[i]}", one["difference"], one["low"], one["high"], 0.0, i)
-            for i, (before, after) in enumerate(pairwise(results))
-            for one in compare_results(before, after)
-            if one["unit"] == unit
-        ]
+        rows = []
+        for i, (before, after) in enumerate(pairwise(results)):
+            step = f"{labels[i + 1]} - {labels[i]}"
+            rows += [
+                Whisker(_joined(one["name"], step, labels), one["difference"], one["low"], one["high"], 0.0, i)
+                for one in compare_results(before, after)
+                if one["unit"] == unit
+            ]
         charts += [interval_chart(rows, title=title)] if rows else []
     return side_by_side(charts)
 
@@ -319,7 +323,8 @@ def _answers(results: Sequence[Result], labels: Sequence[str]) -> str:
 
 
 def _joined(name: str, label: str, labels: Sequence[str]) -> str:
-    return name if len(labels) == 1 else f"{name}：{label}"
+    text = name if len(labels) == 1 else f"{name}：{label}"
+    return text if len(text) <= _LABEL else f"{text[: _LABEL // 2]}…{text[1 - _LABEL // 2 :]}"
 
 
 def _span(low: float, high: float, sign: str = "") -> str:

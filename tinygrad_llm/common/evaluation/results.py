@@ -63,6 +63,19 @@ def open_tasks(config: EvaluateConfig) -> list[Task]:
     return found
 
 
+def text_names(config: EvaluateConfig) -> dict[str, str]:
+    """各份文本的名字（路径只留末一段）到它从哪里来；一样也没有点名时，是运行自己的验证文本。
+
+    Raises:
+        UserError: 两份同名。
+    """
+    sources = config.data or (() if config.tasks else (VALIDATION,))
+    found = {Path(source).resolve().name if Path(source).exists() else source: source for source in sources}
+    if len(found) < len(sources):
+        raise UserError("two texts have the same name", where="--data", fix="rename one of the files")
+    return found
+
+
 def examine(
     candidate: Candidate,
     config: EvaluateConfig,
@@ -93,19 +106,18 @@ def examine(
         "run": run.resolve().name, "folder": str(run), "step": step, **candidate.facts,
         "settings": candidate.state.get("settings") or {}, "texts": {}, "tasks": {},
     }  # fmt: skip
-    names = config.data or (() if config.tasks else (VALIDATION,))
-    for name in names:
-        is_own = name == VALIDATION
+    for name, source in text_names(config).items():
+        is_own = source == VALIDATION
         texts = (
             own_texts(candidate.state, str(run), "val", config.limit)
             if is_own
-            else texts_of(name, config.field, config.limit)
+            else texts_of(source, config.field, config.limit)
         )
         score = score_texts(
             name, texts, candidate.tokenizer, candidate.likelihood, stride=config.stride,
             batch_size=config.batch_size, is_packed=config.packed,
         )  # fmt: skip
-        result["texts"][name] = score.to_json()
+        result["texts"][name] = {"source": source, **score.to_json()}
         note(text_line(name, result["texts"][name]))
     for task in tasks:
         result["tasks"][task.name] = _task_result(task, candidate, config, judge)
