@@ -12,6 +12,9 @@ VERBS = {
     "midtrain": Verb(
         "tinygrad_llm.commands:midtrain", "go on from a trained run with other data, and measure forgetting"
     ),
+    "sft": Verb(
+        "tinygrad_llm.commands:sft", "instruction tuning: learn the answers of conversations, from a trained run"
+    ),
     "gradcheck": Verb(
         "tinygrad_llm.gradchecker.command:main", "check the derivatives of your own function, module or Function"
     ),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from tinygrad_llm.common.midtraining import MidtrainConfig
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.tuning.config import SftConfig
 
-__all__ = ["midtrain", "train"]
+__all__ = ["midtrain", "sft", "train"]
 
 
 def train(config: TrainConfig) -> None:
@@ -16,6 +17,13 @@ def train(config: TrainConfig) -> None:
     from tinygrad_llm.train import main
 
     main(config)
+
+
+def sft(config: SftConfig) -> None:
+    """指令微调：只学回答。"""
+    from tinygrad_llm.tuning import sft as run
+
+    run(config)
 
 
 def midtrain(config: MidtrainConfig) -> None:

@@ -20,7 +20,6 @@ from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.engine import Arrays, Batch, Examined, StepResult, micro_batches, valid_tokens
 from tinygrad_llm.common.environment import launched
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.forgetting import forgetting
 from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import each_initial_weight
 from tinygrad_llm.common.midtraining import MidtrainConfig, prepare_midtraining
@@ -30,8 +29,9 @@ from tinygrad_llm.common.runlog import read_metrics
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.tuning.outcome import outcome
 from tinygrad_llm.common.update_rules import make_optimizers
-from tinygrad_llm.decoding import NumpyDecoder
+from tinygrad_llm.decoding import NumpyDecoder, NumpySlots
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.memory import keep_freed_memory
 from tinygrad_llm.ops import cores
@@ -157,6 +157,10 @@ class NumpyEngine:
         """带 KV 缓存的生成器。"""
         return NumpyDecoder(self.model, self.threads)
 
+    def slots(self, count: int, context: int | None = None) -> NumpySlots:
+        """同时写几个序列的生成器。"""
+        return NumpySlots(self.model, count, context, threads=self.threads)
+
     def export(self) -> tuple[Arrays, Arrays, int]:
         """参数、优化器的状态、更新过几步；尚未更新过时状态为 0。"""
         return self.state.layout.views(self.state.theta), self.state.state_views(), self.updates
@@ -197,17 +201,19 @@ def main(config: TrainConfig) -> None:
     """``python -m tinygrad_llm train``：在 NumPy 上训练，写出运行文件夹与报告。"""
     run_session(prepare(config), config)
     if not config.dry_run:
-        print(f"report: {training_report(config.folder)}")
+        finish(config)
 
 
 def midtrain(config: MidtrainConfig) -> None:
     """``python -m tinygrad_llm midtrain``：换一种数据接着训练，掺一份旧数据，量忘了多少。"""
     run_session(prepare_midtraining(config), config)
-    if config.dry_run:
-        return
-    if measured := forgetting(read_metrics(config.folder)):
-        print(measured.describe())
-    print(f"report: {training_report(config.folder)}")
+    if not config.dry_run:
+        finish(config)
+
+
+def finish(config: TrainConfig) -> None:
+    """写出报告，说明结果如何、它在哪里。"""
+    print(*outcome(read_metrics(config.folder)), f"report: {training_report(config.folder)}", sep="\n")
 
 
 def run_session(session: Session, config: TrainConfig, on_step: OnStep | None = None) -> None:

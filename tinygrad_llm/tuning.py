@@ -30,13 +30,14 @@ from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import step_seed
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.tuning.config import SftConfig
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
-from tinygrad_llm.decoding import NumpyDecoder
+from tinygrad_llm.decoding import NumpyDecoder, NumpySlots
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.ops import cores
 from tinygrad_llm.train import build_model
 
-__all__ = ["MethodEngine"]
+__all__ = ["MethodEngine", "sft"]
 
 
 class MethodEngine:
@@ -125,6 +126,10 @@ class MethodEngine:
         """带 KV 缓存的生成器。"""
         return NumpyDecoder(self.model, cores.threads())
 
+    def slots(self, count: int, context: int | None = None) -> NumpySlots:
+        """同时写几个序列的生成器。"""
+        return NumpySlots(self.model, count, context, threads=cores.threads())
+
     def export(self) -> tuple[Arrays, Arrays, int]:
         """要学的参数、优化器的状态、更新过几步；尚未更新过时状态为 0。"""
         weights, states = {}, {}
@@ -151,3 +156,13 @@ class MethodEngine:
         rules = update_rules({name: tuple(p.shape) for name, p in self.trained.items()}, self.settings.optimizer)
         for name, p in self.trained.items():
             yield name, p, owners[id(p)], STATES[rules[name]]
+
+
+def sft(config: SftConfig) -> None:
+    """``python -m tinygrad_llm sft``：指令微调，只学回答。"""
+    from tinygrad_llm.common.tuning.sft import prepare_sft
+    from tinygrad_llm.train import finish, run_session
+
+    run_session(prepare_sft(config), config)
+    if not config.dry_run:
+        finish(config)

@@ -9,6 +9,7 @@ VERBS = {
     "data": Verb("torch_llm.data:VERBS", "text to tokens to batches: shards, packing, checks"),
     "pretrain": Verb("torch_llm.pretrain:main", "train a GPT on torch"),
     "midtrain": Verb("torch_llm.midtrain:main", "go on from a trained run with other data, and measure forgetting"),
+    "sft": Verb("torch_llm.tune:sft", "instruction tuning: learn the answers of conversations, from a trained run"),
     "consolidate": Verb("torch_llm.consolidate:main", "make a sharded checkpoint an ordinary one"),
     "convert": Verb("torch_llm.convert:main", "a pretrained model to a run: smollm2, HF, GGUF, GPT-2, nanoGPT"),
     "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),

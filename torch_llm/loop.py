@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decoding.single import Decoder
+from tinygrad_llm.common.decoding.slots import BatchDecoder
 from tinygrad_llm.common.engine import (
     Arrays,
     Batch,
@@ -35,6 +36,7 @@ from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import step_seed
 from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
+from torch_llm.decoding.slots import TorchSlots
 from torch_llm.engine import TorchDecoder
 from torch_llm.gpt import GPT
 from torch_llm.quantization.qat import train_aware
@@ -260,6 +262,10 @@ class TorchEngine:
     def decoder(self) -> Decoder:
         """带 KV 缓存的生成器。"""
         return TorchDecoder(self.model)
+
+    def slots(self, count: int, context: int | None = None) -> BatchDecoder:
+        """同时写几个序列的生成器。"""
+        return TorchSlots(self.model, count, context)
 
     @property
     def loss_scale(self) -> dict[str, float]:

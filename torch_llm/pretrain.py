@@ -87,10 +87,8 @@ def run_session(session: Session, config: TorchConfig, on_step: OnStep | None = 
 
 def finish(config: TorchConfig) -> None:
     """写出报告，说明它在哪里。"""
-    from tinygrad_llm.common.forgetting import forgetting
     from tinygrad_llm.common.report import training_report
     from tinygrad_llm.common.runlog import read_metrics
+    from tinygrad_llm.common.tuning.outcome import outcome
 
-    if measured := forgetting(read_metrics(config.folder)):
-        print(measured.describe())
-    print(f"report: {training_report(config.folder)}")
+    print(*outcome(read_metrics(config.folder)), f"report: {training_report(config.folder)}", sep="\n")

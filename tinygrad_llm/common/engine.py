@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.decoding.single import Decoder
+from tinygrad_llm.common.decoding.slots import BatchDecoder
 
 __all__ = [
     "Arrays", "Batch", "Engine", "Examined", "LanguageModelling", "Method", "StepResult", "averaged", "micro_batches",
@@ -98,6 +99,9 @@ class Engine(Protocol):
 
     def decoder(self) -> Decoder:
         """带 KV 缓存的生成器。"""
+
+    def slots(self, count: int, context: int | None = None) -> BatchDecoder:
+        """同时写几个序列的生成器；``context`` 是每个槽的上限，缺省为模型的上下文。"""
 
     def export(self) -> tuple[Arrays, Arrays, int]:
         """交出参数、优化器的状态、更新过几步。"""

@@ -1,6 +1,7 @@
 """遗忘曲线：新旧两个验证集在中段训练之前、途中与之后的 bits per byte。
 
-流入：运行的日志；流出：一句总结与一张图。没有旧验证集的运行什么也没有。下一个文件：``report.py``。
+流入：运行的日志；流出：一句总结与一张图。没有旧验证集的运行什么也没有。微调时旧数据可以有几份，各有名字。
+下一个文件：``report.py``。
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import Any, NamedTuple
 
 from tinygrad_llm.common.charts import Series, line_chart
 
-__all__ = ["Forgetting", "forgetting", "forgetting_chart"]
+__all__ = ["Forgetting", "forgetting", "forgetting_chart", "watched_names"]
 
-NEW, OLD = "val_bits_per_byte", "val_bits_per_byte_old"
+NEW, OLD = "val_bits_per_byte", "old"
+LABELS = {OLD: "旧数据", "pretraining": "预训练数据", "midtraining": "中段训练数据"}
 
 
 class Forgetting(NamedTuple):
@@ -30,32 +32,41 @@ class Forgetting(NamedTuple):
     new_before: float
     new_after: float
 
-    def describe(self) -> str:
+    def describe(self, name: str = OLD) -> str:
         """一句话：旧数据变差（或变好）了百分之几，新数据呢。"""
         old, new = self.old_after / self.old_before - 1, self.new_after / self.new_before - 1
         return (
-            f"old data {self.old_before:.4f} to {self.old_after:.4f} bits/byte ({old:+.1%}), "
+            f"{name} data {self.old_before:.4f} to {self.old_after:.4f} bits/byte ({old:+.1%}), "
             f"new data {self.new_before:.4f} to {self.new_after:.4f} ({new:+.1%})"
         )
 
 
-def forgetting(metrics: Sequence[Mapping[str, Any]]) -> Forgetting | None:
-    """由日志得出训练前后的数字；没有量过旧数据时为 ``None``。"""
-    measured = [record for record in metrics if OLD in record and NEW in record]
+def watched_names(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """日志里量过的各份旧数据的名字。"""
+    found = (key.removeprefix(f"{NEW}_") for record in metrics for key in record if key.startswith(f"{NEW}_"))
+    return list(dict.fromkeys(found))
+
+
+def forgetting(metrics: Sequence[Mapping[str, Any]], name: str = OLD) -> Forgetting | None:
+    """由日志得出训练前后的数字；没有量过这份旧数据时为 ``None``。"""
+    old = f"{NEW}_{name}"
+    measured = [record for record in metrics if old in record and NEW in record]
     if not measured:
         return None
     first, last = measured[0], measured[-1]
-    return Forgetting(float(first[OLD]), float(last[OLD]), float(first[NEW]), float(last[NEW]))
+    return Forgetting(float(first[old]), float(last[old]), float(first[NEW]), float(last[NEW]))
 
 
 def forgetting_chart(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """新旧两条曲线，横轴是做过的步数；没有量过旧数据时为空串。"""
-    measured = [record for record in metrics if OLD in record and NEW in record]
+    """新旧几条曲线，横轴是做过的步数；没有量过旧数据时为空串。"""
+    names = watched_names(metrics)
+    measured = [record for record in metrics if any(f"{NEW}_{name}" in record for name in names)]
+    keys = {NEW: "新数据", **{f"{NEW}_{name}": LABELS.get(name, name) for name in names}}
+    curves = []
+    for key, label in keys.items():
+        kept = [(float(record["step"]) + 1, float(record[key])) for record in measured if key in record]
+        if kept:
+            curves.append(Series(label, [step for step, _ in kept], [value for _, value in kept]))
     if not measured:
         return ""
-    steps = [float(record["step"]) + 1 for record in measured]
-    curves = [
-        Series(label, steps, [float(record[name]) for record in measured])
-        for name, label in ((NEW, "新数据"), (OLD, "旧数据"))
-    ]
     return line_chart(curves, title="遗忘曲线", x_label="做过的步数", y_label="bits/byte")

@@ -139,8 +139,11 @@ class _Loop:
     def run(self) -> None:
         step, last = self.session.first_step, self.settings.last_step
         self.ranks.first(lambda: (self.settings.folder / EARLY_STOP).unlink(missing_ok=True))
-        if self.session.watched and not step:
-            self.evaluate(BEFORE + 1, must=True)  # 训练之前的样子，忘了多少由此量起
+        session = self.session
+        if not step and (session.watched or session.examine is not None):
+            self.evaluate(BEFORE + 1, must=True)  # 训练之前的样子，学会与忘了多少都由此量起
+        if not step and session.show is not None:
+            self.sample(BEFORE + 1)
         if self.owed and self.after(step, self.owed):
             return
         while step < last:
@@ -333,6 +336,7 @@ class _Loop:
             "settings": asdict(replace(self.settings, profile=None)),
             "source": dict(self.session.source),
             **({"method": dict(self.session.method)} if self.session.method else {}),
+            **({"chat_template": self.session.method["template"]} if self.session.method.get("template") else {}),
             "tokenizer": self.session.tokenizer.digest,
             "text": self.session.text_digest,
             "loss_scale": self.engine.loss_scale,

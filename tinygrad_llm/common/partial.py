@@ -51,7 +51,7 @@ def completed(config: GPTConfig, checkpoint: Checkpoint, folder: Path) -> Checkp
         CheckpointError: 张量与记载不符，出发点找不到，或已不是原来的权重。
     """
     check_tensors(checkpoint.model, trained_shapes(checkpoint.state), where=str(folder))
-    base = _base_weights(checkpoint.state, folder)
+    base = base_weights(checkpoint.state, folder)
     own = {name: array for name, array in checkpoint.model.items() if name in parameter_shapes(config)}
     weights = folded({**base, **own}, checkpoint.model, checkpoint.state["method"].get("adapter", {}))
     state = {name: value for name, value in checkpoint.state.items() if name != STATE_KEY}
@@ -106,7 +106,7 @@ def find_base(state: Mapping[str, Any], folder: Path) -> Path:
     )
 
 
-def _base_weights(state: Mapping[str, Any], folder: Path) -> dict[str, NDArray[Any]]:
+def base_weights(state: Mapping[str, Any], folder: Path) -> dict[str, NDArray[Any]]:
     from tinygrad_llm.common.session import load_weights  # 两个文件互相用到
 
     base = find_base(state, folder)

@@ -29,7 +29,7 @@ Number = float | int | bool | np.number[Any] | np.bool_
 
 CONFIG, METRICS, SAMPLES, SESSIONS = "config.toml", "metrics.jsonl", "samples.txt", "sessions.jsonl"
 TRACES_OF_A_RUN = (CONFIG, METRICS, SAMPLES, "checkpoints", "latest")
-SAMPLE_HEADER = re.compile(r"=== step (\d+) ===")
+SAMPLE_HEADER = re.compile(r"=== step (-?\d+) ===")
 SAMPLE_INDENT = "  "  # 正文每行缩进两格：生成的文字里即使有一行像标题，也不会被当成标题
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}  # JSON 没有这三个数的写法
 

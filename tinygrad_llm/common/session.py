@@ -121,7 +121,7 @@ class _Start(NamedTuple):
         """模型配置：词表大小与文档的开头由分词器决定。"""
         settings, config = self.settings, None
         if settings.from_run and self.checkpoint is not None:
-            config = GPTConfig.from_dict(_model_of(self.checkpoint.state))
+            config = GPTConfig.from_dict(model_of(self.checkpoint.state))
         elif self.ancestor is not None:
             config = self.ancestor.model
             if settings.dropout is not None:
@@ -146,20 +146,20 @@ def prepare(settings: TrainConfig, blend: Callable[[Session], Session] | None = 
         CheckpointError: 检查点损坏，或与模型、分词器不符。
         OutOfDiskError: 剩余空间放不下检查点。
     """
-    _check_folder(settings)
+    check_folder(settings)
     start = _start(settings)
     session = _from_shards(start) if settings.data else _from_text(start)
     if blend is not None:
         session = blend(session)
     checkpoint = session.checkpoint
     if checkpoint is not None:
-        _check_resumable(session, checkpoint)
-    _check_space(settings, session.model)
+        check_resumable(session, checkpoint)
+    check_space(session)
     return session
 
 
 def _start(settings: TrainConfig) -> _Start:
-    checkpoint = load_checkpoint(settings.folder) if _has_checkpoint(settings) else None
+    checkpoint = load_checkpoint(settings.folder) if has_checkpoint(settings) else None
     if checkpoint is not None or not settings.from_run:
         return _Start(settings, checkpoint, None)
     ancestor = load_ancestor(settings)
@@ -225,7 +225,13 @@ def _descended(session: Session, start: _Start) -> Session:
     return replace(session, source=kept) if isinstance(kept, dict) else session
 
 
-def _check_folder(settings: TrainConfig) -> None:
+def check_folder(settings: TrainConfig) -> None:
+    """运行文件夹：新的运行不许已有，续训须有，而且设置没有改过不许改的。
+
+    Raises:
+        UserError: 不是这样。
+        CheckpointError: 没有可以续的运行。
+    """
     folder = settings.folder
     if settings.resume:
         if not (folder / "config.toml").is_file():
@@ -246,18 +252,18 @@ def _check_folder(settings: TrainConfig) -> None:
         )
 
 
-def _has_checkpoint(settings: TrainConfig) -> bool:
+def has_checkpoint(settings: TrainConfig) -> bool:
     """续训时有没有检查点可接；还没存过就停下的运行，从第 0 步重来，结果仍与从未中断的一样。"""
     return settings.resume and ((settings.folder / LATEST).exists() or bool(list_checkpoints(settings.folder)))
 
 
-def _model_of(state: Mapping[str, Any]) -> dict[str, Any]:
+def model_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """检查点的模型配置；较早的检查点没有后来才有的字段，那时的模型就是缺省值的样子。"""
     saved = state.get("model")
     return {**GPTConfig().to_dict(), **(saved if isinstance(saved, dict) else {"": saved})}
 
 
-def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
+def check_resumable(session: Session, checkpoint: Checkpoint) -> None:
     """检查点确实属于这次训练，而且后面还有步可走。"""
     settings, state = session.settings, checkpoint.state
     _check_tokenizer(session.tokenizer, checkpoint, settings.folder)
@@ -266,7 +272,7 @@ def _check_resumable(session: Session, checkpoint: Checkpoint) -> None:
     check_tensors(checkpoint.model, shapes, where=str(where / "model.safetensors"))
     check_tensors(checkpoint.optim, state_shapes(shapes, settings.optimizer), where=str(where / "optim.safetensors"))
     dtypes = {array.dtype.name for array in (*checkpoint.model.values(), *checkpoint.optim.values())}
-    is_ours = dtypes == {settings.dtype} and _model_of(state) == session.model.to_dict()
+    is_ours = dtypes == {settings.dtype} and model_of(state) == session.model.to_dict()
     if not is_ours or type(state.get("optimizer_step")) is not int:
         raise CheckpointError("this checkpoint is another run's", where=str(where), fix="restore the run's own one")
     if state.get("text") != session.text_digest:
@@ -300,10 +306,16 @@ def _check_tokenizer(tokenizer: Tokenizer, checkpoint: Checkpoint, run: Path) ->
         )
 
 
-def _check_space(settings: TrainConfig, model: GPTConfig) -> None:
-    """检查点含参数与两个矩；轮换时新旧并存，另留着最好的与退回时要用的。"""
+def check_space(session: Session) -> None:
+    """检查点含参数与两个矩；轮换时新旧并存，另留着最好的与退回时要用的。
+
+    Raises:
+        OutOfDiskError: 剩余空间放不下检查点。
+    """
+    settings, shapes = session.settings, session.trained
+    count = parameter_count(session.model) if shapes is None else sum(math.prod(shape) for shape in shapes.values())
     itemsize = 4 if settings.dtype == "float32" else 8
-    needed = parameter_count(model) * 3 * itemsize * (settings.keep + 3) + SPARE_BYTES
+    needed = count * 3 * itemsize * (settings.keep + 3) + SPARE_BYTES
     existing = next(path for path in [settings.folder, *settings.folder.absolute().parents] if path.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torch_llm.decoding.cache import PlainCache, SlotCache
-from torch_llm.gpt import GPT
+from torch_llm.gpt import GPT, MLP
 
 __all__ = ["OneToken"]
 
@@ -72,14 +72,15 @@ class OneToken:
     @staticmethod
     def fits(model: GPT, layers: Sequence[SlotCache]) -> bool:
         """这个模型走得了快路吗。"""
-        config, like = model.config, model.ln_f.weight
-        plain = sum(type(module) is nn.Linear for module in model.h.modules())
+        like, blocks = model.ln_f.weight, list[Any](model.h)
+        linears = [one for block in blocks for one in (block.attn.c_attn, block.attn.c_proj, *block.mlp.children())]
         return (
             like.device.type == "cpu"
             and like.dtype in (torch.float32, torch.float64)
             and type(model.wte) is nn.Embedding
             and all(type(layer) is PlainCache for layer in layers)
-            and plain == config.n_layer * (5 if config.mlp == "swiglu" else 4)
+            and all(type(block.mlp) is MLP for block in blocks)
+            and all(type(module) is nn.Linear for module in linears)
         )
 
     def features(self, token: int, slot: int, position: int, begin: int, first: int) -> Tensor:

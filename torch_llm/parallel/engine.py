@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.decoding.single import Decoder
+from tinygrad_llm.common.decoding.slots import BatchDecoder, Rows
 from tinygrad_llm.common.engine import Arrays, Batch, Method, averaged, micro_batches, summed
 from tinygrad_llm.common.errors import WorkerError
 from tinygrad_llm.common.initial import each_initial_weight
@@ -180,6 +181,12 @@ class ParallelEngine(TorchEngine):
         """带 KV 缓存的生成器；几个进程一道生成同样的 token，谁也不必装下整个模型。"""
         return super().decoder() if self.layout.kind == "ddp" else _ForwardDecoder(self)
 
+    def slots(self, count: int, context: int | None = None) -> BatchDecoder:
+        """同时写几个序列的生成器；切开存放的模型只能走自己的 ``forward``，一个序列一个序列地算。"""
+        if self.layout.kind == "ddp":
+            return super().slots(count, context)
+        return _ForwardSlots(self, count, context)
+
     def export(self) -> tuple[Arrays, Arrays, int]:
         """拼成整个的参数与状态；每个进程都要来，只有头一个拿到。"""
         weights, states = {}, {}
@@ -246,6 +253,53 @@ class _ForwardDecoder:
             logits = engine.model(engine.tensor(ids[None]), self.cache)[0, -1]
         found: NDArray[Any] = (logits.float() if low else logits).cpu().numpy()
         return found
+
+
+class _ForwardSlots:
+    """几个 ``_ForwardDecoder`` 充当成批的解码器；退回到中途时，留下的一段重新喂一遍。
+
+    Args:
+        engine: 合训的引擎。
+        slots: 几个槽。
+        context: 每个槽的上限；缺省为模型的上下文。
+
+    Attributes:
+        slots: 有几个槽。
+        context: 每个槽最多装几个 token。
+    """
+
+    def __init__(self, engine: ParallelEngine, slots: int, context: int | None) -> None:
+        self._decoders = [_ForwardDecoder(engine) for _ in range(slots)]
+        self.slots, self.context = slots, context or engine.model.config.context
+        self._ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)] * slots
+        self._is_cut = [False] * slots
+
+    def feed(self, rows: Rows) -> NDArray[Any]:
+        """各槽接着喂进新 token；返回各行最后一个位置的 logits ``(n, V)``。"""
+        return np.stack([self._feed(slot, ids) for slot, ids in rows])
+
+    def feed_all(self, rows: Rows) -> list[NDArray[Any]]:
+        """与 ``feed`` 相同，但返回每行全部新位置的 logits ``(T, V)``。"""
+        return [np.stack([self._feed(slot, ids[i : i + 1]) for i in range(len(ids))]) for slot, ids in rows]
+
+    def length(self, slot: int) -> int:
+        """槽里有几个 token。"""
+        return len(self._ids[slot])
+
+    def truncate(self, slot: int, length: int) -> None:
+        """只留槽里的前 ``length`` 个 token。"""
+        self._ids[slot], self._is_cut[slot] = self._ids[slot][:length], True
+
+    def share(self, source: int, target: int, length: int) -> None:
+        """``target`` 换成 ``source`` 的前 ``length`` 个 token。"""
+        self._ids[target], self._is_cut[target] = self._ids[source][:length], True
+
+    def _feed(self, slot: int, ids: NDArray[np.int64]) -> NDArray[Any]:
+        self._ids[slot] = np.concatenate((self._ids[slot], ids))
+        if self._is_cut[slot]:
+            self._decoders[slot].reset()
+            self._is_cut[slot], ids = False, self._ids[slot]
+        return self._decoders[slot].feed(ids)
 
 
 def _local(tensor: Tensor) -> Tensor:

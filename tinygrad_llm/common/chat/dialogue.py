@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tinygrad_llm.common.chat.conversation import Conversation, Message
 from tinygrad_llm.common.chat.render import render_prompt
-from tinygrad_llm.common.chat.templates import TEMPLATES, Template, find_template
+from tinygrad_llm.common.chat.templates import Template, template_for
 from tinygrad_llm.common.decoding.generation import Generation, Step
 from tinygrad_llm.common.decoding.request import Constraint, Request, Sampling
 from tinygrad_llm.common.errors import UserError
@@ -207,13 +207,4 @@ def template_of(model: OpenedModel, wanted: str = "") -> Template:
     Raises:
         UserError: 没有这个名字，或分词器缺少特殊 token。
     """
-    if wanted or model.template:
-        return find_template(wanted or model.template)
-    for template in (TEMPLATES["chatml"], TEMPLATES["ours"], TEMPLATES["alpaca"]):
-        if set(template.specials) <= set(model.tokenizer.specials):
-            return template
-    raise UserError(
-        "the tokenizer has the special tokens of no chat template",
-        fix="add them: python -m tinygrad_llm tokenizer convert OLD NEW --add "
-        + " ".join(f"'{name}'" for name in TEMPLATES["ours"].specials),
-    )
+    return template_for(model.tokenizer.specials, wanted or model.template)

@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tinygrad_llm.common.chat.conversation import Conversation, Message, Role, order_problem
 from tinygrad_llm.common.corpora.faults import BadInput, Faults
 from tinygrad_llm.common.corpora.opening import BROKEN_STREAM, explain, open_bytes
 from tinygrad_llm.common.corpora.text_files import decoded, unix_newlines
 
-__all__ = ["MAX_ARRAY_BYTES", "conversation_of", "load_conversations"]
+__all__ = ["MAX_ARRAY_BYTES", "conversation_of", "load_conversations", "load_records"]
+
+Record = TypeVar("Record")
 
 MAX_ARRAY_BYTES = 1 << 30  # 数组只能整个读进内存；更大的应写成 JSON lines
 SPEAKERS: dict[str, Role] = {
@@ -55,7 +57,23 @@ def load_conversations(path: Path, faults: Faults | None = None) -> Iterator[Con
     Raises:
         DataError: 打不开、坏了，或某一行不是一次合法的对话，而 ``faults`` 不许略过。
     """
-    faults = faults or Faults(offers_skip=False)
+    return load_records(path, conversation_of, faults or Faults(offers_skip=False))
+
+
+def load_records(path: Path, read: Callable[[object, str], Record], faults: Faults) -> Iterator[Record]:
+    """逐条读出记录，一行一条，或整个文件是一个数组。
+
+    Args:
+        path: 文件。
+        read: 由解析好的 JSON 与出处「文件:行号」得到一条记录；坏的抛出 ``BadInput``。
+        faults: 坏输入的处置。
+
+    Yields:
+        各条记录；空行略去。
+
+    Raises:
+        DataError: 打不开、坏了，或某一条是坏的，而 ``faults`` 不许略过。
+    """
     number = offset = 0
     try:
         with open_bytes(path) as stream:
@@ -64,15 +82,17 @@ def load_conversations(path: Path, faults: Faults | None = None) -> Iterator[Con
                 line += stream.read(MAX_ARRAY_BYTES)
             while line:
                 number += 1
-                yield from _conversations(line, offset, path, number, faults)
+                yield from _records(line, offset, path, number, read, faults)
                 offset += len(line)
                 line = stream.readline()
     except BROKEN_STREAM as error:
         faults.take(explain(error), path, number + 1 if number else None)
 
 
-def _conversations(line: bytes, offset: int, path: Path, number: int, faults: Faults) -> Iterator[Conversation]:
-    """一行里的对话：通常一个；整个文件是一个数组时，各项的行号写作它是第几项。"""
+def _records(
+    line: bytes, offset: int, path: Path, number: int, read: Callable[[object, str], Record], faults: Faults
+) -> Iterator[Record]:
+    """一行里的记录：通常一条；整个文件是一个数组时，各项的行号写作它是第几项。"""
     try:
         value = _parsed(decoded(line, offset))
     except BadInput as bad:
@@ -81,7 +101,7 @@ def _conversations(line: bytes, offset: int, path: Path, number: int, faults: Fa
         if record is None:  # 空行
             continue
         try:
-            yield conversation_of(record, f"{path}:{item}")
+            yield read(record, f"{path}:{item}")
         except BadInput as bad:
             faults.take(bad, path, item)
 
@@ -149,6 +169,8 @@ def _alpaca(record: dict[str, Any]) -> list[Message]:
     """指令与输入合成一问；``system`` 一栏可有可无。"""
     texts: dict[str, str] = {}
     for name in ("system", "instruction", "input", "output"):
+        if name == "output" and name not in record:
+            raise BadInput('the field "output" is missing', "repair the record", "missing field")
         value = record.get(name) or ""
         if not isinstance(value, str):
             raise BadInput(f'"{name}" is not a string', "repair the record", "malformed message")

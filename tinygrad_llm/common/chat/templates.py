@@ -12,13 +12,13 @@ r"""模板：每个角色的话前后放哪些特殊 token、哪些固定的文�
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from tinygrad_llm.common.chat.conversation import Role
 from tinygrad_llm.common.errors import UserError
 
-__all__ = ["CHAT_SPECIALS", "TEMPLATES", "Special", "Template", "Turn", "find_template"]
+__all__ = ["CHAT_SPECIALS", "TEMPLATES", "Special", "Template", "Turn", "find_template", "template_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +115,25 @@ def find_template(name: str) -> Template:
     if name not in TEMPLATES:
         raise UserError(f"unknown chat template {name[:40]!r}", fix=f"use one of: {', '.join(TEMPLATES)}")
     return TEMPLATES[name]
+
+
+def template_for(specials: Container[str], wanted: str = "") -> Template:
+    """对话的模板：指定的，或特殊 token 齐全的第一个。
+
+    Args:
+        specials: 分词器有哪些特殊 token。
+        wanted: 指定的名字；空串表示由特殊 token 推断。
+
+    Raises:
+        UserError: 没有这个名字，或分词器缺少特殊 token。
+    """
+    if wanted:
+        return find_template(wanted)
+    for template in (CHATML, OURS, ALPACA):
+        if all(name in specials for name in template.specials):
+            return template
+    raise UserError(
+        "the tokenizer has the special tokens of no chat template",
+        fix="add them: python -m tinygrad_llm tokenizer convert OLD NEW --add "
+        + " ".join(f"'{name}'" for name in OURS.specials),
+    )

@@ -14,7 +14,7 @@ from typing import Any
 from tinygrad_llm.common.corpora.storyworld.items import Answerable, Labelled, Rule, Verdict
 from tinygrad_llm.common.corpora.storyworld.vocabulary import vocabulary
 
-__all__ = ["REFUSALS", "check_answer", "is_refusal"]
+__all__ = ["REFUSALS", "check_answer", "check_by_rule", "is_refusal", "rule_names"]
 
 REFUSALS = {
     "en": ("I'm sorry, but I can't", "Sorry, I can't", "I can't"),
@@ -36,12 +36,26 @@ def check_answer(item: Answerable | Labelled, answer: object) -> Verdict:
     Returns:
         判定；任何输入都有，从不抛出异常。
     """
+    return check_by_rule(Rule("exact", item.label) if isinstance(item, Labelled) else item.rule, answer)
+
+
+def check_by_rule(rule: Rule, answer: object) -> Verdict:
+    """与 ``check_answer`` 相同，只给规则。
+
+    Args:
+        rule: 规则；名字须在 ``rule_names()`` 之列。
+        answer: 模型的回答。
+    """
     if not isinstance(answer, str):
         return Verdict(False, "the answer is not a string")
     if len(answer) > _MAX_ANSWER:
         return Verdict(False, f"the answer is longer than {_MAX_ANSWER} characters")
-    rule = Rule("exact", item.label) if isinstance(item, Labelled) else item.rule
     return _RULES[rule.name](rule, answer.strip())
+
+
+def rule_names() -> tuple[str, ...]:
+    """全部规则的名字。"""
+    return tuple(_RULES)
 
 
 def is_refusal(answer: str) -> bool:

@@ -1,0 +1,123 @@
+"""微调的设置：在训练的设置之外，加上任务数据与怎样对付坏数据。
+
+流入：命令行与 TOML；流出：冻结的 dataclass，各种方法在它之上再添几项。下一个文件：``session.py``。
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from tinygrad_llm.common.chat.render import TrainOn
+from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.torch_config import TorchConfig
+from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig, choice_problems
+
+__all__ = ["OnError", "Overflow", "SftConfig", "TorchSftConfig", "TorchTuneConfig", "TuneConfig"]
+
+OnError = Literal["stop", "skip"]
+Overflow = Literal["error", "skip", "crop"]
+
+_MEANINGLESS = ("corpus", "packing", "document_mask", "depth")
+"""训练的设置里与微调无关的。"""
+
+
+@dataclass(frozen=True)
+class TuneConfig(TrainConfig):
+    """各种微调共有的设置。"""
+
+    fixed_on_resume: ClassVar[tuple[str, ...]] = (*FIXED_ON_RESUME, "max_tokens", "overflow", "on_error")
+    needs_data: ClassVar[bool] = True
+    """这种方法要不要 ``--data``；自己写数据的（强化学习）不要。"""
+
+    run: str = "tuned"
+    """运行名；结果写在 ``RUNS_DIR/RUN/``。"""
+    data: str = ""
+    """任务数据：JSONL 文件（逗号隔开可以有几个），或 ``storyworld:KIND:COUNT``，见各动词的说明。"""
+    val_data: str = ""
+    """留作评估的数据；缺省为 ``--data`` 末尾 ``--val-fraction`` 的一段，storyworld 则取它的 val 划分。"""
+    epochs: float = 0.0
+    """数据走几轮；给了它，步数由它算出，代替 ``--steps``。"""
+    max_tokens: int | None = None
+    """一条样本至多几个 token；缺省为模型的上下文。"""
+    overflow: Overflow = "error"
+    """超长的样本：报错，略过，或裁短。"""
+    on_error: OnError = "stop"
+    """坏数据：遇到就停，或按原因计数后略过。"""
+    watch: str = ""
+    """量遗忘的数据，写作 ``NAME=PATH,…``；缺省为出发点自己的预训练与中段训练数据，``none`` 不量。"""
+    watch_tokens: int = 32768
+    """每份量遗忘的数据至多看开头的几个 token。"""
+    lr: float = 5e-4
+    """峰值学习率。"""
+    weight_decay: float = 0.01
+    """矩阵参数的权重衰减。"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        problems = choice_problems(self, overflow=Overflow, on_error=OnError)
+        if not self.from_run:
+            problems.append("--from is missing: tuning starts from a trained run")
+        if self.needs_data and not self.data:
+            problems.append("--data is missing: what should it learn?")
+        if not (math.isfinite(self.epochs) and self.epochs >= 0):
+            problems.append(f"--epochs must be a finite number, at least 0, got {self.epochs}")
+        for name, least in (("max_tokens", 2), ("watch_tokens", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                problems.append(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+        problems += [*_meaningless(self), *self.more_problems()]
+        if problems:
+            raise UserError("; ".join(problems), where="tuning settings", fix="correct the flags named above")
+
+    def more_problems(self) -> list[str]:
+        """某一种方法自己的设置里不对的，各一句。"""
+        return []
+
+
+@dataclass(frozen=True)
+class TorchTuneConfig(TuneConfig, TorchConfig):
+    """torch 上各种微调共有的设置。"""
+
+
+@dataclass(frozen=True)
+class SftConfig(TuneConfig):
+    """指令微调的全部设置。"""
+
+    fixed_on_resume: ClassVar[tuple[str, ...]] = (*TuneConfig.fixed_on_resume, "template", "train_on")
+
+    run: str = "sft"
+    """运行名；结果写在 ``RUNS_DIR/RUN/``。"""
+    data: str = ""
+    """对话：JSONL 文件（自己的格式、ShareGPT、Alpaca；逗号隔开可以有几个），或 ``storyworld:KIND:COUNT``，KIND 是
+    instructions、questions、choices、policy、dialogues。"""
+    template: str = ""
+    """对话的模板：ours、alpaca 或 chatml；缺省由分词器有哪些特殊 token 推断。"""
+    train_on: TrainOn = "assistant"
+    """学哪些 token：每句回答（``assistant``）、最后一句回答（``last``），或连提示一起全部（``all``）。"""
+    quiz: int = 100
+    """每次评估让模型答几道留作评估的题，算精确匹配；0 表示不答。"""
+    answer_tokens: int = 96
+    """一题至多写几个 token。"""
+    shown: int = 4
+    """样本里写出几题的问与答。"""
+
+    def more_problems(self) -> list[str]:
+        """不对的设置，各一句。"""
+        problems = choice_problems(self, train_on=TrainOn)
+        for name, least in (("quiz", 0), ("answer_tokens", 1), ("shown", 0)):
+            if getattr(self, name) < least:
+                problems.append(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+        return problems
+
+
+@dataclass(frozen=True)
+class TorchSftConfig(SftConfig, TorchTuneConfig):
+    """torch 上一次指令微调的全部设置。"""
+
+
+def _meaningless(settings: TrainConfig) -> list[str]:
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(TrainConfig)}
+    given = [name for name in _MEANINGLESS if getattr(settings, name) != defaults[name]]
+    return [f"--{name.replace('_', '-')} means nothing when tuning" for name in given]

@@ -1,0 +1,186 @@
+"""指令微调的数据：一次次对话，与最后一句回答怎样核对。
+
+流入：JSONL 文件（自己的格式、ShareGPT、Alpaca），或 ``storyworld:KIND:COUNT``；流出：训练与留作评估的 ``Lesson``。
+下一个文件：``answers.py``（让模型答，再核对）。
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from tinygrad_llm.common.chat import Conversation, Message
+from tinygrad_llm.common.chat.loading import conversation_of, load_records
+from tinygrad_llm.common.corpora.faults import BadInput, Faults
+from tinygrad_llm.common.corpora.storyworld.checks import rule_names
+from tinygrad_llm.common.corpora.storyworld.items import Rule
+from tinygrad_llm.common.errors import DataError, UserError
+
+__all__ = ["Lesson", "Lessons", "StoryKind", "lesson_of", "load_lessons", "prompt_of", "story_kind"]
+
+KINDS = ("instructions", "questions", "choices", "policy", "dialogues")
+STORY = re.compile(r"storyworld:([a-z]+)(?::(\d+))?")
+STORY_COUNT = 4000
+"""没有写明时，取故事世界的多少项。"""
+STORY_HELD_OUT = 400
+"""故事世界留作评估的，取它 val 划分的多少项。"""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """一次对话，与它最后一句回答的核对办法。
+
+    Attributes:
+        conversation: 对话，以 assistant 的话结尾。
+        rule: 核对办法。
+        task: 题型；没有写明为空。
+    """
+
+    conversation: Conversation
+    rule: Rule
+    task: str = ""
+
+
+class Lessons(NamedTuple):
+    """训练用的与留作评估的。"""
+
+    train: list[Lesson]
+    held_out: list[Lesson]
+
+
+class StoryKind(NamedTuple):
+    """故事世界的一种数据：种类与项数。"""
+
+    name: str
+    items: int
+
+
+class _Settings(Protocol):
+    data: str
+    val_data: str
+    val_fraction: float
+
+
+def load_lessons(settings: _Settings, faults: Faults) -> Lessons:
+    """读出全部数据，分成训练与留作评估的两份。
+
+    没有 ``--val-data`` 时，文件留下末尾 ``--val-fraction`` 的一段，故事世界用它的 val 划分（与训练没有一项相同）。
+
+    Args:
+        settings: 设置。
+        faults: 坏数据的处置。
+
+    Returns:
+        两份数据。
+
+    Raises:
+        UserError: 没有这个文件，或写法不对。
+        DataError: 文件里有坏的，而设置不许略过；或一条也不剩。
+    """
+    train: list[Lesson] = []
+    held_out: list[Lesson] = []
+    for part in map(str.strip, settings.data.split(",")):
+        kind = story_kind(part, KINDS)
+        found = list(_lessons(part, kind, "train", faults))
+        if settings.val_data:
+            train += found
+        elif kind is not None:
+            train += found
+            held_out += _lessons(part, kind._replace(items=STORY_HELD_OUT), "val", faults)
+        else:
+            kept = len(found) - max(1, round(len(found) * settings.val_fraction))
+            train += found[:kept]
+            held_out += found[kept:]
+    for part in filter(None, map(str.strip, settings.val_data.split(","))):
+        held_out += _lessons(part, story_kind(part, KINDS, STORY_HELD_OUT), "val", faults)
+    if not train or not held_out:
+        raise DataError(
+            f"too few conversations: {len(train)} to train on, {len(held_out)} held out",
+            where=settings.data,
+            fix="give more data, or held-out data of its own with --val-data",
+        )
+    return Lessons(train, held_out)
+
+
+def story_kind(text: str, kinds: tuple[str, ...], count: int = STORY_COUNT) -> StoryKind | None:
+    """``storyworld:KIND:COUNT``；不是这样写的（是文件）为 ``None``。
+
+    Args:
+        text: ``--data`` 的一项。
+        kinds: 认得的种类。
+        count: 没有写明时的项数。
+
+    Raises:
+        UserError: 种类不认识，或一项也不要。
+    """
+    if not text.startswith("storyworld:"):
+        return None
+    match = STORY.fullmatch(text)
+    if match is None or match[1] not in kinds or not int(match[2] or count):
+        raise UserError(
+            f"cannot read {text[:60]!r}",
+            where="--data",
+            fix=f"write storyworld:KIND:COUNT, KIND one of {', '.join(kinds)}",
+        )
+    return StoryKind(match[1], int(match[2] or count))
+
+
+def _lessons(text: str, kind: StoryKind | None, split: str, faults: Faults) -> Iterator[Lesson]:
+    if kind is not None:
+        from tinygrad_llm.common.corpora import storyworld  # 用到才导入，``--help`` 因此立即可答
+
+        sequence = getattr(storyworld, kind.name)(split=split)
+        for index in range(kind.items):
+            item = sequence[index]
+            yield lesson_of(item.to_json(), item.id)
+        return
+    path = Path(text)
+    if not path.is_file():
+        raise UserError("no such data file", where=text, fix="give a .jsonl file, or storyworld:instructions:4000")
+    yield from load_records(path, lesson_of, faults)
+
+
+def lesson_of(record: object, source: str = "") -> Lesson:
+    """一条记录变成一课；有 ``rule`` 的照它核对，否则要与最后一句回答一字不差（首尾的空白不计）。
+
+    Args:
+        record: 解析好的 JSON。
+        source: 出处。
+
+    Raises:
+        BadInput: 不是一次对话，不以 assistant 的话结尾，或 ``rule`` 写得不对。
+    """
+    conversation = conversation_of(record, source)
+    last = conversation.messages[-1]
+    if last.role != "assistant":
+        raise BadInput("the conversation does not end with an answer", "add the answer", "no answer")
+    fields: dict[str, Any] = record if isinstance(record, dict) else {}
+    rule = _rule(fields["rule"]) if isinstance(fields.get("rule"), dict) else Rule("exact", last.content.strip())
+    task = fields.get("task")
+    return Lesson(conversation, rule, task if isinstance(task, str) else "")
+
+
+def _rule(fields: dict[str, Any]) -> Rule:
+    """记录里的规则；``storyworld`` 写出的数据自带着它。"""
+    name, value, count = fields.get("name"), fields.get("value", ""), fields.get("count", 0)
+    words = fields.get("words", [])
+    fits = name in rule_names() and isinstance(value, str) and type(count) is int and isinstance(words, list)
+    if not fits or not all(isinstance(word, str) for word in words):
+        known = ", ".join(rule_names())
+        raise BadInput('"rule" is malformed', f"give a name ({known}), a value, a count and words", "malformed rule")
+    if name == "json":
+        try:
+            json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise BadInput('the value of "rule" is no JSON', "repair the record", "malformed rule") from error
+    return Rule(str(name), value, count, tuple(words))
+
+
+def prompt_of(lesson: Lesson) -> Conversation:
+    """最后一句回答之前的对话。"""
+    messages: tuple[Message, ...] = lesson.conversation.messages[:-1]
+    return Conversation(messages, lesson.conversation.source)
