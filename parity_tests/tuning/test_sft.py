@@ -106,8 +106,9 @@ def test_changed_data_goes_unnoticed_on_resume(based: Place) -> None:
 def test_epochs_do_not_fix_the_steps(based: Place) -> None:
     """四十三条对话走两轮、每步四条，不是二十二步。"""
     config = SftConfig(run="x", runs_dir=str(based.runs), from_run="base", data="chats.jsonl", epochs=2.0, batch_size=4)
-    session = prepare_sft(config)
-    assert (session.settings.steps, session.settings.epochs) == (22, 0.0)
+    settings = prepare_sft(config).settings
+    assert isinstance(settings, SftConfig)
+    assert (settings.steps, settings.epochs) == (22, 0.0)
 
 
 BAD = {
