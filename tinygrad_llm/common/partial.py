@@ -20,7 +20,7 @@ from tinygrad_llm.common.errors import CheckpointError
 from tinygrad_llm.common.lineage import weights_digest
 from tinygrad_llm.common.quantization import STATE_KEY, dequantized, join
 
-__all__ = ["completed", "find_base", "folded", "is_partial", "trained_shapes"]
+__all__ = ["base_weights", "completed", "find_base", "folded", "is_partial", "trained_shapes"]
 
 A, B = ".lora_A", ".lora_B"
 
@@ -107,6 +107,15 @@ def find_base(state: Mapping[str, Any], folder: Path) -> Path:
 
 
 def base_weights(state: Mapping[str, Any], folder: Path) -> dict[str, NDArray[Any]]:
+    """出发点的权重，量化了的已还原。
+
+    Args:
+        state: 检查点的状态，或只有 ``source`` 一项的字典。
+        folder: 检查点所在的运行文件夹，或其中的检查点文件夹。
+
+    Raises:
+        CheckpointError: 出发点不在了，或已不是原来的权重。
+    """
     from tinygrad_llm.common.session import load_weights  # 两个文件互相用到
 
     base = find_base(state, folder)
