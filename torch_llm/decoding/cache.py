@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tinygrad_llm.common.decoding.slots import Group
 
-__all__ = ["Int8Cache", "PlainCache", "SlotCache"]
+__all__ = ["Int8Cache", "PlainCache", "SlotCache", "plain_caches"]
 
 
 class SlotCache(Protocol):
@@ -34,12 +34,12 @@ class PlainCache:
     """与激活同样的类型。
 
     Args:
-        shape: ``(slots, Hkv, S, D)``。
-        like: 决定类型与设备。
+        k: ``(slots, Hkv, S, D)`` 的空张量。
+        v: 同上。
     """
 
-    def __init__(self, shape: tuple[int, int, int, int], like: Tensor) -> None:
-        self.k, self.v = (_blank(shape, like.dtype, like.device) for _ in range(2))
+    def __init__(self, k: Tensor, v: Tensor) -> None:
+        self.k, self.v = k, v
 
     def write(self, slots: Tensor | int, positions: Tensor | int, k: Tensor, v: Tensor) -> None:
         """见 ``SlotCache``。"""
@@ -94,6 +94,12 @@ class Int8Cache:
         for pair in self.held:
             for held in pair:
                 held[target, :, :length] = held[source, :, :length]
+
+
+def plain_caches(layers: int, shape: tuple[int, int, int, int], like: Tensor) -> tuple[list[SlotCache], Tensor]:
+    """各层的 ``PlainCache``，与它们共用的整块 ``(layers, 2, slots, Hkv, S, D)``：一次切片就切好了各层的 k 与 v。"""
+    whole = _blank((layers, 2, *shape), like.dtype, like.device)
+    return [PlainCache(k, v) for k, v in whole.unbind(0)], whole
 
 
 def _blank(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

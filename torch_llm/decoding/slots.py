@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinygrad_llm.common.decoding.slots import Group, Ledger, Plan, Rows
-from torch_llm.decoding.cache import Int8Cache, PlainCache, SlotCache
+from torch_llm.decoding.cache import Int8Cache, PlainCache, SlotCache, plain_caches
 from torch_llm.decoding.one import OneToken
+from torch_llm.decoding.one_integer import OneInteger
 from torch_llm.gpt import GPT, MLP, Attention, rope_table
 
 __all__ = ["TorchSlots"]
@@ -53,15 +54,20 @@ class TorchSlots:
         self.slots, self.context, self._like = slots, self._ledger.context, like
         self._packed = pack(model) if packed else {}
         shape = (slots, config.kv_heads, self.context, config.head_size)
-        kind: type[PlainCache | Int8Cache] = Int8Cache if kv_cache == "int8" else PlainCache
-        self._layers: list[SlotCache] = [kind(shape, like) for _ in range(config.n_layer)]
+        whole: Tensor | None = None
+        if kv_cache == "int8":
+            self._layers: list[SlotCache] = [Int8Cache(shape, like) for _ in range(config.n_layer)]
+        else:
+            self._layers, whole = plain_caches(config.n_layer, shape, like)
         self._rope: tuple[Tensor, Tensor] | None = None
         if config.position == "rope":
             cos, sin = rope_table(config, 0, self.context, like)
             self._rope = torch.cat((cos, cos), -1)[:, None], torch.cat((-sin, sin), -1)[:, None]  # (S, 1, D)
-        plain = [layer for layer in self._layers if isinstance(layer, PlainCache)]
-        self._one: OneToken | None = None
-        if OneToken.fits(model, self._layers):
+        self._one: OneToken | OneInteger | None = None
+        if whole is not None and OneInteger.fits(model):
+            self._one = OneInteger(model, whole, self._rope)
+        elif OneToken.fits(model, self._layers):
+            plain = [layer for layer in self._layers if isinstance(layer, PlainCache)]
             self._one = OneToken(model, plain, None if self._rope is None else (cos, sin))
 
     def length(self, slot: int) -> int:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.quantization import Packed, join
 from torch_llm.gpt import GPT
+from torch_llm.quantization.kernels import Arena
 from torch_llm.quantization.weight import Compute, PackedWeight, stacked
 
 __all__ = ["PackedEmbedding", "PackedLinear", "assembled", "quantized_model"]
@@ -109,8 +110,12 @@ def assembled(
             )
             parent, _, last = path.rpartition(".")
             setattr(model.get_submodule(parent), last, module)
+    arena = Arena()
     for block in model.h:
         _merge_gate(block)
+        for module in block.modules():
+            if isinstance(module, PackedLinear):
+                module.weight.settle(arena)
     return model.requires_grad_(False).eval()
 
 

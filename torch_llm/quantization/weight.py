@@ -2,7 +2,7 @@
 
 流入：``Packed``；流出：``PackedWeight``。下一个文件：``model.py`` 把它装进 GPT。
 
-一个 token 的解码快慢取决于要读多少字节，于是少的几行直接乘整数（torch 自带的 int8、int4 内核，激活为 bfloat16）；
+一个 token 的解码快慢取决于要读多少字节，于是少的几行直接乘整数（见 ``kernels.py``）；
 行数一多，瓶颈变成乘法次数，就先还原成 bfloat16 再乘：一次还原的工夫由许多行分摊。
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -18,21 +19,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tinygrad_llm.common.quantization import Packed
-from tinygrad_llm.common.quantization.packing import MIDDLE, unpack_nibbles
+from tinygrad_llm.common.quantization.packing import MIDDLE
+from torch_llm.quantization.kernels import Arena, Kernel, make_kernel
 
 __all__ = ["Compute", "PackedWeight", "stacked"]
 
-Kernel = Callable[[Tensor], Tensor]
 Compute = Literal["fast", "exact", "w8a8"]
 """怎样算：快的内核；还原成激活的类型再乘（与 NumPy 引擎同义）；激活也逐 token 量化成 int8。"""
 FEW_ROWS = 12
 """至多这么多行时直接乘整数：再多就不如先还原。"""
-INT8_COLUMNS = 32
-"""int8 内核按这么多列一块地读：不是整数倍时它会读到行外（torch 2.13），那样的矩阵先补 0。"""
-INT4_ROWS = 16
-"""int4 内核要求行数是它的整数倍。"""
-KERNEL_GROUPS = (128, 64, 32)
-"""int4 内核收的组大小。"""
 
 
 class PackedWeight:
@@ -55,11 +50,29 @@ class PackedWeight:
         self.scale = torch.from_numpy(packed.scale.astype(np.float32)).to(self.device)
         zero = packed.zero
         self.zero = None if zero is None else torch.from_numpy(zero.astype(np.float32)).to(self.device)
-        self.kernel = _kernel(self) if compute == "fast" and self.device.type == "cpu" else None
         self._low_scale = self.scale.bfloat16()
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def is_fast(self) -> bool:
+        """少的几行走快的内核吗。"""
+        return self.compute == "fast" and self.device.type == "cpu"
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """少的几行用的内核；用到才造：拼成一个的几个矩阵用不着各自的。"""
+        return make_kernel(self)
+
+    def settle(self, arena: Arena) -> None:
+        """把整数搬进 ``arena``，造好内核；不走快的内核就不必。"""
+        if not self.is_fast:
+            return
+        if self.packed.scheme.format == "int8":
+            self.codes = arena.keep(self.codes)
+            self.packed = replace(self.packed, codes=self.codes.numpy())
+        self.kernel = make_kernel(self, arena.keep)
 
     def detach(self) -> PackedWeight:
         """它没有梯度。"""
@@ -87,8 +100,8 @@ class PackedWeight:
             y = self._integer_linear(x)
         elif self.compute == "exact":
             return F.linear(x, self.to(x.dtype), bias)
-        elif self.kernel is not None and rows <= FEW_ROWS:
-            y = self.kernel(x.reshape(rows, self.shape[1]).to(torch.bfloat16)).view(*x.shape[:-1], self.shape[0])
+        elif self.is_fast and rows <= FEW_ROWS:
+            y = self.kernel(x.reshape(rows, self.shape[1])).view(*x.shape[:-1], self.shape[0])
         else:
             y = self._restored_linear(x.to(torch.bfloat16))
         y = y.to(x.dtype)
@@ -135,35 +148,6 @@ class PackedWeight:
         if function in (torch.cat, torch.concat, torch.concatenate):
             return stacked(args[0])
         return NotImplemented
-
-
-def _kernel(weight: PackedWeight) -> Kernel:
-    """快内核 ``(rows, in) → (rows, out)``，激活为 bfloat16；形状不合内核的规矩时，补 0 补到合。"""
-    return _int8_kernel(weight) if weight.packed.scheme.format == "int8" else _int4_kernel(weight)
-
-
-def _int8_kernel(weight: PackedWeight) -> Kernel:
-    low, missing = weight.scale.bfloat16(), -weight.shape[1] % INT8_COLUMNS
-    codes = F.pad(weight.codes, (0, missing)) if missing else weight.codes
-    if missing:
-        return lambda x: torch._weight_int8pack_mm(F.pad(x, (0, missing)), codes, low)
-    return lambda x: torch._weight_int8pack_mm(x, codes, low)
-
-
-def _int4_kernel(weight: PackedWeight) -> Kernel:
-    out, columns = weight.shape
-    given = weight.packed.scheme.group
-    group = next((g for g in KERNEL_GROUPS if g <= given and columns % g == 0), given)
-    right, below = -columns % group, -out % INT4_ROWS
-    whole = torch.from_numpy(unpack_nibbles(weight.packed.codes, columns).astype(np.int32))
-    laid_out = torch._convert_weight_to_int4pack_for_cpu(F.pad(whole, (0, right, 0, below)), 1)
-    zero = torch.zeros_like(weight.scale) if weight.zero is None else weight.zero
-    spread = torch.stack((weight.scale, zero), dim=-1).repeat_interleave(given // group, dim=1)  # (out, groups, 2)
-    spread = F.pad(spread[:, : (columns + right) // group], (0, 0, 0, 0, 0, below))
-    table = spread.transpose(0, 1).bfloat16().contiguous()
-    if right or below:
-        return lambda x: torch._weight_int4pack_mm_for_cpu(F.pad(x, (0, right)), laid_out, group, table)[:, :out]
-    return lambda x: torch._weight_int4pack_mm_for_cpu(x, laid_out, group, table)
 
 
 def stacked(weights: Sequence[PackedWeight]) -> PackedWeight:
