@@ -141,7 +141,7 @@ def test_the_report_lists_every_run_and_is_the_same_every_time(
     assert [row["name"] for row in rows] == ["plain", "a", "a w8a8", "b"]
     assert rows[0]["bytes"] > rows[1]["bytes"] > rows[3]["bytes"]
     assert all(abs(change) < 0.05 for row in rows for change in row["change"].values())
-    assert "int4 g64 gptq" in capsys.readouterr().out
+    assert "int4 g32 gptq" in capsys.readouterr().out
 
 
 def test_the_layer_map_is_written(runs: Path, tmp_path: Path) -> None:

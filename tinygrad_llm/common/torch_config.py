@@ -48,7 +48,7 @@ class TorchConfig(TrainConfig):
     """合训时每个进程只存自己的块，不必有谁装下整个模型；``consolidate`` 把它拼成普通的检查点，续训时自动拼。"""
     qat: Awareness = "off"
     """量化感知训练：前向用舍入成 int8 或 int4 的权重，梯度原样通过；之后 ``quantize`` 成同样的格式。"""
-    qat_group: int = 64
+    qat_group: int = 32
     """``--qat int4`` 几列一组：32、64 或 128。"""
 
     @staticmethod

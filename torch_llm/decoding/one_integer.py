@@ -33,12 +33,6 @@ class _Matrix(NamedTuple):
         if self.bias is not None:
             out.add_(self.bias)
 
-    def onto(self, out: Tensor, x: Tensor) -> None:
-        """``W x + b`` 加进 ``out``。"""
-        out.add_(self.multiply(x))
-        if self.bias is not None:
-            out.add_(self.bias)
-
 
 class _Norm(NamedTuple):
     """一个归一化层；RMSNorm 的权重后面接着同样多个 0。"""
@@ -72,16 +66,22 @@ class OneInteger:
         config = model.config
         heads, shared, width = config.n_head, config.kv_heads, config.head_size
         self._model, self._config, self._cache = model, config, cache
-        self._rope = None if rope is None else tuple(one.view(-1, 2, width // 2) for one in rope)
+        self._rope = None if rope is None else tuple(one[:, 0] for one in rope)
         self._is_rms = config.norm == "rmsnorm"
         self._pair = torch.empty(1, (2 if self._is_rms else 1) * config.n_embd)
-        self._x, self._minus = self._pair[:, : config.n_embd], self._pair[:, config.n_embd :]
-        low = torch.empty_like(self._pair, dtype=LOW)
-        self._low_pair, self._low = low, low[:, : config.n_embd]
+        self._x = self._pair[:, : config.n_embd]
+        self._streams = self._pair.view(-1, config.n_embd)
+        self._signs = torch.tensor([[1.0], [-1.0]])[: len(self._streams)]
+        self._low_pair = torch.empty_like(self._pair, dtype=LOW)
+        self._low = self._low_pair[:, : config.n_embd]
         self._qkv = torch.empty(1, (heads + 2 * shared) * width)
         split = self._qkv.view(-1, width)
         self._raw = split[:heads], split[heads : heads + shared]
-        self._halves = split[: heads + shared].view(-1, 2, width // 2) if rope is not None else split
+        self._qk = split[: heads + shared]
+        if rope is not None:  # 前后两半，与各自要加上的
+            turned = torch.empty_like(self._qk)
+            self._turned, half = turned, width // 2
+            self._from, self._to = (self._qk[:, half:], self._qk[:, :half]), (turned[:, :half], turned[:, half:])
         self._q, self._kv = split[:heads].view(1, shared, -1, width), split[heads:].view(2, shared, width)
         self._mixed = torch.empty(1, heads * width, dtype=LOW)
         self._by_heads = self._mixed.view(self._q.shape)
@@ -110,36 +110,57 @@ class OneInteger:
             begin: 它所在的文档从哪个位置开始。
             first: 它看得见的第一个位置。
         """
-        model, x = self._model, self._x
-        x.copy_(model.wte(torch.tensor([token])))
-        if self._rope is None:
-            x.add_(model.wpe.weight[position - begin])
-        turn = None if self._rope is None else [one[position] for one in self._rope]
+        self._start(token, position - begin)
+        turn = None if self._rope is None else self._turn(position)
         mine = self._cache[:, :, slot]
         seen = mine[:, :, None, :, first : position + 1]
         attended = zip(mine[..., position, :].unbind(0), seen[:, 0].unbind(0), seen[:, 1].unbind(0), strict=True)
-        halves, q, kv, by_heads, mixed = self._halves, self._q, self._kv, self._by_heads, self._mixed
+        q, kv, by_heads, mixed = self._q, self._kv, self._by_heads, self._mixed
         for layer, (place, k, v) in zip(self._layers, attended, strict=True):
             layer.c_attn.into(self._qkv, self._normed(layer.ln_1))
             for norm, rows in zip(layer.head_norms, self._raw, strict=False):
                 rows.copy_(norm(rows))
-            if turn is not None:  # 前后两半互换，符号在 sin 里
-                swapped = torch.flip(halves, (1,))
-                halves.mul_(turn[0]).addcmul_(swapped, turn[1])
+            if turn is not None:
+                self._rotate(*turn)
             place.copy_(kv)
             by_heads.copy_(F.scaled_dot_product_attention(q, k, v))
-            layer.c_proj.onto(x, mixed)
-            layer.mlp_proj.onto(x, self._risen(layer))
-        features: Tensor = model.ln_f(x)[0]
-        return features
+            self._add(layer.c_proj, mixed)
+            self._add(layer.mlp_proj, self._risen(layer))
+        return self._norm(self._last)[0, : self._config.n_embd]
+
+    def _start(self, token: int, place: int) -> None:
+        """词嵌入与位置嵌入。"""
+        table: Any = self._model.wte
+        self._streams.copy_(table.weight.row(token))
+        if self._rope is None:
+            self._streams.add_(self._model.wpe.weight[place])
+        self._streams.mul_(self._signs)
+
+    def _add(self, matrix: _Matrix, x: Tensor) -> None:
+        """``W x + b`` 加进残差流，与它的相反数。"""
+        self._streams.addcmul_(self._signs, matrix.multiply(x))
+        if matrix.bias is not None:
+            self._streams.addcmul_(self._signs, matrix.bias)
+
+    def _turn(self, position: int) -> tuple[Tensor, Tensor, Tensor]:
+        assert self._rope is not None
+        low, high = self._rope[1][position].view(2, -1).unbind(0)
+        return self._rope[0][position], low, high
+
+    def _rotate(self, cos: Tensor, low_sin: Tensor, high_sin: Tensor) -> None:
+        """就地旋转 q、k：``x·cos + (后一半, 前一半)·(-sin, sin)``。"""
+        (high, low), (to_low, to_high) = self._from, self._to
+        torch.mul(high, low_sin, out=to_low)
+        torch.mul(low, high_sin, out=to_high)
+        self._qk.mul_(cos).add_(self._turned)
+
+    def _norm(self, norm: _Norm) -> Tensor:
+        """归一化了的残差流，后面也许接着 0。"""
+        return torch.layer_norm(self._pair, norm.weight.shape, norm.weight, norm.bias, self._config.norm_eps)
 
     def _normed(self, norm: _Norm) -> Tensor:
         """归一化、舍入了的 ``(1, C)``。"""
-        pair = self._pair
-        if self._is_rms:
-            torch.neg(self._x, out=self._minus)
-        y = torch.layer_norm(pair, norm.weight.shape, norm.weight, norm.bias, self._config.norm_eps)
-        self._low_pair.copy_(y)
+        self._low_pair.copy_(self._norm(norm))
         return self._low
 
     def _risen(self, layer: _Layer) -> Tensor:

@@ -6,7 +6,7 @@
 
 - **两个平面**（``Planes``）：激活量化成 16 位整数 ``X``，拆成高低两个字节，当作两行 8 位整数去乘，再合起来
   ``256·高 + 低``。整数相乘、相加没有舍入，误差只有激活的 16 位舍入。每次调用有几十微秒的开销，大矩阵才值得。
-- **边读边还原**（``rounded``）：激活舍入成 bfloat16，torch 的 int8、int4 内核；小矩阵用它。
+- **边读边还原**（``_int8``、``_int4``）：激活事先舍入成 bfloat16，torch 的内核；小矩阵用它。
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ LEAST = 2.0**-100
 
 
 Kernel = Callable[[Tensor], Tensor]
-"""``x @ W.T``：``(rows, in) → (rows, out)``；进出的浮点类型可以不同，由内核定。"""
+"""``x @ W.T``：``(rows, in) → (rows, out)``，由 ``LOW`` 到 ``LOW``；``Planes`` 另外也收 float32，给出 float32。"""
 
 
 class Planes:
@@ -68,7 +68,7 @@ class Planes:
 
     def __call__(self, x: Tensor) -> Tensor:
         """见 ``Kernel``；结果是 float32。"""
-        rows, columns = x.shape
+        x, (rows, columns) = x.float(), x.shape
         size = x.abs().amax(1, keepdim=True).clamp_min_(LEAST)
         whole = (x * (LARGEST / size)).add_(SHIFT).to(torch.int32)
         y = self._sums(_bytes_of(whole).reshape(2 * rows, columns)).view(rows, 2, -1)
@@ -103,11 +103,6 @@ def has_exact_bytes() -> bool:
     return torch.equal(found, (rows.float() - MIDDLE) @ codes.float().T)
 
 
-def rounded(multiply: Kernel) -> Kernel:
-    """激活先舍入成 bfloat16；已经是的不动。"""
-    return lambda x: multiply(x.to(LOW))
-
-
 class Arena:
     """把许多矩阵放进几大块内存：一大块可以用 2 MiB 的页，逐个放只有 4 KiB 的页。
 
@@ -135,10 +130,10 @@ def make_kernel(weight: PackedWeight, keep: Callable[[Tensor], Tensor] = lambda 
         keep: 内核自己要排一份权重时，放到哪里。
     """
     if weight.packed.scheme.format == "int4":
-        return rounded(_int4(weight, keep))
+        return _int4(weight, keep)
     if weight.shape.numel() >= PLANES_SIZE and has_exact_bytes():
         return Planes(weight.codes, weight.scale)
-    return rounded(_int8(weight))
+    return _int8(weight)
 
 
 def _int8(weight: PackedWeight) -> Kernel:

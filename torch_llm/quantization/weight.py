@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from tinygrad_llm.common.quantization import Packed
 from tinygrad_llm.common.quantization.packing import MIDDLE
-from torch_llm.quantization.kernels import Arena, Kernel, make_kernel
+from torch_llm.quantization.kernels import LOW, Arena, Kernel, Planes, make_kernel
 
 __all__ = ["Compute", "PackedWeight", "stacked"]
 
@@ -93,6 +93,12 @@ class PackedWeight:
         found = self._restored(self.codes[flat], self.scale[flat], zero, torch.float32)
         return found.view(*ids.shape, self.shape[1])
 
+    def row(self, id: int) -> Tensor:
+        """还原一行 ``(in,)``；解码时一个 token 只查一行。"""
+        if self.packed.scheme.format == "int8":
+            return self.codes[id] * self.scale[id]
+        return self.rows(torch.tensor(id))
+
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``x @ W.T + bias``：``(..., in) → (..., out)``，类型与 ``x`` 相同。"""
         rows = x.numel() // self.shape[1]
@@ -101,7 +107,8 @@ class PackedWeight:
         elif self.compute == "exact":
             return F.linear(x, self.to(x.dtype), bias)
         elif self.is_fast and rows <= FEW_ROWS:
-            y = self.kernel(x.reshape(rows, self.shape[1])).view(*x.shape[:-1], self.shape[0])
+            few = x.reshape(rows, self.shape[1])
+            y = self.kernel(few if isinstance(self.kernel, Planes) else few.to(LOW)).view(*x.shape[:-1], self.shape[0])
         else:
             y = self._restored_linear(x.to(torch.bfloat16))
         y = y.to(x.dtype)

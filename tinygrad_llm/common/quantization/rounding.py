@@ -142,7 +142,9 @@ def _ranges(w: Array, scheme: Scheme) -> tuple[Array, Array]:
 
 
 def best_grid(w: Array, scheme: Scheme, importance: Array | None = None) -> Grid:
-    """逐组试几个收窄的程度，取舍入误差（平方和，按列加权）最小的网格。
+    """逐组试几个收窄的程度，取舍入误差（平方和，按列加权）最小的网格；int8 不收窄。
+
+    int8 的刻度本来就细，收窄省下的误差很小，截断的却是一行里最大的几个数：误差的平方和小了，困惑度反而高了。
 
     Args:
         w: ``(out, in)``。
@@ -153,7 +155,7 @@ def best_grid(w: Array, scheme: Scheme, importance: Array | None = None) -> Grid
         网格；误差从不大于 ``shrink = 1`` 时的。
     """
     best, lowest = fit_grid(w, scheme), None
-    for shrink in SHRINKS:
+    for shrink in SHRINKS if scheme.format == "int4" else ():
         grid = fit_grid(w, scheme, shrink)
         error = group_errors(w, grid, scheme, importance)
         if lowest is None:
