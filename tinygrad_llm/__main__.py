@@ -28,6 +28,8 @@ VERBS = {
     "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),
     "report": Verb("tinygrad_llm.common.compare:main", "the report of a run, or two runs side by side"),
     "study": Verb("tinygrad_llm.study:VERBS", "learning-rate range test, sweep, scaling law, with plots"),
+    "redteam": Verb("tinygrad_llm.safety:REDTEAM", "attack a run: mutations, token search, leaks; refusal data"),
+    "canary": Verb("tinygrad_llm.safety:CANARY", "plant random numbers in a text; has a run memorised them?"),
     "quantize": Verb("tinygrad_llm.common.quantization.command:main", "a smaller copy of a run: int8 or int4 weights"),
     "evaluate": Verb("tinygrad_llm.evaluate:main", "perplexity, questions, answers, a judge: scores with intervals"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),

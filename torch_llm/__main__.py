@@ -17,6 +17,8 @@ VERBS = {
     "report": Verb("tinygrad_llm.common.compare:main", "the report of a run, or two runs side by side"),
     "study": Verb("torch_llm.study:VERBS", "learning-rate range test, sweep, scaling law, with plots"),
     "recipe": Verb("torch_llm.recipe:main", "one command from a corpus to readable text: recipe storyworld"),
+    "redteam": Verb("torch_llm.safety:REDTEAM", "attack a run: mutations, token search, leaks; refusal data"),
+    "canary": Verb("torch_llm.safety:CANARY", "plant random numbers in a text; has a run memorised them?"),
     "quantize": Verb("torch_llm.quantization.command:VERBS", "a smaller copy of a run: int8 or int4 weights"),
     "evaluate": Verb("torch_llm.evaluate:main", "perplexity, questions, answers, a judge: scores with intervals"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),

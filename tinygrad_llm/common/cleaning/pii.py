@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tinygrad_llm.common.cleaning.checksums import iban_length, is_card, is_chinese_id, is_iban
 
-__all__ = ["PLACEHOLDERS", "scrub"]
+__all__ = ["PLACEHOLDERS", "found_in", "scrub"]
 
 PLACEHOLDERS = {
     "key": "<KEY>",
@@ -158,7 +158,7 @@ def scrub(text: str, kinds: tuple[str, ...]) -> tuple[str, Counter[str]]:
         抹过的文字，与每种抹了几处；再抹一遍不会有任何变化。
     """
     counts: Counter[str] = Counter()
-    while found := _find(text, kinds):  # 抹去一处，邻居的前后文就变了：再看一遍，直到没有
+    while found := found_in(text, kinds):  # 抹去一处，邻居的前后文就变了：再看一遍，直到没有
         pieces, place = [], 0
         for start, end, kind in found:
             pieces += [text[place:start], PLACEHOLDERS[kind]]
@@ -168,8 +168,8 @@ def scrub(text: str, kinds: tuple[str, ...]) -> tuple[str, Counter[str]]:
     return text, counts
 
 
-def _find(text: str, kinds: tuple[str, ...]) -> list[tuple[int, int, str]]:
-    """全部要抹的地方，按位置排好，互不重叠；重叠时 ``PLACEHOLDERS`` 里在前的一种优先。"""
+def found_in(text: str, kinds: tuple[str, ...]) -> list[tuple[int, int, str]]:
+    """全部要抹的地方（起点、终点、种类），按位置排好，互不重叠；重叠时 ``PLACEHOLDERS`` 里在前的一种优先。"""
     numbers = [match.span() for match in _NUMBER.finditer(text)]
     found: list[tuple[int, int, str]] = []
     for kind in PLACEHOLDERS:
