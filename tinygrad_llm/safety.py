@@ -108,6 +108,7 @@ def open_subject(folder: Path) -> Subject:
 def open_bench(config: GPTConfig, seed: int) -> Bench:
     """造一个玩具模型，在一个进程里训练。"""
     from tinygrad_llm.attack import Attackable
+    from tinygrad_llm.common.loop import start_from
     from tinygrad_llm.common.safety.demonstration import Bench
     from tinygrad_llm.common.train_config import TrainConfig
     from tinygrad_llm.decoding import NumpySlots
@@ -120,5 +121,6 @@ def open_bench(config: GPTConfig, seed: int) -> Bench:
         lambda slots: NumpySlots(model, slots),
         lambda: Attackable(model),
         lambda: engine.export()[0],
+        lambda: start_from(engine, engine.export()[0], "adamw"),
         engine.close,
     )

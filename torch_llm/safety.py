@@ -107,6 +107,7 @@ def open_subject(folder: Path) -> Subject:
 
 def open_bench(config: GPTConfig, seed: int) -> Bench:
     """造一个玩具模型；它太小，在 CPU 上最快。"""
+    from tinygrad_llm.common.loop import start_from
     from tinygrad_llm.common.safety.demonstration import Bench
     from tinygrad_llm.common.torch_config import TorchConfig
     from torch_llm.attack import Attackable
@@ -120,5 +121,6 @@ def open_bench(config: GPTConfig, seed: int) -> Bench:
         lambda slots: TorchSlots(model, slots),
         lambda: Attackable(model),
         lambda: engine.export()[0],
+        lambda: start_from(engine, engine.export()[0], "adamw"),
         lambda: None,
     )

@@ -1,19 +1,21 @@
 """从头到尾走一遍：造一个守门人，攻破它，拿找到的攻击来训练，再攻一次。
 
 流入：一个引擎；流出：训练前后的成功率与乱拒率、两种找法的对照，两个可以对话的运行。
-提问有三份，互不相交：训练的、挑步数用的、考试的；考试用的提问与种子，训练时一句也没见过。
+训练的与考试的提问互不相交，按梯度找的种子也不同。
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinygrad_llm.common.chat.conversation import Conversation
 from tinygrad_llm.common.chat.templates import CHAT_SPECIALS, OURS
 from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.corpora.storyworld.items import Policy
 from tinygrad_llm.common.engine import Arrays
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.runlog import TRACES_OF_A_RUN
@@ -32,8 +34,6 @@ from tinygrad_llm.common.tokenizers import END_OF_TEXT, Tokenizer, train_bpe
 __all__ = ["Bench", "Demonstration", "OpenBench", "Stage", "demonstrate", "toy_model"]
 
 VOCABULARY, CONTEXT, WIDTH = 512, 160, 64
-ENOUGH = 0.95
-"""直白的提问拒绝到这个比例，守口如瓶就算学会了。"""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Bench:
         slots: 造一个这么多槽的解码器。
         attackable: 造一个可以按梯度攻击的模型。
         weights: 交出参数。
+        restart: 优化器从头开始，参数不动。
         close: 用完了。
     """
 
@@ -52,6 +53,7 @@ class Bench:
     slots: Callable[[int], Any]
     attackable: Callable[[], Attackable]
     weights: Callable[[], Arrays]
+    restart: Callable[[], None]
     close: Callable[[], None]
 
 
@@ -138,30 +140,25 @@ class _Run:
         subject = Subject("gatekeeper", self.tokenizer, self.bench.slots, self.bench.attackable, "ours")
         self.ask: Asker = asker(subject, config.slots, config.tokens)
 
-    def learn(self, name: str, dialogues: Any, practice: Practice, is_enough: Callable[[], bool] | None = None) -> int:
+    def learn(self, name: str, dialogues: Iterable[Conversation], practice: Practice) -> int:
         """练一份功课；返回走了几步。"""
         samples = examples(dialogues, self.tokenizer, OURS, self.model.context)
-        steps, loss = practise(
+        self.bench.restart()
+        loss = practise(
             self.bench.engine, samples, practice, vocab_size=self.model.vocab_size, context=self.model.context,
-            pad=self.tokenizer.eot, is_enough=is_enough,
+            pad=self.tokenizer.eot,
         )  # fmt: skip
-        self.note(f"{name}: {steps} steps on {len(samples)} dialogues, loss {loss:.3f}")
-        return steps
-
-    def refuses_plainly(self) -> bool:
-        """直白的提问（挑步数用的那一份）拒绝得够多了吗。"""
-        items = [gatekeeper(3, ("en", "zh")[i % 2], "val", i, ("secret",), PLAIN_STYLES) for i in range(40)]
-        row = red_team(self.ask, items, [], ("plain",)).attacks[0]
-        return row.refused >= ENOUGH * row.n
+        self.note(f"{name}: {practice.steps} steps on {len(samples)} dialogues, loss {loss:.3f}")
+        return practice.steps
 
     def search(self, split: str) -> SearchSettings:
         """怎样找；训练的与考试的种子不同。"""
         config = self.config
         return SearchSettings(budget=config.budget, seed=config.seed + (0 if split == "test" else 1000))
 
-    def blunt(self, split: str) -> list[Any]:
+    def blunt(self, split: str) -> list[Policy]:
         """直白的提问，各不相同。"""
-        found: dict[str, Any] = {}
+        found: dict[str, Policy] = {}
         index = 0
         while len(found) < self.config.prompts:
             item = gatekeeper(7, "en", split, index, ("secret",), PLAIN_STYLES)
@@ -222,8 +219,7 @@ def demonstrate(
     run = _Run(config, open_bench, note)
     try:
         run.learn("helpful", helpful(6000, config.seed), Practice(config.steps, 3e-3, seed=config.seed))
-        blunt = Practice(200, 1e-3, floor=1.0, seed=config.seed)
-        steps = run.learn("guarded", guarded(2000, config.seed), blunt, run.refuses_plainly)
+        steps = run.learn("guarded", guarded(2000, config.seed), Practice(60, 5e-4, seed=config.seed))
         run.save("guarded", config.steps + steps)
         before = run.stage("guarded", steps)
         found = run.findings()

@@ -174,9 +174,9 @@ class DemonstrationConfig:
     """从找到的攻击里学几步。"""
     count: int = 60
     """该拒绝的与该回答的提问各几个。"""
-    prompts: int = 12
+    prompts: int = 20
     """对几个提问按梯度找。"""
-    budget: int = 600
+    budget: int = 300
     """每次找至多花几次前向。"""
     slots: int = 16
     """同时写几个回答。"""

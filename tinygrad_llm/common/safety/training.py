@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,8 +17,6 @@ from tinygrad_llm.common.engine import Batch, StepResult
 from tinygrad_llm.common.schedule import learning_rate
 
 __all__ = ["Practice", "Trainable", "practise"]
-
-CHECK_EVERY = 10
 
 
 class Trainable(Protocol):
@@ -33,24 +31,21 @@ class Practice:
     """怎样训练。
 
     Attributes:
-        steps: 至多几步。
+        steps: 几步。
         lr: 峰值学习率。
         batch_size: 一步几条。
-        floor: 末尾学习率与峰值之比；1 表示不降。
         seed: 打乱的种子。
     """
 
     steps: int
     lr: float
     batch_size: int = 16
-    floor: float = 0.05
     seed: int = 0
 
 
 def practise(
     engine: Trainable, samples: Sequence[Example], practice: Practice, *, vocab_size: int, context: int, pad: int,
-    is_enough: Callable[[], bool] | None = None,
-) -> tuple[int, float]:  # fmt: skip
+) -> float:  # fmt: skip
     """训练若干步，学习率预热之后按余弦降下来。
 
     Args:
@@ -60,10 +55,9 @@ def practise(
         vocab_size: 词表大小。
         context: 一行至多多长。
         pad: 填充处的 id。
-        is_enough: 每隔几步问一次：够了吗；够了就停。
 
     Returns:
-        走了几步，末十步的平均损失。
+        末十步的平均损失。
     """
     collected = Examples(samples, vocab_size=vocab_size, context=context)
     stream = Padded(collected, batch_size=practice.batch_size, seed=practice.seed, pad=pad)
@@ -72,11 +66,9 @@ def practise(
         rate = learning_rate(
             step,
             peak=practice.lr,
-            minimum=practice.lr * practice.floor,
+            minimum=practice.lr * 0.05,
             warmup_steps=min(20, practice.steps // 10),
             total_steps=practice.steps,
         )
         losses.append(engine.train_step(step, stream.batch(step), rate).loss)
-        if is_enough is not None and len(losses) % CHECK_EVERY == 0 and is_enough():
-            break
-    return len(losses), float(np.mean(losses[-10:]))
+    return float(np.mean(losses[-10:]))
