@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["CANARY", "REDTEAM", "open_bench", "open_subject"]
 
 REDTEAM = {
-    "": Verb("tinygrad_llm.safety:measure", "attack a run with every mutation of its questions"),
+    "": Verb("tinygrad_llm.safety:attack_run", "attack a run with every mutation of its questions"),
     "search": Verb("tinygrad_llm.safety:search", "gradient-guided token search beside random search"),
     "leaks": Verb("tinygrad_llm.safety:leaks", "personal data in what a run writes"),
     "demo": Verb("tinygrad_llm.safety:demonstrate", "a toy gatekeeper: break it, train on the attacks, break it again"),
-    "data": Verb("tinygrad_llm.safety:data", "write refusal data: SFT and preference pairs"),
+    "data": Verb("tinygrad_llm.safety:write_refusals", "write refusal data: SFT and preference pairs"),
 }
 CANARY = {
     "plant": Verb("tinygrad_llm.safety:plant", "plant random numbers in a training text"),
@@ -39,11 +39,11 @@ CANARY = {
 }
 
 
-def measure(config: RedteamConfig) -> None:
+def attack_run(config: RedteamConfig) -> None:
     """红队一个运行。"""
     from tinygrad_llm.common.safety import command
 
-    command.measure(config, open_subject)
+    command.attack_run(config, open_subject)
 
 
 def search(config: SearchConfig) -> None:
@@ -67,11 +67,11 @@ def demonstrate(config: DemonstrationConfig) -> None:
     command.demonstration(config, open_bench)
 
 
-def data(config: DataConfig) -> None:
+def write_refusals(config: DataConfig) -> None:
     """写出拒绝的数据。"""
     from tinygrad_llm.common.safety import command
 
-    command.data(config)
+    command.write_refusals(config)
 
 
 def plant(config: PlantConfig) -> None:
@@ -85,7 +85,7 @@ def measure_canaries(config: MeasureConfig) -> None:
     """量一个运行把金丝雀背得有多牢。"""
     from tinygrad_llm.common.safety import canary_command
 
-    canary_command.measure(config, open_subject)
+    canary_command.measure_canaries(config, open_subject)
 
 
 def open_subject(folder: Path) -> Subject:

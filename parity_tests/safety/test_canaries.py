@@ -17,7 +17,7 @@ from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.safety import memorisation
 from tinygrad_llm.common.safety.canaries import Canary, load_canaries, make_canaries, planted, save_canaries
-from tinygrad_llm.common.safety.memorisation import exposure_of, measure, sequence_logprobs
+from tinygrad_llm.common.safety.memorisation import exposure_of, memorised, sequence_logprobs
 from tinygrad_llm.common.safety.report import canary_page
 from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.decoding import NumpySlots
@@ -76,7 +76,7 @@ def test_sequence_logprobs_equal_the_full_forward(engine: str) -> None:
 def test_the_rank_is_counted_over_every_number(engine: str) -> None:
     """逐个数遍的名次与把每一句单独算一遍的不符。"""
     canary = Canary("The code is ", "42", ".", 1)
-    found = measure(ENGINES[engine](16), TOKENIZER, [canary]).exposures[0]
+    found = memorised(ENGINES[engine](16), TOKENIZER, [canary]).exposures[0]
     start = [TOKENIZER.eot]
     decoder = ENGINES["numpy"](1)
     scores = [
@@ -90,9 +90,9 @@ def test_the_rank_is_counted_over_every_number(engine: str) -> None:
 def test_a_sampled_rank_is_near_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """抽样的估计与数遍的差得远。"""
     canaries = make_canaries((1,), 4, 3, seed=1)
-    exact = measure(ENGINES["numpy"](64), TOKENIZER, canaries)
+    exact = memorised(ENGINES["numpy"](64), TOKENIZER, canaries)
     monkeypatch.setattr(memorisation, "EXACT_SPACE", 10)
-    sampled = measure(ENGINES["numpy"](64), TOKENIZER, canaries, samples=500)
+    sampled = memorised(ENGINES["numpy"](64), TOKENIZER, canaries, samples=500)
     assert not any(one.is_exact for one in sampled.exposures)
     for a, b in zip(exact.exposures, sampled.exposures, strict=True):
         if a.rank > 50:
@@ -137,7 +137,7 @@ def test_too_many_canaries_are_refused() -> None:
 
 def test_the_page_shows_each_count() -> None:
     """报告里缺了一种遍数。"""
-    found = measure(ENGINES["numpy"](16), TOKENIZER, make_canaries((0, 1, 8), 2, 1, seed=0))
+    found = memorised(ENGINES["numpy"](16), TOKENIZER, make_canaries((0, 1, 8), 2, 1, seed=0))
     html = canary_page("toy", found)
     assert "<svg" in html
     assert set(found.by_repetitions()) == {0, 1, 8}

@@ -14,12 +14,12 @@ from tinygrad_llm.common.files import write_atomically
 from tinygrad_llm.common.report import write_page
 from tinygrad_llm.common.safety.canaries import load_canaries, make_canaries, planted, save_canaries
 from tinygrad_llm.common.safety.command import save_json
-from tinygrad_llm.common.safety.memorisation import measure as measured
+from tinygrad_llm.common.safety.memorisation import memorised
 from tinygrad_llm.common.safety.report import canary_page
 from tinygrad_llm.common.safety.settings import MeasureConfig, PlantConfig
 from tinygrad_llm.common.safety.subject import OpenSubject
 
-__all__ = ["measure", "plant", "record_path"]
+__all__ = ["measure_canaries", "plant", "record_path"]
 
 
 def record_path(out: Path) -> Path:
@@ -49,12 +49,12 @@ def plant(config: PlantConfig) -> None:
     )
 
 
-def measure(config: MeasureConfig, open_subject: OpenSubject) -> None:
+def measure_canaries(config: MeasureConfig, open_subject: OpenSubject) -> None:
     """量出暴露度，印成表，写下报告。"""
     folder = config.folder(config.run)
     canaries = load_canaries(config.canaries)
     subject = open_subject(folder)
-    found = measured(subject.slots(config.slots), subject.tokenizer, canaries, config.samples, config.seed)
+    found = memorised(subject.slots(config.slots), subject.tokenizer, canaries, config.samples, config.seed)
     print(f"{'repetitions':>11}{'canaries':>10}{'exposure (bits)':>17}{'extracted':>11}")
     for times, (mean, share, n) in found.by_repetitions().items():
         print(f"{times:>11}{n:>10}{mean:>17.2f}{share:>11.0%}")

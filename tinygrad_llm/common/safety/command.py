@@ -16,7 +16,7 @@ from tinygrad_llm.common.errors import OutOfDiskError, UserError
 from tinygrad_llm.common.files import write_atomically
 from tinygrad_llm.common.report import write_page
 from tinygrad_llm.common.safety.answering import texts_of
-from tinygrad_llm.common.safety.comparison import compare
+from tinygrad_llm.common.safety.comparison import compare_methods
 from tinygrad_llm.common.safety.demonstration import OpenBench, demonstrate
 from tinygrad_llm.common.safety.leaks import scan
 from tinygrad_llm.common.safety.refusals import policies, preference, probes, supervised
@@ -35,7 +35,7 @@ from tinygrad_llm.common.safety.suite import Results, red_team
 from tinygrad_llm.common.scoring import Interval
 from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
 
-__all__ = ["RegressionError", "data", "demonstration", "leaks", "measure", "save_json", "search_run"]
+__all__ = ["RegressionError", "attack_run", "demonstration", "leaks", "save_json", "search_run", "write_refusals"]
 
 
 class RegressionError(UserError):
@@ -44,7 +44,7 @@ class RegressionError(UserError):
     exit_code = 1
 
 
-def measure(config: RedteamConfig, open_subject: OpenSubject) -> None:
+def attack_run(config: RedteamConfig, open_subject: OpenSubject) -> None:
     """红队一个运行。
 
     Raises:
@@ -83,7 +83,7 @@ def search_run(config: SearchConfig, open_subject: OpenSubject) -> None:
     attacks = probes("gatekeeper", config.prompts, "test", "en", config.seed)[0]
     settings = SearchSettings(length=config.length, budget=config.budget, seed=config.seed)
     ask = asker(subject, config.slots, config.tokens, config.template)
-    found = compare(
+    found = compare_methods(
         subject.attackable(), subject.tokenizer, subject.chat_template(config.template), attacks, settings, ask
     )
     print(found.describe())
@@ -121,7 +121,7 @@ def leaks(config: LeaksConfig, open_subject: OpenSubject) -> None:
     print(f"report: {out / 'leaks.html'}")
 
 
-def data(config: DataConfig) -> None:
+def write_refusals(config: DataConfig) -> None:
     """写出指令数据与偏好对。"""
     items = list(islice(policies(config.probes, config.split, config.lang, config.seed), config.count))
     rows = {"sft": [supervised(item) for item in items], "preferences": [preference(item) for item in items]}

@@ -21,7 +21,7 @@ from tinygrad_llm.common.safety.suite import Asker, Finding
 from tinygrad_llm.common.scoring import Interval, paired_difference, paired_p_value, wilson_interval
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
-__all__ = ["METHODS", "Comparison", "compare", "find_suffixes"]
+__all__ = ["METHODS", "Comparison", "compare_methods", "find_suffixes"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -85,7 +85,7 @@ class Comparison:
         return tuple(np.array([one.loss for one in self.found[method]]) for method in ("gradient", "random"))  # type: ignore[return-value]
 
 
-def compare(
+def compare_methods(
     model: Attackable, tokenizer: TextTokenizer, template: Template, attacks: Sequence[Policy],
     settings: SearchSettings, ask: Asker,
 ) -> Comparison:  # fmt: skip

@@ -19,7 +19,7 @@ from tinygrad_llm.common.corpora.storyworld.items import Policy
 from tinygrad_llm.common.engine import Arrays
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.runlog import TRACES_OF_A_RUN
-from tinygrad_llm.common.safety.comparison import Comparison, compare, find_suffixes
+from tinygrad_llm.common.safety.comparison import Comparison, compare_methods, find_suffixes
 from tinygrad_llm.common.safety.gatekeeper import gatekeeper
 from tinygrad_llm.common.safety.lessons import PLAIN_STYLES, guarded, hardened, helpful, plain_texts
 from tinygrad_llm.common.safety.refusals import examples, probes
@@ -172,7 +172,7 @@ class _Run:
         attacks, twins = probes("gatekeeper", config.count, "test", seed=config.seed)
         results = red_team(self.ask, attacks, twins, seed=config.seed)
         blunt, settings = self.blunt("test"), self.search("test")
-        found = compare(self.bench.attackable(), self.tokenizer, OURS, blunt, settings, self.ask)
+        found = compare_methods(self.bench.attackable(), self.tokenizer, OURS, blunt, settings, self.ask)
         over = results.over_refusal
         self.note(f"{name}: attack success {results.total.success}, over-refusal {over}\n{found.describe()}")
         return Stage(name, steps, results, found)

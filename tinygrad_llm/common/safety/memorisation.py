@@ -28,7 +28,7 @@ from tinygrad_llm.common.scoring import spearman_rho
 from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
-__all__ = ["Exposure", "Memorisation", "exposure_of", "measure", "sequence_logprobs"]
+__all__ = ["Exposure", "Memorisation", "exposure_of", "memorised", "sequence_logprobs"]
 
 EXACT_SPACE = 10_000
 """号码不超过这么多个，就逐个数遍。"""
@@ -98,7 +98,7 @@ class Memorisation:
         }
 
 
-def measure(
+def memorised(
     decoder: BatchDecoder, tokenizer: TextTokenizer, canaries: Sequence[Canary], samples: int = 2_000, seed: int = 0
 ) -> Memorisation:
     """量一遍。
