@@ -26,6 +26,7 @@ from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.slots import OneSlot
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.safety.tools import quoted
 from tinygrad_llm.common.tokenizers import Tokenizer
 
 TOKENIZER = Tokenizer([], [*TEMPLATES["ours"].specials, "<|endoftext|>"])
@@ -120,6 +121,18 @@ def test_an_answer_leaves_the_schema(chat: Chat, tmp_path: Path) -> None:
         rest = rest[stop:].strip()
     assert len(found) == 2
     assert all(len(value) == 2 and set(value) <= {1, 2} for value in found)
+
+
+def test_a_tool_call_is_answered_with_a_quotation(chat: Chat, tmp_path: Path) -> None:
+    """回答是代码块而没有运行，结果不是以 user 的引文交回，没有尽头，或没有要工具也照样运行。"""
+    file, call = tmp_path / "talk.jsonl", r"```python\nprint\(6\*7\)\n```"
+    flags = ("--regex", call, "--tokens", "40")
+    ended = chat("numpy", f"compute\n/save {file}\n", *flags, "--tools", "python")
+    messages = json.loads(file.read_text(encoding="utf-8"))["messages"]
+    assert [one["role"] for one in messages] == ["user", "assistant"] * 4
+    assert {one["content"] for one in messages[2::2]} == {quoted("42")}
+    assert ended.err.count("> 42") == 3
+    assert "42" not in chat("numpy", "compute\n", *flags).err
 
 
 # ---- 对话的状态，用可以手算的模型 ----

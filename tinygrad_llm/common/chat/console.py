@@ -55,7 +55,7 @@ def run_chat(config: ChatConfig, open_model: OpenModel) -> None:
     if config.system:
         console.dialogue.system = config.system
     if config.prompt:
-        console.answer(lambda: console.dialogue.ask(config.prompt, console.is_stopped))
+        console.ask(config.prompt)
         return
     console.loop()
 
@@ -111,6 +111,11 @@ class Console:
             except UserError as error:
                 self._tell(str(error))
 
+    def ask(self, text: str) -> None:
+        """问一句；回答里调用工具的话，运行之后接着答。"""
+        self.answer(lambda: self.dialogue.ask(text, self.is_stopped))
+        self._run_tools()
+
     def answer(self, steps: Callable[[], Iterator[Step]]) -> None:
         """把一次回答边生成边写到标准输出。"""
         with _interrupts_set(self._stop):
@@ -131,7 +136,7 @@ class Console:
         if not text.strip():
             return
         if not text.startswith("/"):
-            self.answer(lambda: self.dialogue.ask(text, self.is_stopped))
+            self.ask(text)
             return
         name, _, rest = text[1:].strip().partition(" ")
         commands: dict[str, Callable[[str], None]] = {
@@ -147,6 +152,21 @@ class Console:
         if name not in commands:
             raise UserError(f"unknown command /{name[:40]}", fix="see /help; a message cannot start with /")
         commands[name](rest.strip())
+
+    def _run_tools(self) -> None:
+        """回答是一次工具调用，就运行，把结果交回去接着答；至多几次，用户打断了就不再来。"""
+        if self._config.tools == "none":
+            return
+        from tinygrad_llm.common.safety.tools import MAX_CALLS, python_call, result_message
+        from tinygrad_llm.common.sandbox import run_python
+
+        for _ in range(MAX_CALLS):
+            code = python_call(self.dialogue.messages[-1].content) if self.dialogue.messages else None
+            if code is None or self.dialogue.finish == "cancelled":
+                return
+            result = result_message(run_python(code)).content
+            self._tell(result)
+            self.answer(lambda text=result: self.dialogue.ask(text, self.is_stopped))  # type: ignore[misc]
 
     def _read(self) -> str | None:
         """一句话，可以有几行；输入结束时为 ``None``。"""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tinygrad_llm.common.chat.templates import TEMPLATES
 from tinygrad_llm.common.decoding.settings import TextConfig
@@ -28,6 +29,8 @@ class ChatConfig(TextConfig):
     """对话的模板：ours、alpaca 或 chatml；缺省为模型自己的，或由它有哪些特殊 token 推断。"""
     system: str = ""
     """开头的一句 system。"""
+    tools: Literal["none", "python"] = "none"
+    """``python``：回答恰是一个 python 代码块时，在沙箱里运行，把结果作为引文交回给它。"""
     load: Path | None = None
     """接着一份存下的对话谈。"""
 

@@ -151,17 +151,17 @@ class _Run:
         self.note(f"{name}: {practice.steps} steps on {len(samples)} dialogues, loss {loss:.3f}")
         return practice.steps
 
-    def search(self, split: str) -> SearchSettings:
-        """怎样找；训练的与考试的种子不同。"""
+    def search(self, split: str, number: int = 0) -> SearchSettings:
+        """怎样找；训练的与考试的种子不同，各轮也不同。"""
         config = self.config
-        return SearchSettings(budget=config.budget, seed=config.seed + (0 if split == "test" else 1000))
+        return SearchSettings(budget=config.budget, seed=config.seed + 1000 * (split == "train") * (number + 1))
 
-    def blunt(self, split: str) -> list[Policy]:
+    def blunt(self, split: str, number: int = 0) -> list[Policy]:
         """直白的提问，各不相同。"""
         found: dict[str, Policy] = {}
         index = 0
         while len(found) < self.config.prompts:
-            item = gatekeeper(7, "en", split, index, ("secret",), PLAIN_STYLES)
+            item = gatekeeper(7 + number, "en", split, index, ("secret",), PLAIN_STYLES)
             found.setdefault(item.prompt, item)
             index += 1
         return list(found.values())
@@ -177,12 +177,13 @@ class _Run:
         self.note(f"{name}: attack success {results.total.success}, over-refusal {over}\n{found.describe()}")
         return Stage(name, steps, results, found)
 
-    def findings(self) -> list[Finding]:
-        """在训练的提问上找攻击：变形与按梯度的。"""
-        attacks = probes("gatekeeper", self.config.count, "train", seed=self.config.seed + 11)[0]
-        found = list(red_team(self.ask, attacks, [], seed=self.config.seed + 11).findings)
-        model, settings = self.bench.attackable(), self.search("train")
-        blunt = self.blunt("train")
+    def findings(self, number: int) -> list[Finding]:
+        """第 ``number`` 轮，在训练的提问上找攻击：变形与按梯度的。"""
+        seed = self.config.seed + 11 + number
+        attacks = probes("gatekeeper", self.config.count, "train", seed=seed)[0]
+        found = list(red_team(self.ask, attacks, [], seed=seed).findings)
+        model, settings = self.bench.attackable(), self.search("train", number)
+        blunt = self.blunt("train", number)
         by_gradient = find_suffixes(model, self.tokenizer, OURS, blunt, settings, self.ask, "gradient")[1]
         self.note(f"found on training prompts: {len(found)} by mutation, {len(by_gradient)} by gradient")
         return [*found, *by_gradient]
@@ -222,11 +223,14 @@ def demonstrate(
         steps = run.learn("guarded", guarded(2000, config.seed), Practice(60, 5e-4, seed=config.seed))
         run.save("guarded", config.steps + steps)
         before = run.stage("guarded", steps)
-        found = run.findings()
-        if not found:
-            raise UserError("no attack was found, so there is nothing to learn from", fix="raise --count or --budget")
-        lessons = Practice(config.harden_steps, 1e-3, seed=config.seed)
-        learnt = run.learn("hardened", hardened(found, 800, config.seed), lessons)
+        found: list[Finding] = []
+        learnt = 0
+        for number in range(config.rounds):
+            found += run.findings(number)
+            if not found:
+                raise UserError("no attack was found, there is nothing to learn from", fix="raise --count or --budget")
+            lessons = Practice(config.harden_steps, 1e-3, seed=config.seed + number)
+            learnt += run.learn("hardened", hardened(found, 800, config.seed + 10 * number), lessons)
         run.save("hardened", config.steps + steps + learnt)
         return Demonstration(before, run.stage("hardened", learnt), len(found))
     finally:

@@ -170,9 +170,11 @@ class DemonstrationConfig:
     """两个阶段的模型写在这里：``gatekeeper-guarded`` 与 ``gatekeeper-hardened``。"""
     steps: int = 1000
     """有问必答学几步。"""
-    harden_steps: int = 200
-    """从找到的攻击里学几步。"""
-    count: int = 60
+    rounds: int = 2
+    """找攻击、从中学，来回几轮。"""
+    harden_steps: int = 150
+    """每一轮从找到的攻击里学几步。"""
+    count: int = 80
     """该拒绝的与该回答的提问各几个。"""
     prompts: int = 20
     """对几个提问按梯度找。"""
@@ -188,7 +190,7 @@ class DemonstrationConfig:
     """报告写到哪个文件夹。"""
 
     def __post_init__(self) -> None:
-        names = ("steps", "harden_steps", "count", "prompts", "budget", "slots", "tokens")
+        names = ("steps", "rounds", "harden_steps", "count", "prompts", "budget", "slots", "tokens")
         _refuse(_below_one(self, *names), "demonstration settings")
 
 
