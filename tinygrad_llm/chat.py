@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tinygrad_llm.common.chat.settings import ChatConfig
 
@@ -18,15 +19,16 @@ def main(config: ChatConfig) -> None:
     """对话。"""
     from tinygrad_llm.common.chat.console import run_chat
 
-    run_chat(config, open_model)
+    run_chat(config, partial(open_model, kv_cache=config.kv_cache))
 
 
-def open_model(folder: Path) -> OpenedModel:
+def open_model(folder: Path, kv_cache: Literal["plain", "int8"] = "plain") -> OpenedModel:
     """打开一个运行文件夹，在 NumPy 上。"""
     from tinygrad_llm.common.chat.dialogue import OpenedModel
-    from tinygrad_llm.decoding import NumpyDecoder
+    from tinygrad_llm.common.decoding.slots import OneSlot
+    from tinygrad_llm.decoding import NumpySlots
     from tinygrad_llm.loading import load_model
 
     loaded = load_model(folder)
     template = str(loaded.state.get("chat_template", ""))
-    return OpenedModel(folder.name, loaded.tokenizer, NumpyDecoder(loaded.model), template)
+    return OpenedModel(folder.name, loaded.tokenizer, OneSlot(NumpySlots(loaded.model, kv_cache=kv_cache)), template)

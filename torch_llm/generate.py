@@ -5,7 +5,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from tinygrad_llm.common.decoding.settings import GenerateConfig
+
+if TYPE_CHECKING:
+    from tinygrad_llm.common.decoding.slots import BatchDecoder
+    from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
 
 def main(config: GenerateConfig) -> None:
@@ -15,4 +22,12 @@ def main(config: GenerateConfig) -> None:
     from torch_llm.loading import load_model
 
     loaded = load_model(config.folder)
-    print_generation(config, loaded.tokenizer, lambda slots: TorchSlots(loaded.model, slots))
+
+    def open_draft(folder: Path) -> tuple[TextTokenizer, BatchDecoder]:
+        draft = load_model(folder)
+        return draft.tokenizer, TorchSlots(draft.model)
+
+    def open_slots(count: int) -> BatchDecoder:
+        return TorchSlots(loaded.model, count, kv_cache=config.kv_cache)
+
+    print_generation(config, loaded.tokenizer, open_slots, open_draft)

@@ -38,7 +38,7 @@ def story(decoder: Decoder, tokenizer: Tokenizer, prompt: str, sampling: Samplin
     from tinygrad_llm.common.decoding.single import decode
 
     ids = [tokenizer.eot, *tokenizer.encode(prompt)]
-    for token in decode(decoder, ids, MAX_TOKENS, sampling):
+    for token in decode(decoder, ids, MAX_TOKENS, sampling, tokenizer.vocab_size):
         if token == tokenizer.eot:
             break
         ids.append(token)

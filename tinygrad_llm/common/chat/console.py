@@ -20,9 +20,12 @@ from types import FrameType
 from tinygrad_llm.common.chat.dialogue import Dialogue, OpenedModel, template_of
 from tinygrad_llm.common.chat.loading import load_conversations
 from tinygrad_llm.common.chat.settings import ChatConfig
+from tinygrad_llm.common.decoding.drafting import drafter
 from tinygrad_llm.common.decoding.generation import Step
+from tinygrad_llm.common.decoding.slots import BatchDecoder, OneSlot
 from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.files import write_atomically
+from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
 __all__ = ["Console", "run_chat"]
 
@@ -86,7 +89,14 @@ class Console:
             max_tokens=config.tokens,
             stop=config.stop,
             constraint=config.constraint(model.tokenizer),
+            new_draft=drafter(config, model.tokenizer, self._open_draft),
+            guesses=config.guesses,
         )
+
+    def _open_draft(self, folder: Path) -> tuple[TextTokenizer, BatchDecoder]:
+        opened = self._open(folder)
+        assert isinstance(opened.decoder, OneSlot)
+        return opened.tokenizer, opened.decoder.decoder
 
     def is_stopped(self) -> bool:
         """用户按了 Ctrl-C 吗。"""

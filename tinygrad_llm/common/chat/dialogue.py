@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 from tinygrad_llm.common.chat.conversation import Conversation, Message
 from tinygrad_llm.common.chat.render import render_prompt
 from tinygrad_llm.common.chat.templates import Template, template_for
+from tinygrad_llm.common.decoding.drafting import NewDraft
 from tinygrad_llm.common.decoding.generation import Generation, Step
 from tinygrad_llm.common.decoding.request import Constraint, Request, Sampling
+from tinygrad_llm.common.decoding.slots import OneSlot
+from tinygrad_llm.common.decoding.speculative import Draft, speculate
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
@@ -72,6 +75,8 @@ class Dialogue:
         max_tokens: 一次回答至多几个 token。
         stop: 停止串。
         constraint: 每次回答的语法约束。
+        new_draft: 给了就抢先猜，写出的不变。
+        guesses: 一次至多猜几个 token。
 
     Attributes:
         messages: 说过的话。
@@ -90,7 +95,10 @@ class Dialogue:
         max_tokens: int = 512,
         stop: tuple[str, ...] = (),
         constraint: Constraint | None = None,
+        new_draft: NewDraft | None = None,
+        guesses: int = 4,
     ) -> None:
+        self.new_draft, self.guesses = new_draft, guesses
         self.model, self.template, self.sampling = model, template, sampling
         self.max_tokens, self.stop, self.constraint = max_tokens, stop, constraint
         self.messages: list[Message] = []
@@ -128,13 +136,34 @@ class Dialogue:
         generation = Generation(request, self.model.tokenizer, self.model.decoder.context)
         self._rewind(ids)
         try:
-            while not generation.finish:
-                logits = None if is_stopped() else self._feed(generation.pending, is_stopped)
-                yield generation.cancel() if logits is None else generation.advance(logits)
+            yield from self._steps(generation, is_stopped)
         finally:  # 也许取到一半就不要了
             self.finish = generation.finish or "cancelled"
             if generation.text.strip():
                 self.messages += [Message("user", text), Message("assistant", generation.text)]
+
+    def _steps(self, generation: Generation, is_stopped: Callable[[], bool]) -> Iterator[Step]:
+        while not generation.finish:
+            logits = None if is_stopped() else self._feed(generation.pending, is_stopped)
+            yield generation.cancel() if logits is None else generation.advance(logits)
+            if self.new_draft is not None and not generation.finish:
+                yield from self._speculated(generation, self.new_draft(self.sampling), is_stopped)
+
+    def _speculated(self, generation: Generation, draft: Draft, is_stopped: Callable[[], bool]) -> Iterator[Step]:
+        """提示读完之后，边猜边写；被打断时，已经核对过的也都显示出来。"""
+        one, shown = self.model.decoder, len(generation.text)
+        assert isinstance(one, OneSlot)
+        asked = list(generation.request.prompt)
+        try:
+            for step in speculate(one.decoder, generation, draft, self.guesses, slot=one.slot):
+                yield step
+                shown += len(step.text)
+                if is_stopped() and not generation.finish:
+                    last = generation.cancel()
+                    yield replace(last, text=generation.text[shown:])
+                    return
+        finally:
+            self.fed = (asked + generation.tokens)[: one.length]
 
     def undo(self) -> str:
         """去掉最后一问一答，返回那一问；没有可去的则为空。"""

@@ -3,7 +3,7 @@
 流入：``Request`` 与一行行 logits；流出：``Step``。这里不认识模型；怎样喂给模型，见 ``single.py``。
 
 一步的次序：logits → 罚重复、加偏置 → 语法掩码 → 温度 → top-k → top-p → min-p → 按（种子，位置）的随机数取一个。
-``logprob``、``top`` 与 ``entropy`` 说的是模型自己的分布 ``softmax(logits)``，在以上各步之前。
+``logprob``、``top`` 与 ``entropy`` 说的是模型自己的分布 ``softmax(logits)``，在以上各步之前；词表没有的 id 不算在内。
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Generation:
         Raises:
             DivergedError: logits 含 NaN 或无穷。
         """
-        request, scores = self.request, finite_scores(logits)
+        request, scores = self.request, finite_scores(logits)[: self._size]  # 模型比词表多出的行从不可选
         model, position = scores, len(request.prompt) + len(self.tokens)
         scores = self._adjusted(scores)
         token = choose(scores, request.sampling, uniform_at(request.sampling.seed, position))
@@ -118,17 +118,16 @@ class Generation:
         return Step(-1, text, finish="cancelled")
 
     def _adjusted(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """罚过、加过偏置、掩过的分数；``-inf`` 的 token 不可选。模型比词表多出的行从不可选。"""
+        """罚过、加过偏置、掩过的分数；``-inf`` 的 token 不可选。"""
         request = self.request
         bias = request.sampling.logit_bias
-        if not (request.sampling.is_penalised or bias or request.constraint or len(scores) > self._size):
+        if not (request.sampling.is_penalised or bias or request.constraint):
             return scores
         scores = scores.copy()
         self._repetitions.penalise(scores, request.sampling)
         for id, value in bias.items():
             if id < len(scores):
                 scores[id] += value
-        scores[self._size :] = -np.inf
         if request.constraint is not None:
             allowed = np.zeros(len(scores), dtype=np.bool_)
             mask = request.constraint.mask(self._state)[: len(scores)]

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable
 
 from tinygrad_llm.common.decoding.beam import beam_search
+from tinygrad_llm.common.decoding.drafting import OpenDraft, described, drafter
 from tinygrad_llm.common.decoding.generation import Generation, Step
 from tinygrad_llm.common.decoding.request import Request
 from tinygrad_llm.common.decoding.settings import GenerateConfig
 from tinygrad_llm.common.decoding.single import decode, steps_of
 from tinygrad_llm.common.decoding.slots import BatchDecoder, OneSlot
+from tinygrad_llm.common.decoding.speculative import Tally, speculate
 from tinygrad_llm.common.decoding.text import TextStream
 from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
@@ -27,13 +29,16 @@ SHADES = ((0.5, "green"), (0.1, "yellow"), (0.0, "red"))
 """概率至少多少，用什么颜色。"""
 
 
-def print_generation(config: GenerateConfig, tokenizer: TextTokenizer, open_slots: OpenSlots) -> None:
+def print_generation(
+    config: GenerateConfig, tokenizer: TextTokenizer, open_slots: OpenSlots, open_draft: OpenDraft
+) -> None:
     """按设置生成，边生成边打印到标准输出。
 
     Args:
         config: 生成设置。
         tokenizer: 分词器。
         open_slots: 打开有这么多个槽的解码器。
+        open_draft: 打开猜测者的运行。
     """
     prompt = tokenizer.encode(config.prompt) or [tokenizer.special(END_OF_TEXT)]
     if config.slide:
@@ -50,24 +55,31 @@ def print_generation(config: GenerateConfig, tokenizer: TextTokenizer, open_slot
     )
     if config.beams > 1:
         return _print_beams(config, request, tokenizer, open_slots)
-    decoder = OneSlot(open_slots(1))
-    generation = Generation(request, tokenizer, decoder.context)
+    new_draft, tally = drafter(config, tokenizer, open_draft), Tally()
+    slots = open_slots(1)
+    generation = Generation(request, tokenizer, slots.context)
+    if new_draft is None:
+        steps = steps_of(OneSlot(slots), generation)
+    else:
+        steps = speculate(slots, generation, new_draft(config.sampling), config.guesses, tally)
     show = _json(tokenizer) if config.logprobs == "json" else _coloured() if config.logprobs == "colour" else _plain
     if config.logprobs != "json":
         sys.stdout.write(config.prompt)
-    for step in steps_of(decoder, generation):
+    for step in steps:
         show(step)
         sys.stdout.flush()
     sys.stdout.write("" if config.logprobs == "json" else "\n")
     if len(generation.tokens) < config.tokens and generation.finish == "length":
-        _tell(f"stopped: the context of {decoder.context} tokens is full; --slide drops the older half and goes on")
+        _tell(f"stopped: the context of {slots.context} tokens is full; --slide drops the older half and goes on")
+    if new_draft is not None:
+        _tell(described(tally))
 
 
 def _print_sliding(config: GenerateConfig, prompt: list[int], tokenizer: TextTokenizer, open_slots: OpenSlots) -> None:
     """不管上下文多长，一直写下去。"""
     sys.stdout.write(config.prompt)
     stream = TextStream(tokenizer)
-    for token in decode(OneSlot(open_slots(1)), prompt, config.tokens, config.sampling):
+    for token in decode(OneSlot(open_slots(1)), prompt, config.tokens, config.sampling, tokenizer.vocab_size):
         sys.stdout.write(stream.push(token))
         sys.stdout.flush()
     sys.stdout.write(stream.finish() + "\n")

@@ -17,7 +17,10 @@ from tinygrad_llm.common.errors import DataError, UserError
 if TYPE_CHECKING:
     from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
-__all__ = ["GenerateConfig", "TextConfig"]
+__all__ = ["NGRAM", "GenerateConfig", "TextConfig"]
+
+NGRAM = "ngram"
+"""``--draft`` 的这个值不是运行，而是在已有的文字里找。"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class TextConfig:
     """只写合这份 JSON schema 的 JSON。"""
     grammar: Path | None = None
     """只写合这份语法（GBNF 式的 EBNF）的文字。"""
+    kv_cache: Literal["plain", "int8"] = "plain"
+    """KV 缓存：``plain`` 与激活同类型；``int8`` 占四分之一的内存，有误差，短的上下文里也慢一些。"""
+    draft: str = ""
+    """谁来抢先猜：一个分词器相同的小运行，或 ``ngram``（在已有的文字里找）；写出的与不猜时相同，只是快。"""
+    guesses: int = 4
+    """一次至多猜几个 token。"""
 
     def __post_init__(self) -> None:
         if problems := self.problems():
@@ -72,14 +81,26 @@ class TextConfig:
             found.append("--stop takes strings that are not empty")
         if sum(map(bool, (self.regex, self.schema, self.grammar))) > 1:
             found.append("--regex, --schema and --grammar exclude each other")
+        if self.kv_cache not in ("plain", "int8"):
+            found.append(f"--kv-cache must be plain or int8, got {self.kv_cache!r}")
+        if self.guesses < 1:
+            found.append(f"--guesses must be at least 1, got {self.guesses}")
         return found
 
     @property
     def folder(self) -> Path:
         """运行名对应的文件夹，或其中点名的检查点；本身就是现成的路径时原样返回。"""
-        named = Path(self.runs_dir) / self.run
-        folder = named if named.exists() or not Path(self.run).exists() else Path(self.run)
+        folder = self._found(self.run)
         return folder if self.checkpoint == "latest" else step_folder(folder, self.checkpoint)
+
+    @property
+    def draft_folder(self) -> Path:
+        """``--draft`` 的运行文件夹。"""
+        return self._found(self.draft)
+
+    def _found(self, run: str) -> Path:
+        named = Path(self.runs_dir) / run
+        return named if named.exists() or not Path(run).exists() else Path(run)
 
     @property
     def sampling(self) -> Sampling:
@@ -137,10 +158,12 @@ class GenerateConfig(TextConfig):
         if not 0 <= self.top_logprobs <= MAX_LOGPROBS:
             found.append(f"--top-logprobs must be from 0 to {MAX_LOGPROBS}, got {self.top_logprobs}")
         limited = self.stop or self.regex or self.schema or self.grammar or penalises(self)
-        if self.slide and (limited or self.beams > 1 or self.logprobs != "none"):
-            found.append("--slide goes without --stop, constraints, penalties, --beams and --logprobs")
+        if self.slide and (limited or self.beams > 1 or self.logprobs != "none" or self.draft):
+            found.append("--slide goes without --stop, constraints, penalties, --beams, --logprobs and --draft")
         if self.beams > 1 and (self.logprobs != "none" or penalises(self)):
             found.append("--beams goes without --logprobs and penalties")
+        if self.beams > 1 and self.draft:
+            found.append("--beams goes without --draft")
         return found
 
 

@@ -49,7 +49,9 @@ def steps_of(decoder: Decoder, generation: Generation) -> Iterator[Step]:
         yield generation.advance(decoder.feed(np.asarray(generation.pending, dtype=np.int64)))
 
 
-def decode(decoder: Decoder, prompt: Sequence[int], count: int, sampling: Sampling) -> Iterator[int]:
+def decode(
+    decoder: Decoder, prompt: Sequence[int], count: int, sampling: Sampling, size: int | None = None
+) -> Iterator[int]:
     """生成 ``count`` 个 token，不管上下文有多长：用满时，留下后一半重新预填，再往下走。
 
     Args:
@@ -57,6 +59,7 @@ def decode(decoder: Decoder, prompt: Sequence[int], count: int, sampling: Sampli
         prompt: 开头的 token，至少一个。
         count: 生成多少个。
         sampling: 抽样方式；用到温度、三种截断与种子。
+        size: 词表有几个 token；模型比词表多出的行从不可选。
 
     Yields:
         token 下标。
@@ -66,7 +69,7 @@ def decode(decoder: Decoder, prompt: Sequence[int], count: int, sampling: Sampli
     pending = history[-decoder.context :]
     used = len(pending)
     for _ in range(count):
-        scores = finite_scores(decoder.feed(np.asarray(pending, dtype=np.int64)))
+        scores = finite_scores(decoder.feed(np.asarray(pending, dtype=np.int64)))[:size]
         token = choose(scores, sampling, uniform_at(sampling.seed, len(history)))
         yield token
         history.append(token)

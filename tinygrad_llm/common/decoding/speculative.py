@@ -66,10 +66,11 @@ class ModelDraft:
     Args:
         decoder: 小模型的解码器，用它的第 0 个槽。
         sampling: 与请求的相同：温度为 0 就取最大，否则用同一个随机数抽。
+        size: 词表有几个 token；小模型比词表多出的行从不猜。
     """
 
-    def __init__(self, decoder: BatchDecoder, sampling: Sampling) -> None:
-        self._decoder, self._sampling, self._fed = decoder, sampling, np.empty(0, np.int64)
+    def __init__(self, decoder: BatchDecoder, sampling: Sampling, size: int | None = None) -> None:
+        self._decoder, self._sampling, self._size, self._fed = decoder, sampling, size, np.empty(0, np.int64)
 
     def propose(self, history: Sequence[int], count: int) -> list[int]:
         """见 ``Draft``。"""
@@ -78,7 +79,7 @@ class ModelDraft:
         self._decoder.truncate(0, kept)
         rest, guesses = ids[kept:], list[int]()
         while len(guesses) < min(count, self._decoder.context - len(ids)):
-            scores = finite_scores(self._decoder.feed([(0, rest)])[0])
+            scores = finite_scores(self._decoder.feed([(0, rest)])[0])[: self._size]
             position = len(ids) + len(guesses)
             guesses.append(choose(scores, self._sampling, uniform_at(self._sampling.seed, position)))
             rest = np.array(guesses[-1:], np.int64)
