@@ -13,6 +13,9 @@ VERBS = {
     "serving_decode": Verb(
         "benchmarks.serving_decode:main", "many sequences at once, beside transformers and llama.cpp"
     ),
+    "serving_load": Verb(
+        "benchmarks.serving_load:main", "the server under load: throughput, latencies, soak, disconnects"
+    ),
     "scaling": Verb("benchmarks.scaling:main", "the step against length, batch, layers and cores"),
     "ablation": Verb("benchmarks.ablation:main", "the NumPy step with one technique at a time switched off"),
     "overhead": Verb("benchmarks.overhead:main", "small graphs: time per op"),

@@ -177,12 +177,36 @@ def _cleaning(result: dict[str, Any]) -> list[Panel]:
     return panels
 
 
+def _serving_load(result: dict[str, Any]) -> list[Panel]:
+    from benchmarks.serving_load import BOUNDS_MS
+
+    def bars(title: str, counts: list[int]) -> Panel:
+        def draw(axes: Any) -> None:
+            axes.bar(range(len(counts)), counts, color="#0072b2")
+            axes.set_xticks(range(len(counts)), [f"{bound:g}" for bound in BOUNDS_MS], rotation=90, fontsize=7)
+            axes.set(title=title, xlabel="ms, at most", ylabel="times")
+
+        return draw
+
+    panels = []
+    if "streams" in result:
+        rates = [(float(count), one["tokens_per_s"]) for count, one in result["streams"].items()]
+        panels.append(_lines("tokens/s through the server", {"tokens/s": rates}, x="streams", y="tokens/s"))
+    last = list(result.get("streams", {}).items())[-1:] + [("soak", one) for one in [result.get("soak")] if one]
+    for name, one in last:
+        shown = name if name == "soak" else f"{name} streams"
+        panels.append(bars(f"time to first token, {shown}", one["first_histogram"]))
+        panels.append(bars(f"time between tokens, {shown}", one["between_histogram"]))
+    return panels
+
+
 PANELS: dict[str, Callable[[Any], list[Panel]]] = {
     "step": _step,
     "gemm": _gemm,
     "attention": _attention,
     "decode": _decode,
     "serving_decode": _serving_decode,
+    "serving_load": _serving_load,
     "scaling": _scaling,
     "ablation": _ablation,
     "overhead": _overhead,
