@@ -115,6 +115,7 @@ def test_both_readmes_show_the_same_commands_and_code() -> None:
     english, chinese = READMES
     assert _commands(english) == _commands(chinese)
     assert _blocks(english, "python") == _blocks(chinese, "python")
+    assert _blocks(english, "sh") == _blocks(chinese, "sh")
 
 
 def test_commands_run_as_written(tmp_path: Path) -> None:

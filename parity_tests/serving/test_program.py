@@ -9,6 +9,8 @@ import http.client
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +24,9 @@ import numpy as np
 import pytest
 
 from parity_tests.contract.cases import weights
-from parity_tests.serving.echo import TOKENIZER
+from parity_tests.house.repo import ROOT
+from parity_tests.serving.echo import TOKENIZER, Opener
+from parity_tests.serving.running import running
 from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
 from tinygrad_llm.common.config import GPTConfig
 
@@ -114,6 +118,21 @@ def _await_active(program: Program) -> None:
         if active:
             return
     pytest.fail("the request never became active")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("page", ["README.md", "torch_llm/SERVING.md"])
+def test_a_curl_command_of_the_documents_fails(page: str) -> None:
+    """文档里的 curl 命令照抄下来不能用；换掉的只有端口。"""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    commands = [line for line in text.splitlines() if line.startswith("curl http://127.0.0.1:8000/")]
+    assert commands
+    with running(Opener(), model=("smollm2",), max_tokens=40) as server:
+        for command in commands:
+            words = shlex.split(command.replace(":8000/", f":{server.port}/"))
+            found = subprocess.run([*words, "-sS", "--fail"], capture_output=True, text=True, timeout=60)
+            assert found.returncode == 0, command + found.stdout + found.stderr
+            assert found.stdout
 
 
 @pytest.mark.parametrize(

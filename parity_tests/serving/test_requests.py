@@ -11,8 +11,6 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from parity_tests.serving.echo import TOKENIZER, EchoSlots, opened
 from parity_tests.serving.running import Running
@@ -31,6 +29,7 @@ NUMBERS = [
     (name, one) for name, one in {**CHAT["properties"], **COMPLETION["properties"]}.items()
     if isinstance(one, dict) and {"number", "integer"} & set(one.get("type", ()))
 ]  # fmt: skip
+SPLICED = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "full" else 200
 FUZZED = 3000 if os.environ.get("HYPOTHESIS_PROFILE") == "full" else 200
 
 
@@ -88,10 +87,16 @@ PIECES = [
 ]
 
 
-@given(st.lists(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join), min_size=5, max_size=5))
-def test_text_becomes_a_special_token(texts: list[str]) -> None:
+def test_text_becomes_a_special_token() -> None:
     """话里写着特殊 token 的名字，变成了特殊 token：换一个角色，或提前结束。"""
     served = Served("echo", opened(EchoSlots(1, 4096)), None)  # type: ignore[arg-type]
+    rng = random.Random(16)
+    for _ in range(SPLICED):
+        texts = ["".join(rng.choices(PIECES, k=rng.randrange(1, 9))) for _ in range(5)]
+        _assert_no_special(served, texts)
+
+
+def _assert_no_special(served: Served, texts: list[str]) -> None:
     history: list[dict[str, Any]] = []
     for role, text in zip(("system", "user", "assistant", "tool"), texts, strict=False):
         history.append({"role": role, "content": text + "."})
