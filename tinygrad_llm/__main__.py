@@ -15,6 +15,9 @@ VERBS = {
     "sft": Verb(
         "tinygrad_llm.commands:sft", "instruction tuning: learn the answers of conversations, from a trained run"
     ),
+    "dpo": Verb("tinygrad_llm.preferences:dpo", "tune a run by preferences: DPO, IPO, KTO or ORPO"),
+    "reward": Verb("tinygrad_llm.preferences:reward", "train a reward model on preferences (Bradley-Terry)"),
+    "distill": Verb("tinygrad_llm.distill:distill", "a large run teaches a small one: its distributions, or its text"),
     "gradcheck": Verb(
         "tinygrad_llm.gradchecker.command:main", "check the derivatives of your own function, module or Function"
     ),

@@ -12,7 +12,14 @@ import pytest
 from parity_tests.house.repo import PACKAGES, ROOT
 
 _MARKER = "# ---- 以下两份文件逐字相同 ----"
-TWINS = {"gpt.py": "class GPT", "losses.py": "def dpo_loss", "lora.py": "class LoRA", "attack.py": "class Attackable"}
+TWINS = {
+    "gpt.py": "class GPT",
+    "losses.py": "def dpo_loss",
+    "lora.py": "class LoRA",
+    "attack.py": "class Attackable",
+    "objectives_preferences.py": "class PreferenceMethod",
+    "objectives_distillation.py": "class DistillationMethod",
+}
 """文件名，与标记行以下必有的一行。"""
 
 

@@ -31,8 +31,8 @@ def keep_batch(
         run: 运行文件夹。
         step: 步号。
         why: 这一步坏在哪里，一句英文，写在文字的开头。
-        x: 输入的 id，形状 (B, T)。
-        y: 目标的 id，形状 (B, T)。
+        x: 输入的 id，形状 (B, T)，或 (B, K, T)：一行几个回答。
+        y: 目标的 id，形状相同；不是逐个 token 的目标时不写。
         tokenizer: 分词器。
 
     Returns:
@@ -43,6 +43,8 @@ def keep_batch(
     """
     folder = run / FOLDER
     path = folder / f"step_{step:06d}.safetensors"
+    x = x.reshape(-1, x.shape[-1])
+    y = y.reshape(x.shape) if y.size == x.size else np.full_like(x, IGNORE_INDEX)
     folder.mkdir(exist_ok=True)
     if not path.exists() and len(list(folder.glob("*.safetensors"))) >= MAX_KEPT:
         return None

@@ -116,6 +116,7 @@ class _Start(NamedTuple):
     settings: TrainConfig
     checkpoint: Checkpoint | None
     ancestor: Ancestor | None
+    tokenizer: Tokenizer | None = None
 
     def model(self, tokenizer: Tokenizer) -> GPTConfig:
         """模型配置：词表大小与文档的开头由分词器决定。"""
@@ -130,12 +131,15 @@ class _Start(NamedTuple):
         return replace(config or settings.model(tokenizer.vocab_size), document_start=start)
 
 
-def prepare(settings: TrainConfig, blend: Callable[[Session], Session] | None = None) -> Session:
+def prepare(
+    settings: TrainConfig, blend: Callable[[Session], Session] | None = None, tokenizer: Tokenizer | None = None
+) -> Session:
     """备齐一次训练。
 
     Args:
         settings: 训练设置。
         blend: 在核对检查点之前，给数据添上别的来源；见 ``midtraining.py``。
+        tokenizer: 从头训练而语料是文本时用的分词器；``None`` 表示在文本上训练一个。
 
     Returns:
         ``Session``；此时除了（续训时）读文件，什么也没写。它的 ``settings`` 补全了由 ``--from`` 决定的几项。
@@ -147,7 +151,7 @@ def prepare(settings: TrainConfig, blend: Callable[[Session], Session] | None = 
         OutOfDiskError: 剩余空间放不下检查点。
     """
     check_folder(settings)
-    start = _start(settings)
+    start = _start(settings)._replace(tokenizer=tokenizer)
     session = _from_shards(start) if settings.data else _from_text(start)
     if blend is not None:
         session = blend(session)
@@ -176,6 +180,8 @@ def _from_text(start: _Start) -> Session:
         tokenizer = load_tokenizer(settings.folder / TOKENIZER)
     elif start.ancestor is not None:
         tokenizer = start.ancestor.tokenizer
+    elif start.tokenizer is not None:
+        tokenizer = start.tokenizer
     else:
         settings.model(settings.vocab_size)  # 先查模型配置：训练分词器要花时间
         tokenizer = train_bpe(train_text, settings.vocab_size)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinygrad_llm.common.batches.order import drawn, share
+from tinygrad_llm.common.batches.order import Numbers, drawn, share
 from tinygrad_llm.common.batches.stream import Batch, check_stream
 from tinygrad_llm.common.batches.supervised import OVERFLOWS, Example, Examples, padded_rows, report
 from tinygrad_llm.common.errors import DataError, UserError
@@ -32,12 +32,14 @@ class PreferencePair:
         chosen: 被选中的回答的 id，含结束符。
         rejected: 被拒绝的回答的 id，含结束符。
         source: 出处，写进消息。
+        desirable: ``chosen`` 本身好不好；只有不成对的数据（KTO）才有不好的。
     """
 
     prompt: Sequence[int]
     chosen: Sequence[int]
     rejected: Sequence[int]
     source: str = ""
+    desirable: bool = True
 
 
 class Preferences:
@@ -46,6 +48,8 @@ class Preferences:
     Attributes:
         batch_size: 所有进程合起来，一步有几对。
         counts: ``skipped`` 与 ``cropped`` 各有几对。
+        sides: 收好的两边，``[0]`` 是被选中的，``[1]`` 是被拒绝的。
+        desirable: 各对的 ``desirable``，形状 (N,)。
     """
 
     def __init__(
@@ -83,22 +87,25 @@ class Preferences:
         self.batch_size, self._seed, self._pad = batch_size, seed, pad
         self.counts = {"skipped": 0, "cropped": 0}
         sides: tuple[list[Example], list[Example]] = ([], [])
+        desirable: list[bool] = []
         for pair in pairs:
             if problem := _problem(pair, vocab_size):
                 report(faults, problem, pair.source)
                 continue
             fitted = self._fitted(pair, context, overflow)
             if fitted is not None:
+                desirable.append(fitted.desirable)
                 for side, answer in zip(sides, (fitted.chosen, fitted.rejected), strict=True):
                     side.append(_example(fitted, answer))
         if not sides[0]:
             raise DataError("no preference pairs are left to train on", fix="raise the context, or mend the data")
-        self._sides = [Examples(side, vocab_size=vocab_size, context=context, overflow="crop") for side in sides]
+        self.sides = [Examples(side, vocab_size=vocab_size, context=context, overflow="crop") for side in sides]
+        self.desirable = np.array(desirable)
 
     @property
     def size(self) -> int:
         """对数。"""
-        return self._sides[0].size
+        return self.sides[0].size
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """第 ``step`` 步中第 ``rank`` 个进程的那一份。
@@ -115,11 +122,22 @@ class Preferences:
         Raises:
             UserError: 参数越界，或批大小不能平分。
         """
+        samples, width = self.samples(step, rank, world)
+        return self.rows(samples, width)
+
+    def samples(self, step: int, rank: int = 0, world: int = 1) -> tuple[Numbers, int]:
+        """第 ``step`` 步中第 ``rank`` 个进程的那一份是哪几对，填充到多长；参数同 ``batch``。"""
         first, rows = share(step, rank, world, self.batch_size)
         everyone = drawn(step * self.batch_size, np.arange(self.batch_size), self.size, self._seed)
-        width = max(int(side.lengths[everyone].max()) for side in self._sides)
-        mine = everyone[first - step * self.batch_size :][:rows]
-        both = [padded_rows(side, mine, width, self._pad) for side in self._sides]
+        return everyone[first - step * self.batch_size :][:rows], self.width(everyone)
+
+    def width(self, samples: Numbers) -> int:
+        """这几对里最长的回答连同提示有多长。"""
+        return max(int(side.lengths[samples].max()) for side in self.sides)
+
+    def rows(self, samples: Numbers, width: int) -> Batch:
+        """各个序号的对，填充到 ``width``；形状同 ``batch``。"""
+        both = [padded_rows(side, samples, width, self._pad) for side in self.sides]
         return np.stack([x for x, _ in both]), np.stack([y for _, y in both])
 
     def epochs(self, step: int) -> float:
@@ -142,7 +160,8 @@ class Preferences:
             return None
         self.counts["cropped"] += 1
         room = max(context + 1 - answer, 1)  # 提示至少留一个：回答的第一个 id 要由它预测
-        return PreferencePair(pair.prompt[-room:], pair.chosen[:context], pair.rejected[:context], pair.source)
+        cut = pair.prompt[-room:], pair.chosen[:context], pair.rejected[:context]
+        return PreferencePair(*cut, pair.source, pair.desirable)
 
 
 def _example(pair: PreferencePair, answer: Sequence[int]) -> Example:

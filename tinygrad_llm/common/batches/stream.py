@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,8 @@ class Samples(Protocol):
 class Stream(Protocol):
     """批次流：单一来源的与混合的都是。"""
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """第 ``step`` 步中第 ``rank`` 个进程的那一份；约定见 ``Shuffled.batch``。"""
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[npt.NDArray[Any], ...]:
+        """第 ``step`` 步中第 ``rank`` 个进程的那一份；约定见 ``Shuffled.batch``，方法可以另有几个数组。"""
 
 
 class Shuffled:

@@ -20,7 +20,7 @@ from tinygrad_llm.common.corpora.storyworld.checks import rule_names
 from tinygrad_llm.common.corpora.storyworld.items import Rule
 from tinygrad_llm.common.errors import DataError, UserError
 
-__all__ = ["Lesson", "Lessons", "StoryKind", "lesson_of", "load_lessons", "prompt_of", "story_kind"]
+__all__ = ["Lesson", "Lessons", "StoryKind", "held_out_lessons", "lesson_of", "load_lessons", "prompt_of", "story_kind"]
 
 KINDS = ("instructions", "questions", "choices", "policy", "dialogues")
 STORY = re.compile(r"storyworld:([a-z]+)(?::(\d+))?")
@@ -95,8 +95,7 @@ def load_lessons(settings: _Settings, faults: Faults) -> Lessons:
             kept = len(found) - max(1, round(len(found) * settings.val_fraction))
             train += found[:kept]
             held_out += found[kept:]
-    for part in filter(None, map(str.strip, settings.val_data.split(","))):
-        held_out += _lessons(part, story_kind(part, KINDS, STORY_HELD_OUT), "val", faults)
+    held_out += held_out_lessons(settings.val_data, faults)
     if not train or not held_out:
         raise DataError(
             f"too few conversations: {len(train)} to train on, {len(held_out)} held out",
@@ -104,6 +103,19 @@ def load_lessons(settings: _Settings, faults: Faults) -> Lessons:
             fix="give more data, or held-out data of its own with --val-data",
         )
     return Lessons(train, held_out)
+
+
+def held_out_lessons(data: str, faults: Faults) -> list[Lesson]:
+    """只用来评估的数据：文件全取，故事世界取它的 val 划分。
+
+    Args:
+        data: 写法同 ``--data``；可以为空。
+        faults: 坏数据的处置。
+    """
+    parts = filter(None, map(str.strip, data.split(",")))
+    return [
+        lesson for part in parts for lesson in _lessons(part, story_kind(part, KINDS, STORY_HELD_OUT), "val", faults)
+    ]
 
 
 def story_kind(text: str, kinds: tuple[str, ...], count: int = STORY_COUNT) -> StoryKind | None:

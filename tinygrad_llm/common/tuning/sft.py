@@ -29,7 +29,10 @@ from tinygrad_llm.common.tuning.config import SftConfig
 from tinygrad_llm.common.tuning.lessons import Lesson, load_lessons, prompt_of
 from tinygrad_llm.common.tuning.session import Base, open_base, steps_of, tuning_session
 
-__all__ = ["Material", "gather", "held_out_figures", "prepare_sft", "sft_session"]
+__all__ = [
+    "Material", "answered", "exact_match", "gather", "held_out_figures", "prepare_sft", "quizzes_of", "sft_session",
+    "transcript",
+]  # fmt: skip
 
 EVALUATION_ROWS = 16
 SHOWN_CHARS = 300
@@ -103,7 +106,7 @@ def gather(base: Base[Any]) -> Material:
     )
     if not (held_out.y != IGNORE_INDEX).any():
         raise DataError("the held-out conversations have nothing to predict", where=settings.val_data or settings.data)
-    quizzes = tuple(_quizzes(lessons.held_out, base, template))
+    quizzes = tuple(quizzes_of(lessons.held_out, base, template))
     counts = [f"skipped {writer.skipped:,}: too long"] if writer.skipped else []
     return Material(template, train, held_out, quizzes, "; ".join([*counts, *faults.summary().splitlines()]))
 
@@ -173,8 +176,14 @@ class _Writer:
         return None
 
 
-def _quizzes(lessons: Sequence[Lesson], base: Base[Any], template: Template) -> Iterator[Quiz]:
-    """留作评估的前几次对话，问到最后一句回答之前；装不下的不问。"""
+def quizzes_of(lessons: Sequence[Lesson], base: Base[Any], template: Template) -> Iterator[Quiz]:
+    """留作评估的前几次对话，问到最后一句回答之前；装不下的不问。
+
+    Args:
+        lessons: 留作评估的对话。
+        base: 出发点；它的设置里有 ``quiz``（至多几题）与 ``answer_tokens``。
+        template: 对话的模板。
+    """
     settings, context = base.settings, base.model.context
     room = context - min(settings.answer_tokens, context // 2)
     for lesson in lessons[: settings.quiz]:
@@ -204,24 +213,39 @@ def held_out_figures(engine: Engine, examples: Examples, tokenizer: Tokenizer) -
 
 def _examine(engine: Engine, *, base: Base[Any], material: Material) -> Mapping[str, float]:
     found = held_out_figures(engine, material.held_out, base.tokenizer)
-    answered = _answered(engine, base, material, material.quizzes)
-    if answered:
-        found["exact_match"] = sum(one.is_right for one in answered) / len(answered)
-        found["exact_match_n"] = len(answered)
-    return found
+    return {**found, **exact_match(answered(engine, base, material.template, material.quizzes))}
 
 
 def _show(engine: Engine, *, base: Base[Any], material: Material) -> str:
     """前几题的问与答。"""
-    answered = _answered(engine, base, material, material.quizzes[: base.settings.shown])
-    return "\n\n".join(
-        f"[{'right' if one.is_right else 'wrong'}] {one.quiz.question[:SHOWN_CHARS]}\n> {one.text[:SHOWN_CHARS]}"
-        for one in answered
-    )
+    return transcript(answered(engine, base, material.template, material.quizzes[: base.settings.shown]))
 
 
-def _answered(engine: Engine, base: Base[Any], material: Material, quizzes: Sequence[Quiz]) -> list[Answered]:
-    tokenizer, names = base.tokenizer, {material.template.stop, END_OF_TEXT}
+def answered(engine: Engine, base: Base[Any], template: Template, quizzes: Sequence[Quiz]) -> list[Answered]:
+    """让眼下的模型答这些题。
+
+    Args:
+        engine: 引擎。
+        base: 出发点；它的设置里有 ``answer_tokens``。
+        template: 对话的模板。
+        quizzes: 题。
+    """
+    tokenizer, names = base.tokenizer, {template.stop, END_OF_TEXT}
     stop = frozenset(tokenizer.special(name) for name in names if name in tokenizer.specials)
     settings, context = base.settings, base.model.context
     return answer_all(engine, tokenizer, quizzes, stop=stop, max_tokens=settings.answer_tokens, context=context)
+
+
+def exact_match(found: Sequence[Answered]) -> dict[str, float]:
+    """答对几成，共几题；没有题为空。"""
+    if not found:
+        return {}
+    return {"exact_match": sum(one.is_right for one in found) / len(found), "exact_match_n": len(found)}
+
+
+def transcript(found: Sequence[Answered]) -> str:
+    """问与答，写进样本。"""
+    return "\n\n".join(
+        f"[{'right' if one.is_right else 'wrong'}] {one.quiz.question[:SHOWN_CHARS]}\n> {one.text[:SHOWN_CHARS]}"
+        for one in found
+    )

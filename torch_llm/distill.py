@@ -1,0 +1,48 @@
+"""``python -m torch_llm distill``：老师教学生。
+
+流入：``TorchDistillConfig``；流出：学生的运行文件夹与报告。数据怎样备齐见
+``tinygrad_llm/common/tuning/distillation.py``，损失见 ``objectives_distillation.py``。
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tinygrad_llm.common.tuning.distillation_config import TorchDistillConfig
+
+if TYPE_CHECKING:
+    from tinygrad_llm.common.decoding.slots import BatchDecoder
+    from tinygrad_llm.common.lineage import Ancestor
+    from torch_llm.gpt import GPT
+
+__all__ = ["distill"]
+
+
+def distill(config: TorchDistillConfig) -> None:
+    """蒸馏，写出学生的运行文件夹与报告。"""
+    from tinygrad_llm.common.engine import LanguageModelling, Method
+    from tinygrad_llm.common.tuning.distillation import prepare_distillation
+    from torch_llm.objectives_distillation import DistillationMethod
+    from torch_llm.preferences import run_method
+
+    found = prepare_distillation(config, lambda teacher: _slots(config, teacher))
+    method: Method = LanguageModelling()
+    if config.level == "logits":
+        model = _teacher(config, found.teacher)
+        method = DistillationMethod(model, config.alpha, config.temperature, config.reverse)
+    run_method(config, found.session, method)
+
+
+def _teacher(config: TorchDistillConfig, teacher: Ancestor) -> GPT:
+    from torch_llm.loop import build_model
+    from torch_llm.runtime import pick_runtime
+
+    return build_model(teacher.model, teacher.initial(config.dtype), pick_runtime(config).device)
+
+
+def _slots(config: TorchDistillConfig, teacher: Ancestor) -> Callable[[int, int], BatchDecoder]:
+    from torch_llm.decoding.slots import TorchSlots
+
+    model = _teacher(config, teacher)
+    return lambda count, context: TorchSlots(model, count, context)
