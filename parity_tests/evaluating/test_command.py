@@ -16,7 +16,8 @@ from parity_tests.evaluating.runs import TEXT, make_run
 from parity_tests.evaluating.test_choices import ITEMS, task_file
 from tinygrad_llm.common.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinygrad_llm.common.cli import main
-from tinygrad_llm.common.evaluation.card import write_card
+from tinygrad_llm.common.corpora import split_text
+from tinygrad_llm.common.evaluation.card import stored_comparison, stored_sections, write_card
 from tinygrad_llm.common.evaluation.command import lineage
 from tinygrad_llm.common.evaluation.pairing import compare_results, mcnemar
 from tinygrad_llm.common.scoring import seed_interval
@@ -209,3 +210,47 @@ def test_misuse_is_unexplained(
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) <= 3
+
+
+def test_own_validation_text_is_another(tmp_path: Path) -> None:
+    """不点名文本时，量的不是运行自己的验证文本；``--train-data run`` 找的不是它的训练文本。"""
+    lines = [" ".join(f"w{i}x{k}" for k in range(12)) for i in range(40)]
+    text = "".join(f"{line}\n" for line in lines)
+    (tmp_path / "corpus.txt").write_text(text, encoding="utf-8")
+    run, out = make_run(tmp_path / "run"), tmp_path / "out.json"
+    found = load_checkpoint(run)
+    settings = {"corpus": str(tmp_path / "corpus.txt"), "val_fraction": 0.25}
+    save_checkpoint(run, Checkpoint(found.step, found.model, {}, {**found.state, "settings": settings}))
+    assert evaluate("torch_llm", str(run), "--json", str(out)) == 0
+    _, validation = split_text(text, 0.25)
+    assert results_of(out)[0]["texts"]["validation"]["bytes"] == len(validation.encode())
+    items: list[dict[str, object]] = [{"prompt": lines[i], "answer": "."} for i in (1, 39)]
+    words = ["--tasks", str(task_file(tmp_path, items)), "--train-data", "run", "--ngram", "8", "--json", str(out)]
+    assert evaluate("torch_llm", str(run), *words, "--max-tokens", "2") == 0
+    assert results_of(out)[0]["tasks"]["quiz"]["contamination"]["ids"] == ["1"]  # 第 39 条在验证的一份里
+
+
+def test_shards_measure_other_bytes(tmp_path: Path) -> None:
+    """分片还原成文字再量，字节数或文档数与原文的不同。"""
+    texts = [f"{TEXT.rstrip()} {i}" for i in range(10, 30)]  # 一样长
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    (tmp_path / "c.jsonl").write_text(lines, encoding="utf-8")
+    run, out = make_run(tmp_path / "run"), tmp_path / "out.json"
+    verbs = __import__("torch_llm.__main__", fromlist=["VERBS"]).VERBS
+    words = ["data", "shard", str(tmp_path / "c.jsonl"), "--tokenizer", str(run / "tokenizer.json")]
+    assert main("torch_llm", "", verbs, [*words, "--out", str(tmp_path / "shards"), "--val-fraction", "0.3"]) == 0
+    assert evaluate("torch_llm", str(run), "--data", str(tmp_path / "shards"), "--json", str(out)) == 0
+    found = results_of(out)[0]["texts"]["shards"]
+    assert 0 < found["documents"] < len(texts)
+    assert found["bytes"] == len(texts[0].encode()) * found["documents"]
+
+
+def test_reports_forget_the_evaluation(tmp_path: Path) -> None:
+    """评测过的运行，训练报告里没有它的成绩；两个运行的对照里没有逐题相比。"""
+    runs = [make_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    assert evaluate("torch_llm", *map(str, runs), *inputs(tmp_path)) == 0
+    assert next(section.title for section in stored_sections(runs[0])) == "评测：成绩"
+    (section,) = stored_comparison(runs[0], runs[1], ["one", "two"])
+    assert "quiz" in section.body
+    assert not stored_sections(tmp_path)
+    assert not stored_comparison(runs[0], tmp_path, ["one", "none"])

@@ -77,6 +77,7 @@ def comparison_report(first: Path, second: Path, out: Path) -> Path:
         DataError: 日志缺失或损坏。
         OutOfDiskError: 写不进去。
     """
+    from tinygrad_llm.common.evaluation.card import stored_comparison
     from tinygrad_llm.common.report import Section, page, side_by_side, table, write_page
     from tinygrad_llm.common.report_text import rows_of
     from tinygrad_llm.common.runlog import read_metrics
@@ -93,6 +94,7 @@ def comparison_report(first: Path, second: Path, out: Path) -> Path:
         Section("曲线", side_by_side(_charts(names, metrics, summaries)), "深色是滑动平均。"),
         Section("不同的设置", table(["设置", *names], settings) if settings else "<p>没有。</p>"),
     ]
+    sections[2:2] = stored_comparison(first, second, names)
     title = f"{names[0]} 与 {names[1]}"
     path = out / f"compare-{first.resolve().name}-{second.resolve().name}.html"
     out.mkdir(parents=True, exist_ok=True)

@@ -186,6 +186,8 @@ def training_report(folder: Path) -> Path:
         DataError: 日志缺失或损坏。
         OutOfDiskError: 写不进去。
     """
+    from tinygrad_llm.common.evaluation.card import stored_sections  # 成绩单也用这里的积木，两个文件互相用到
+
     metrics, samples = read_metrics(folder), _spread(read_samples(folder), MAX_SAMPLES)
     summary = summarise(folder, metrics)
     sections = [Section("概览", tiles(overview(summary)), headline(summary))]
@@ -196,6 +198,7 @@ def training_report(folder: Path) -> Path:
     if samples:
         body = "".join(f"<h3>第 {step:,} 步</h3>{preformatted(_clipped(text))}" for step, text in samples)
         sections.append(Section("样本", body, "同一个模型在训练途中写下的文字，由早到晚。"))
+    sections += stored_sections(folder)
     sections.append(Section("代价", table(["项目", "数量"], cost_rows(summary)), COST_NOTE))
     if (folder / CONFIG).exists():
         config = (folder / CONFIG).read_text(encoding="utf-8", errors="replace")

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tinygrad_llm.common.charts import Whisker, interval_chart
 from tinygrad_llm.common.errors import OutOfDiskError, UserError
 from tinygrad_llm.common.evaluation.pairing import compare_results
+from tinygrad_llm.common.evaluation.storage import Result, stored_results
 from tinygrad_llm.common.report import Section, Series, line_chart, page, preformatted, side_by_side, table, write_page
 from tinygrad_llm.common.report_text import rows_of
 from tinygrad_llm.common.scoring import seed_interval
 
-__all__ = ["card_sections", "write_card"]
+__all__ = ["card_sections", "stored_comparison", "stored_sections", "write_card"]
 
-Result = dict[str, Any]
 Rows = list[list[str]]
 HEADERS = ["项目", "模型", "成绩", "95 % 区间", "n", "靠猜", "去掉运气之后"]
 GAPS = ["项目", "由", "到", "差", "95 % 区间", "n", "p（置换）", "p（McNemar）"]
@@ -71,6 +71,34 @@ def write_card(results: Sequence[Result], out: Path) -> Path:
     write_page(path.with_suffix(".md"), "\n\n".join(parts) + "\n")
     write_page(path.with_suffix(".json"), json.dumps({"results": list(results)}, ensure_ascii=False, indent=1) + "\n")
     return path
+
+
+def stored_sections(folder: Path) -> list[Section]:
+    """一个运行存着的成绩，写进它的训练报告：标题前带「评测」；没有评测过就没有。
+
+    Args:
+        folder: 运行文件夹。
+    """
+    results = stored_results(folder)
+    if not results:
+        return []
+    found = card_sections(results, _labels(results))
+    return [replace(section, title=f"评测：{section.title}") for section in found]
+
+
+def stored_comparison(first: Path, second: Path, names: Sequence[str]) -> list[Section]:
+    """两个运行各自最近的成绩逐题相比，写进两次训练的对照；有一边没有评测过，或没有同样的题，就没有。
+
+    Args:
+        first: 前一个运行的文件夹。
+        second: 后一个的。
+        names: 两个运行的名字。
+    """
+    latest = [found[-1] for found in map(stored_results, (first, second)) if found]
+    if len(latest) < 2 or not compare_results(*latest):
+        return []
+    note = "各自最近评测过的检查点，同样的题；后者减前者。"
+    return [Section("评测：逐题相比", _gap_chart(latest, names) + table(GAPS, _gap_rows(latest, names)), note)]
 
 
 def card_sections(results: Sequence[Result], labels: Sequence[str]) -> list[Section]:

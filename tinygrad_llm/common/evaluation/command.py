@@ -16,8 +16,9 @@ from tinygrad_llm.common.evaluation.judging import Judge
 from tinygrad_llm.common.evaluation.likelihood import Candidate
 from tinygrad_llm.common.evaluation.pairing import compare_results
 from tinygrad_llm.common.evaluation.printing import compare_line
-from tinygrad_llm.common.evaluation.results import FOLDER, Result, examine, open_tasks, run_of, save_result
+from tinygrad_llm.common.evaluation.results import examine, open_tasks
 from tinygrad_llm.common.evaluation.settings import EvaluateConfig
+from tinygrad_llm.common.evaluation.storage import FOLDER, Result, run_of, save_result
 from tinygrad_llm.common.files import write_atomically
 
 __all__ = ["lineage", "run_evaluation"]

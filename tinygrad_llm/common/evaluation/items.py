@@ -30,7 +30,7 @@ from tinygrad_llm.common.errors import DataError
 __all__ = ["Item", "Kind", "Task", "asked", "read_task"]
 
 Kind = Literal["choice", "answer", "code", "judge"]
-RULES = ("exact", "text", "number", "regex")
+RULES = ("exact", "text", "contains", "number", "regex")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ENDING = re.compile(r"\s*(?:Answer:|答案：|Label:|类别：)\s*\Z")
 _CHINESE = re.compile(r"[\u3400-\u9fff\u3000-\u303f\uff00-\uffef]")

@@ -25,6 +25,8 @@ from tinygrad_llm.common.tokenizers import END_OF_TEXT, Tokenizer
 __all__ = ["Candidate", "Likelihood", "Row", "Scored", "continuation", "pack_rows", "score_rows", "start_id"]
 
 Ids = NDArray[np.int64]
+MAX_TOKENS = 1 << 14
+"""一批至多这么多个 token（一行总放得下）。"""
 
 
 class Likelihood(Protocol):
@@ -142,7 +144,7 @@ def score_rows(model: Likelihood, rows: Sequence[Row], batch_size: int, *, is_pa
     Args:
         model: 模型。
         rows: 各行，每行至多 ``model.context`` 个 token。
-        batch_size: 一次至多算几行。
+        batch_size: 一次至多算几行；很长的行一次少算几行，见 ``MAX_TOKENS``。
         is_packed: 见 ``Likelihood.logprobs``。
 
     Returns:
@@ -194,10 +196,12 @@ def pack_rows(rows: Sequence[Row], context: int, start: int) -> tuple[list[Row],
 
 
 def _batches(rows: Sequence[Row], batch_size: int) -> Iterator[list[int]]:
-    """长的在前：内存不够的话，一开头就知道。"""
-    order = sorted(range(len(rows)), key=lambda i: (-rows[i].x.size, i))
-    for first in range(0, len(order), batch_size):
-        yield order[first : first + batch_size]
+    """长的在前：内存不够的话，一开头就知道；行很长时，一批少放几行。"""
+    order, first = sorted(range(len(rows)), key=lambda i: (-rows[i].x.size, i)), 0
+    while first < len(order):
+        count = min(batch_size, max(1, MAX_TOKENS // max(1, rows[order[first]].x.size)))
+        yield order[first : first + count]
+        first += count
 
 
 def _padded(rows: Sequence[Row]) -> tuple[Ids, Ids]:

@@ -1,23 +1,18 @@
-"""一个模型的全部成绩：逐项量完，收成一个 JSON 写得下的字典，存在运行文件夹的 ``evaluation/`` 里。
+"""一个模型的全部成绩：逐项量完，收成一个 JSON 写得下的字典。
 
-流入：受测的模型、设置与任务；流出：``examine`` 的字典。下一个文件：``pairing.py``。
-
-同一个检查点再评测一次，新量的各项覆盖旧的，没有再量的留着；权重的摘要不同就全部作废。
+流入：受测的模型、设置与任务；流出：``examine`` 的字典。下一个文件：``storage.py``。
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tinygrad_llm.common.cleaning.config import DecontaminateConfig
-from tinygrad_llm.common.errors import DataError, OutOfDiskError, UserError
+from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.evaluation.answering import AnswerScores, Sampled, score_answer_task
 from tinygrad_llm.common.evaluation.choosing import score_choice_task
 from tinygrad_llm.common.evaluation.contamination import check_contamination
@@ -27,15 +22,13 @@ from tinygrad_llm.common.evaluation.likelihood import Candidate
 from tinygrad_llm.common.evaluation.prompts import Prompter
 from tinygrad_llm.common.evaluation.settings import STORY_ITEMS, VALIDATION, EvaluateConfig
 from tinygrad_llm.common.evaluation.sources import own_texts, texts_of
+from tinygrad_llm.common.evaluation.storage import Result, run_of
 from tinygrad_llm.common.evaluation.stories import STORY_TASKS, story_task
 from tinygrad_llm.common.evaluation.texts import score_texts
-from tinygrad_llm.common.files import file_digest, write_atomically
 from tinygrad_llm.common.scoring import seed_interval
 
-__all__ = ["FOLDER", "Result", "examine", "load_result", "open_tasks", "run_of", "save_result"]
+__all__ = ["examine", "open_tasks"]
 
-Result = dict[str, Any]
-FOLDER = "evaluation"
 _OWN = "run"
 
 
@@ -176,56 +169,3 @@ def _training(name: str, candidate: Candidate, config: EvaluateConfig) -> Iterab
     if name == _OWN:
         return own_texts(candidate.state, str(candidate.folder), "train")
     return texts_of(name, config.field, split="train")
-
-
-def run_of(folder: Path) -> Path:
-    """运行文件夹：``folder`` 自己，或它所在的那个。"""
-    return folder.parent.parent if folder.parent.name == "checkpoints" else folder
-
-
-def save_result(result: Result, folder: Path) -> Path:
-    """存进运行文件夹，与同一个检查点以前的成绩合在一起；``result`` 也随之补全。
-
-    Args:
-        result: 成绩。
-        folder: 运行文件夹，或其中的检查点。
-
-    Returns:
-        写好的文件。
-
-    Raises:
-        OutOfDiskError: 写不进去。
-    """
-    run = run_of(folder)
-    weights = (folder if folder != run else run / "checkpoints" / f"step_{result['step']:06d}") / "model.safetensors"
-    result["weights_sha256"] = file_digest(weights) if weights.is_file() else ""
-    path = run / FOLDER / f"step_{result['step']:06d}.json"
-    with contextlib.suppress(DataError):
-        before = load_result(path)
-        if before["weights_sha256"] == result["weights_sha256"]:
-            for kind in ("texts", "tasks"):
-                result[kind] = {**before[kind], **result[kind]}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(result, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
-    except OSError as error:
-        raise OutOfDiskError(
-            f"cannot write the results: {error.strerror}", where=str(path), fix="free some space or check the folder"
-        ) from error
-    return path
-
-
-def load_result(path: Path) -> Result:
-    """读回一份成绩。
-
-    Raises:
-        DataError: 没有、读不了，或不是成绩。
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError("cannot read the results", where=str(path), fix="evaluate the run again") from error
-    wanted = ("run", "step", "texts", "tasks", "weights_sha256")
-    if not isinstance(found, dict) or any(name not in found for name in wanted):
-        raise DataError("not a file of results", where=str(path), fix="evaluate the run again")
-    return found

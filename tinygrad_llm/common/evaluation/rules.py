@@ -22,8 +22,8 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 def is_right(item: Item, answer: str) -> bool:
     """判一个回答；有几个可接受的答案时，合其中一个就对。
 
-    ``exact`` 只去掉首尾的空白；``text`` 比 ``normalised`` 之后的；``number`` 比回答里的最后一个数；``regex`` 要求回答里
-    有一处合它。
+    ``exact`` 只去掉首尾的空白；``text`` 比 ``normalised`` 之后的；``contains`` 是 ``normalised`` 之后含有它，
+    英文的词要完整；``number`` 比回答里的最后一个数；``regex`` 要求回答里有一处合它。
 
     Args:
         item: 自由作答的题。
@@ -42,6 +42,9 @@ def _matches(rule: str, answer: str, wanted: str) -> bool:
         return answer == wanted.strip()
     if rule == "text":
         return normalised(answer) == normalised(wanted)
+    if rule == "contains":
+        whole_word = rf"(?<![a-z0-9]){re.escape(normalised(wanted))}(?![a-z0-9])"
+        return re.search(whole_word, normalised(answer)) is not None
     if rule == "regex":
         return re.search(wanted, answer) is not None
     found = last_number(answer)
