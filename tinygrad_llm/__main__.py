@@ -18,6 +18,9 @@ VERBS = {
     "dpo": Verb("tinygrad_llm.preferences:dpo", "tune a run by preferences: DPO, IPO, KTO or ORPO"),
     "reward": Verb("tinygrad_llm.preferences:reward", "train a reward model on preferences (Bradley-Terry)"),
     "distill": Verb("tinygrad_llm.distill:distill", "a large run teaches a small one: its distributions, or its text"),
+    "adapter": Verb(
+        "tinygrad_llm.common.tuning.adapter_command:VERBS", "LoRA adapters: fold into the base, to peft and back"
+    ),
     "gradcheck": Verb(
         "tinygrad_llm.gradchecker.command:main", "check the derivatives of your own function, module or Function"
     ),

@@ -25,19 +25,22 @@ from tinygrad_llm.common.engine import (
     micro_batches,
     summed,
 )
+from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import step_seed
+from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.tuning.config import SftConfig
+from tinygrad_llm.common.tuning.session import Base
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
 from tinygrad_llm.decoding import NumpyDecoder, NumpySlots
 from tinygrad_llm.gpt import GPT
 from tinygrad_llm.ops import cores
 from tinygrad_llm.train import build_model
 
-__all__ = ["MethodEngine", "sft"]
+__all__ = ["MethodEngine", "sft", "tune"]
 
 
 class MethodEngine:
@@ -160,9 +163,36 @@ class MethodEngine:
 
 def sft(config: SftConfig) -> None:
     """``python -m tinygrad_llm sft``：指令微调，只学回答。"""
-    from tinygrad_llm.common.tuning.sft import prepare_sft
+    from tinygrad_llm.common.tuning.sft import gather, prepare_sft, sft_session
     from tinygrad_llm.train import finish, run_session
 
+    if config.scope.is_partial:
+        return tune(config, LanguageModelling(), lambda base: sft_session(base, gather(base)))
     run_session(prepare_sft(config), config)
     if not config.dry_run:
         finish(config)
+
+
+def tune(config: Any, inner: Method, session_of: Callable[[Base[Any]], Session]) -> None:
+    """跑完任意一种方法的微调，照设置只学一部分参数，写出报告。
+
+    Args:
+        config: 设置，``ScopedConfig`` 一类。
+        inner: 方法。
+        session_of: 由出发点备好一次训练。
+
+    Raises:
+        UserError: 要了 ``--dry-run``。
+    """
+    from tinygrad_llm.common.loop import train
+    from tinygrad_llm.common.tuning.session import open_base
+    from tinygrad_llm.scoped import Scoped
+    from tinygrad_llm.train import finish
+
+    if config.dry_run:
+        raise UserError("the NumPy engine estimates language modelling only", where="--dry-run", fix="use torch_llm")
+    base = open_base(config)
+    session = session_of(base)
+    method, model = Scoped(inner, config.scope, config.seed), build_model(base.model, base.weights())
+    train(session, MethodEngine(base.model, config, method, model))
+    finish(config)

@@ -13,6 +13,9 @@ VERBS = {
     "dpo": Verb("torch_llm.preferences:dpo", "tune a run by preferences: DPO, IPO, KTO or ORPO"),
     "reward": Verb("torch_llm.preferences:reward", "train a reward model on preferences (Bradley-Terry)"),
     "distill": Verb("torch_llm.distill:distill", "a large run teaches a small one: its distributions, or its text"),
+    "adapter": Verb(
+        "tinygrad_llm.common.tuning.adapter_command:VERBS", "LoRA adapters: fold into the base, to peft and back"
+    ),
     "consolidate": Verb("torch_llm.consolidate:main", "make a sharded checkpoint an ordinary one"),
     "convert": Verb("torch_llm.convert:main", "a pretrained model to a run: smollm2, HF, GGUF, GPT-2, nanoGPT"),
     "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),

@@ -14,8 +14,11 @@ from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.torch_config import TorchConfig
 
 if TYPE_CHECKING:
-    from tinygrad_llm.common.engine import StepResult
+    import torch
+
+    from tinygrad_llm.common.engine import Method, StepResult
     from tinygrad_llm.common.session import Session
+    from torch_llm.gpt import GPT
 
     OnStep = Callable[[int, StepResult], None]
 
@@ -58,8 +61,22 @@ def run_and_report(config: TorchConfig, prepared: Callable[[], Session]) -> None
         finish(config)
 
 
-def run_session(session: Session, config: TorchConfig, on_step: OnStep | None = None) -> None:
-    """跑完备好的一次训练，或只作估计；torch 在这里才导入，``--help`` 因此立即可答。"""
+def run_session(
+    session: Session,
+    config: TorchConfig,
+    on_step: OnStep | None = None,
+    method: Method | None = None,
+    model: Callable[[torch.device], GPT] | None = None,
+) -> None:
+    """跑完备好的一次训练，或只作估计；torch 在这里才导入，``--help`` 因此立即可答。
+
+    Args:
+        session: 备好的训练。
+        config: 设置。
+        on_step: 每步之后调用。
+        method: 训练方法；缺省为语言模型。
+        model: 由设备造出现成的模型，例如冻结的底座；缺省由种子造一个。
+    """
     print(*config.dials, sep="\n", end="\n" if config.dials else "")
     import torch
 
@@ -67,6 +84,7 @@ def run_session(session: Session, config: TorchConfig, on_step: OnStep | None = 
     from tinygrad_llm.common.profiling import profiled_step
     from torch_llm.loop import TorchEngine
     from torch_llm.profiling import measure_step
+    from torch_llm.runtime import pick_runtime
 
     if config.workers is not None:
         torch.set_num_threads(config.workers)
@@ -80,7 +98,8 @@ def run_session(session: Session, config: TorchConfig, on_step: OnStep | None = 
 
         config = fitting_micro_batch(session, config)
         session = replace(session, settings=config)
-    engine = TorchEngine(session.model, config)
+    built = None if model is None else model(pick_runtime(config).device)
+    engine = TorchEngine(session.model, config, method=method, model=built)
     with profiled_step(session, engine, measure_step):
         train(session, engine, on_step)
 

@@ -16,6 +16,7 @@ TWINS = {
     "gpt.py": "class GPT",
     "losses.py": "def dpo_loss",
     "lora.py": "class LoRA",
+    "scoped.py": "class Scoped",
     "attack.py": "class Attackable",
     "objectives_preferences.py": "class PreferenceMethod",
     "objectives_distillation.py": "class DistillationMethod",

@@ -84,6 +84,7 @@ def assembled(
     tensors: Mapping[str, NDArray[Any] | Packed],
     device: torch.device | str = "cpu",
     compute: Compute = "fast",
+    is_merged: bool = True,
 ) -> GPT:
     """一个 GPT：矩阵是 ``Packed`` 的各层换成整数的，其余照旧（float32）。
 
@@ -92,6 +93,7 @@ def assembled(
         tensors: 参数名到数组或量化了的矩阵。
         device: 放在哪个设备上。
         compute: 怎样算，见 ``weight.py``。
+        is_merged: SwiGLU 升维的两个矩阵并成一个，少乘一次；要在旁边添支路的不能并。
 
     Returns:
         处于 ``eval`` 状态、不求导的模型。
@@ -112,7 +114,8 @@ def assembled(
             setattr(model.get_submodule(parent), last, module)
     arena = Arena()
     for block in model.h:
-        _merge_gate(block)
+        if is_merged:
+            _merge_gate(block)
         for module in block.modules():
             if isinstance(module, PackedLinear):
                 module.weight.settle(arena)
@@ -137,6 +140,7 @@ def quantized_model(
     device: torch.device | str = "cpu",
     *,
     compute: Compute = "fast",
+    is_merged: bool = True,
     where: str = "the checkpoint",
 ) -> GPT:
     """由检查点里的数组与元数据造一个量化了的 GPT。
@@ -147,9 +151,10 @@ def quantized_model(
         metadata: 检查点里的 ``state["quantization"]``。
         device: 放在哪个设备上。
         compute: 怎样算，见 ``weight.py``。
+        is_merged: 见 ``assembled``。
         where: 报错时指出的位置。
 
     Raises:
         CheckpointError: 元数据损坏，或数组与它不符。
     """
-    return assembled(config, join(config, arrays, metadata, where=where), device, compute)
+    return assembled(config, join(config, arrays, metadata, where=where), device, compute, is_merged)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from tinygrad_llm.common.quantization import Packed
@@ -101,6 +102,9 @@ class PackedWeight:
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``x @ W.T + bias``：``(..., in) → (..., out)``，类型与 ``x`` 相同。"""
+        if x.requires_grad and torch.is_grad_enabled():
+            found: Tensor = _FrozenLinear.apply(x, self)  # type: ignore[no-untyped-call]
+            return found if bias is None else found + bias
         rows = x.numel() // self.shape[1]
         if self.compute == "w8a8" and self.packed.scheme.format == "int8":
             y = self._integer_linear(x)
@@ -155,6 +159,20 @@ class PackedWeight:
         if function in (torch.cat, torch.concat, torch.concatenate):
             return stacked(args[0])
         return NotImplemented
+
+
+class _FrozenLinear(torch.autograd.Function):
+    """冻结的整数权重：前向与反传各还原一次，图里只留整数，不留还原的矩阵。"""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: PackedWeight) -> Tensor:
+        ctx.weight = weight
+        return F.linear(x, weight.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return g @ ctx.weight.to(g.dtype), None
 
 
 def stacked(weights: Sequence[PackedWeight]) -> PackedWeight:

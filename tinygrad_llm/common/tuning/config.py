@@ -9,12 +9,14 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
+from tinygrad_llm.common.adapter import LoRAConfig
 from tinygrad_llm.common.chat.render import TrainOn
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig, choice_problems
+from tinygrad_llm.common.tuning.scope import Scope
 
-__all__ = ["OnError", "Overflow", "SftConfig", "TorchSftConfig", "TorchTuneConfig", "TuneConfig"]
+__all__ = ["OnError", "Overflow", "ScopedConfig", "SftConfig", "TorchSftConfig", "TorchTuneConfig", "TuneConfig"]
 
 OnError = Literal["stop", "skip"]
 Overflow = Literal["error", "skip", "crop"]
@@ -82,10 +84,49 @@ class TorchTuneConfig(TuneConfig, TorchConfig):
 
 
 @dataclass(frozen=True)
-class SftConfig(TuneConfig):
+class ScopedConfig(TuneConfig):
+    """可以只学一部分参数的微调。"""
+
+    fixed_on_resume: ClassVar[tuple[str, ...]] = (
+        *TuneConfig.fixed_on_resume, "lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "last_layers",
+    )  # fmt: skip
+
+    lora_rank: int = 0
+    """LoRA 的秩：冻结原来的权重，只学低秩的支路，检查点里也只存支路；0 表示不用。"""
+    lora_alpha: float | None = None
+    """LoRA 的缩放 α，支路实际乘 α/r；缺省为秩的两倍。"""
+    lora_dropout: float = 0.0
+    """LoRA 支路输入的 dropout 概率。"""
+    lora_targets: tuple[str, ...] = ("c_attn", "c_proj", "c_fc")
+    """LoRA 添在哪些层上：c_attn、c_proj、c_fc、c_gate（SwiGLU 的门）。"""
+    last_layers: int | None = None
+    """只学末几层与最后的归一化，其余冻结；0 表示只学归一化（与分类头）。"""
+
+    def more_problems(self) -> list[str]:
+        """不对的设置，各一句。"""
+        if not self.lora_rank:
+            return []
+        if self.last_layers is not None:
+            return ["--lora-rank and --last-layers exclude each other"]
+        try:
+            LoRAConfig(self.lora_rank, self.lora_alpha or 2.0 * self.lora_rank, self.lora_dropout, self.lora_targets)
+        except UserError as error:
+            return [f"--lora: {error.problem}"]
+        return []
+
+    @property
+    def scope(self) -> Scope:
+        """学哪些参数。"""
+        alpha = self.lora_alpha or 2.0 * self.lora_rank
+        lora = LoRAConfig(self.lora_rank, alpha, self.lora_dropout, self.lora_targets) if self.lora_rank else None
+        return Scope(lora, self.last_layers)
+
+
+@dataclass(frozen=True)
+class SftConfig(ScopedConfig):
     """指令微调的全部设置。"""
 
-    fixed_on_resume: ClassVar[tuple[str, ...]] = (*TuneConfig.fixed_on_resume, "template", "train_on")
+    fixed_on_resume: ClassVar[tuple[str, ...]] = (*ScopedConfig.fixed_on_resume, "template", "train_on")
 
     run: str = "sft"
     """运行名；结果写在 ``RUNS_DIR/RUN/``。"""
@@ -105,7 +146,7 @@ class SftConfig(TuneConfig):
 
     def more_problems(self) -> list[str]:
         """不对的设置，各一句。"""
-        problems = choice_problems(self, train_on=TrainOn)
+        problems = [*super().more_problems(), *choice_problems(self, train_on=TrainOn)]
         for name, least in (("quiz", 0), ("answer_tokens", 1), ("shown", 0)):
             if getattr(self, name) < least:
                 problems.append(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")

@@ -1,6 +1,6 @@
 """指令微调：只学回答。批次是一次次对话，损失就是语言模型的交叉熵，不学的位置不计。
 
-流入：对话与出发点；流出：``Session``。一条对话一行、填充到一样长；或几条装进一行（``packed.py``），谁也看不见谁。
+流入：对话与出发点；流出：``Session``。一条对话一行，填充到这一批里最长的那么长。
 下一个文件：``scope.py``（学哪些参数）。
 """
 
@@ -27,6 +27,7 @@ from tinygrad_llm.common.tokenizers.bpe import END_OF_TEXT
 from tinygrad_llm.common.tuning.answers import Answered, Quiz, answer_all
 from tinygrad_llm.common.tuning.config import SftConfig
 from tinygrad_llm.common.tuning.lessons import Lesson, load_lessons, prompt_of
+from tinygrad_llm.common.tuning.scope import Scope
 from tinygrad_llm.common.tuning.session import Base, open_base, steps_of, tuning_session
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
 ]  # fmt: skip
 
 EVALUATION_ROWS = 16
+MULTIPLE = 8
+"""行长取整到它的倍数：形状少了，内存的空闲块才能重复使用。"""
 SHOWN_CHARS = 300
 
 
@@ -111,18 +114,20 @@ def gather(base: Base[Any]) -> Material:
     return Material(template, train, held_out, quizzes, "; ".join([*counts, *faults.summary().splitlines()]))
 
 
-def sft_session(base: Base[Any], material: Material, **more: Any) -> Session:
+def sft_session(base: Base[Any], material: Material) -> Session:
     """由写成 id 的数据备好一次训练。
 
     Args:
         base: 出发点。
         material: 数据。
-        **more: 交给 ``tuning_session``，如只学一部分参数时的 ``trained``。
     """
     base = replace(base, settings=steps_of(base.settings, material.train.size))
     settings, train = base.settings, material.train
-    stream = Padded(train, batch_size=settings.batch_size, seed=settings.seed, pad=base.tokenizer.eot)
-    method = {"name": "sft", "template": material.template.name, "train_on": settings.train_on}
+    stream = Padded(
+        train, batch_size=settings.batch_size, seed=settings.seed, pad=base.tokenizer.eot, multiple=MULTIPLE
+    )
+    scope: Scope = settings.scope
+    method = {"name": "sft", "template": material.template.name, "train_on": settings.train_on, **scope.describe()}
     examine = partial(_examine, base=base, material=material)
     summary = (
         f"{train.size:,} conversations, {stream.epochs(settings.steps):.2f} epochs; "
@@ -132,12 +137,12 @@ def sft_session(base: Base[Any], material: Material, **more: Any) -> Session:
         base,
         stream=stream,
         digest=material.digest,
-        method={**method, **more.pop("method", {})},
+        method=method,
         tokens=int(train.lengths.sum()),
+        trained=scope.shapes(base.model),
         examine=examine,
         show=partial(_show, base=base, material=material) if settings.shown and material.quizzes else None,
         summary="; ".join(filter(None, [summary, material.skipped])),
-        **more,
     )
 
 
