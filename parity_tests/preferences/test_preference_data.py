@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 from parity_tests.preferences.base import CONTEXT, tokenizer
+from tinygrad_llm.common.bad_batches import keep_batch
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.batches.preferences import Preferences
 from tinygrad_llm.common.chat.templates import OURS
+from tinygrad_llm.common.corpora import storyworld
 from tinygrad_llm.common.corpora.faults import Faults
-from tinygrad_llm.common.errors import DataError
+from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.tuning.preference_batches import PairRows, RewardRows, digest_of, reference_of
 from tinygrad_llm.common.tuning.preference_data import (
     Compared,
@@ -170,3 +172,23 @@ def test_the_reward_is_read_before_the_end() -> None:
         for side in range(2):
             assert ids[row, side, last[row, side]] == end
             assert (ids[row, side, : last[row, side]] == x[row, side, : last[row, side]]).all()
+
+
+def test_a_task_of_preferences_is_not_the_one_asked_for() -> None:
+    """故事世界只出要的题型：提示都是那一类；没有的题型、这种语言没有的题型各有说明；不给题型时数据没有变。"""
+    for item in storyworld.preferences(lang="en", tasks=("larger",)).take(12):
+        assert "larger" in item.prompt or "bigger" in item.prompt or "greater" in item.prompt
+        assert item.chosen.isdigit()
+    with pytest.raises(UserError, match="unknown tasks"):
+        storyworld.preferences(tasks=("dance",))
+    with pytest.raises(UserError, match="zh has none"):
+        storyworld.preferences(tasks=("upper",))
+
+
+def test_a_bad_batch_of_pairs_is_not_kept(tmp_path: Path) -> None:
+    """守卫跳过的一批，不论是成对的还是奖励的，都写得下来、读得出是哪些回答。"""
+    made = pairs(CONTEXT - 1)
+    for step, batch in enumerate((PairRows(made, None, "float64").batch(0), RewardRows(made).batch(0))):
+        path = keep_batch(tmp_path, step, "why", batch[0], batch[1], tokenizer())
+        assert path is not None
+        assert path.with_suffix(".txt").read_text(encoding="utf-8").count("--- row") == 8

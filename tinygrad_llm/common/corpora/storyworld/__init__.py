@@ -117,9 +117,23 @@ def labelled(seed: int = 0, lang: str = BOTH, split: str = "train", *, task: str
     return Lazy("labelled", partial(_labelled, task=task), seed, lang, split)
 
 
-def preferences(seed: int = 0, lang: str = BOTH, split: str = "train") -> Lazy[Preference]:
-    """偏好对。"""
-    return Lazy("preferences", _preference, seed, lang, split)
+def preferences(
+    seed: int = 0, lang: str = BOTH, split: str = "train", *, tasks: tuple[str, ...] = ()
+) -> Lazy[Preference]:
+    """偏好对；``tasks`` 只出某些题型的指令（见 ``TASKS``），每种语言都要有其中的一种。
+
+    Raises:
+        UserError: 题型不认识，或有一种语言没有这些题型。
+    """
+    languages = (lang,) if lang in LANGUAGES else LANGUAGES
+    for task in tasks:
+        _one_of("tasks", task, tuple(sorted({known for one in languages for known in TASKS[one]})))
+    for one in languages:
+        if tasks and not set(tasks) & set(TASKS[one]):
+            raise UserError(
+                f"{one} has none of these tasks", where="storyworld", fix="choose one language, or another task"
+            )
+    return Lazy("preferences", partial(_preference, tasks=tuple(tasks)), seed, lang, split)
 
 
 def choices(seed: int = 0, lang: str = BOTH, split: str = "train") -> Lazy[Choice]:
@@ -162,8 +176,9 @@ def _labelled(seed: int, lang: str, split: str, index: int, *, task: str) -> Lab
     return make_labelled(seed, lang, split, index, name=_name(f"labelled.{task}", seed, lang, split, index), task=task)
 
 
-def _preference(seed: int, lang: str, split: str, index: int) -> Preference:
-    return make_preference(seed, lang, split, index, name=_name("preferences", seed, lang, split, index))
+def _preference(seed: int, lang: str, split: str, index: int, *, tasks: tuple[str, ...]) -> Preference:
+    name = _name("preferences", seed, lang, split, index)
+    return make_preference(seed, lang, split, index, name=name, tasks=tasks)
 
 
 def _choice(seed: int, lang: str, split: str, index: int) -> Choice:

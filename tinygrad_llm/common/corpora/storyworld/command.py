@@ -48,7 +48,7 @@ class Options:
     seed: int = 0
     """世界的种子。"""
     task: str = ""
-    """labelled 的任务（topic、sentiment、spam），questions 的 story 或 world，instructions 的题型（逗号隔开）。"""
+    """labelled 的任务（topic、sentiment、spam），questions 的 story 或 world，别的两种的题型（逗号隔开）。"""
     level: int = 0
     """instructions 的难度，1 到 3；0 表示混合。"""
     out: Path | None = None
@@ -64,7 +64,7 @@ class Options:
             problems.append("--out and --stats exclude each other")
         if self.level and self.kind != "instructions":
             problems.append("--level is for instructions")
-        if self.task and self.kind not in ("labelled", "questions", "instructions"):
+        if self.task and self.kind not in ("labelled", "questions", "instructions", "preferences"):
             problems.append(f"--task is not for {self.kind}")
         if problems:
             raise UserError("; ".join(problems), fix='see "data storyworld --help"')
@@ -105,6 +105,8 @@ def _sequence(options: Options, split: str) -> world.Lazy[Any]:
         more["about"] = options.task or None
     elif options.kind == "instructions":
         more = {"tasks": tuple(filter(None, options.task.split(","))), "level": options.level or None}
+    elif options.kind == "preferences":
+        more["tasks"] = tuple(filter(None, options.task.split(",")))
     return make(options.seed, options.lang, split, **more)
 
 

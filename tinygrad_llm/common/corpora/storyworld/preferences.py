@@ -60,7 +60,9 @@ _SPOILED = {
 }
 
 
-def make_preference(seed: int, lang: str, split: str, index: int, *, name: str) -> Preference:
+def make_preference(
+    seed: int, lang: str, split: str, index: int, *, name: str, tasks: tuple[str, ...] = ()
+) -> Preference:
     """第 ``index`` 对偏好。
 
     Args:
@@ -69,6 +71,7 @@ def make_preference(seed: int, lang: str, split: str, index: int, *, name: str) 
         split: 划分。
         index: 序号。
         name: 数据项的名字。
+        tasks: 只出这些题型的指令；空表示各种指令与问题。
 
     Returns:
         偏好对。
@@ -77,8 +80,9 @@ def make_preference(seed: int, lang: str, split: str, index: int, *, name: str) 
     draws = Draws(seed, stream, split, index)
     reason = REASONS[balanced(seed, stream, split, index, len(REASONS))]
     item: Instruction | Question
-    if draws.chance(3, 5):
-        item = ask(draws, lang, split, draws.pick(tuple(TASKS[lang])), draws.between(1, 2), "")
+    if tasks or draws.chance(3, 5):
+        known = tuple(task for task in TASKS[lang] if not tasks or task in tasks)
+        item = ask(draws, lang, split, draws.pick(known), draws.between(1, 2), "")
     else:
         item = make_question(seed, lang, split, draws.below(2**62), name="")
     if reason == "wrong":
