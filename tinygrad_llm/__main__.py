@@ -36,6 +36,9 @@ VERBS = {
     "study": Verb("tinygrad_llm.study:VERBS", "learning-rate range test, sweep, scaling law, with plots"),
     "redteam": Verb("tinygrad_llm.safety:REDTEAM", "attack a run: mutations, token search, leaks; refusal data"),
     "canary": Verb("tinygrad_llm.safety:CANARY", "plant random numbers in a text; has a run memorised them?"),
+    "journey": Verb(
+        "tinygrad_llm.common.journey.command:main_numpy", "from text to a measured chat model, in one command"
+    ),
     "quantize": Verb("tinygrad_llm.common.quantization.command:main", "a smaller copy of a run: int8 or int4 weights"),
     "evaluate": Verb("tinygrad_llm.evaluate:main", "perplexity, questions, answers, a judge: scores with intervals"),
     "generate": Verb("tinygrad_llm.generate:main", "generate text from a trained run, on NumPy"),

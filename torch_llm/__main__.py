@@ -25,6 +25,7 @@ VERBS = {
     "recipe": Verb("torch_llm.recipe:main", "one command from a corpus to readable text: recipe storyworld"),
     "redteam": Verb("torch_llm.safety:REDTEAM", "attack a run: mutations, token search, leaks; refusal data"),
     "canary": Verb("torch_llm.safety:CANARY", "plant random numbers in a text; has a run memorised them?"),
+    "journey": Verb("tinygrad_llm.common.journey.command:main", "from text to a measured chat model, in one command"),
     "quantize": Verb("torch_llm.quantization.command:VERBS", "a smaller copy of a run: int8 or int4 weights"),
     "evaluate": Verb("torch_llm.evaluate:main", "perplexity, questions, answers, a judge: scores with intervals"),
     "generate": Verb("torch_llm.generate:main", "generate text from a trained run, on torch"),

@@ -1,0 +1,101 @@
+"""全程的一页报告：先是一张总表，再逐站说做了什么、比基线如何，画出曲线，附上模型写的字。
+
+流入：``journey.json`` 与各次运行的日志；流出：``report.html``，旁边是同名的 ``.md``。
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from tinygrad_llm.common.charts import Series, line_chart
+from tinygrad_llm.common.journey.runner import Stage
+from tinygrad_llm.common.progress import format_duration
+from tinygrad_llm.common.report import Section, page, preformatted, side_by_side, table, tiles, write_page
+from tinygrad_llm.common.runlog import read_metrics
+from tinygrad_llm.common.summary import points
+
+__all__ = ["write_report"]
+
+HEADERS = ["站", "比什么", "得到", "界限", "达到", "说明"]
+_NOTE = "每一站都有一条要超过的基线，界限在走之前就定好了；没达到的照样写在这里。"
+
+
+def write_report(folder: Path, record: Mapping[str, Any], stages: Sequence[Stage]) -> Path:
+    """写出报告。
+
+    Args:
+        folder: 全程的文件夹。
+        record: ``journey.json`` 的内容。
+        stages: 各站；没走到的不写。
+
+    Returns:
+        ``report.html``。
+
+    Raises:
+        OutOfDiskError: 写不进去。
+    """
+    walked = [stage for stage in stages if stage.name in record["stages"]]
+    found = [record["stages"][stage.name] for stage in walked]
+    checks = [check for one in found for check in one["checks"]]
+    total_s = sum(one["elapsed_s"] for one in found)
+    overview = tiles({
+        "走过的站": f"{len(walked)} / {len(stages)}",
+        "用时": format_duration(total_s),
+        "达到的基线": f"{sum(check['is_met'] for check in checks)} / {len(checks)}",
+        "引擎": record["settings"]["engine"],
+    })  # fmt: skip
+    rows = [_row(stage.title, check) for stage, one in zip(walked, found, strict=True) for check in one["checks"]]
+    sections = [Section("一览", overview + table(HEADERS, rows), _NOTE)]
+    sections += [
+        Section(f"{i}　{stage.title}", _body(folder, one), f"{stage.note}（{format_duration(one['elapsed_s'])}）")
+        for i, (stage, one) in enumerate(zip(walked, found, strict=True), 1)
+    ]
+    path = folder / "report.html"
+    write_page(path, page("从一堆文字到一个聊天模型", sections, subtitle=f"全程报告 · {folder.name}"))
+    write_page(path.with_suffix(".md"), _markdown(walked, found, rows))
+    return path
+
+
+def _row(title: str, check: Mapping[str, Any]) -> list[Any]:
+    met = "是" if check["is_met"] else "否"
+    return [title, check["name"], f"{check['value']:.4g}", f"{check['bound']:.4g}", met, check["detail"]]
+
+
+def _body(folder: Path, found: Mapping[str, Any]) -> str:
+    parts = []
+    if found["checks"]:
+        parts.append(table(HEADERS[1:], [_row("", check)[1:] for check in found["checks"]]))
+    if found["figures"]:
+        parts.append(tiles(found["figures"]))
+    charts = [chart for run, name in found["curves"] if (chart := _chart(folder / run, run, name))]
+    if charts:
+        parts.append(side_by_side(charts))
+    for name, text in found["texts"].items():
+        parts.append(f"<h3>{escape(name)}</h3>{preformatted(text)}")
+    links = [f'<a href="{escape(link)}">{escape(link)}</a>' for link in found["links"] if (folder / link).is_file()]
+    if links:
+        parts.append(f"<p>更多：{'　'.join(links)}</p>")
+    return "\n".join(parts)
+
+
+def _chart(run: Path, label: str, name: str) -> str:
+    """一次运行的一条曲线；只有一个点就不画。"""
+    x, y = points(read_metrics(run), name)
+    if len(y) < 2:
+        return ""
+    one = Series(label, x, y, smooth=name in ("loss", "margin", "reward"))
+    return line_chart([one], title=f"{label}：{name}", x_label="步", y_label="")
+
+
+def _markdown(stages: Sequence[Stage], found: Sequence[Mapping[str, Any]], rows: Sequence[Sequence[Any]]) -> str:
+    lines = ["# 从一堆文字到一个聊天模型", "", f"| {' | '.join(HEADERS)} |", f"|{' :--- |' * len(HEADERS)}"]
+    lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
+    for stage, one in zip(stages, found, strict=True):
+        lines += ["", f"## {stage.title}", "", f"{stage.note}（{format_duration(one['elapsed_s'])}）"]
+        lines += [f"- {name}：{value}" for name, value in one["figures"].items()]
+        for name, text in one["texts"].items():
+            lines += ["", f"{name}：", "", "```text", text, "```"]
+    return "\n".join([*lines, ""])

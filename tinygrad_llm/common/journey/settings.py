@@ -1,0 +1,110 @@
+"""全程的设置：用哪个引擎、写到哪里，以及每一站多大。
+
+流入：命令行；流出：``JourneyConfig`` 与它选定的 ``Scale``。下一个文件：``runner.py``。
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.train_config import choice_problems
+
+__all__ = ["SCALES", "JourneyConfig", "NumpyJourneyConfig", "Scale"]
+
+EngineName = Literal["torch", "numpy"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """一个引擎走的各站有多大。
+
+    Attributes:
+        package: 由哪个包的命令行来走。
+        pretrain: 它的预训练动词。
+        corpus_mb: 语料约多少兆字符。
+        shape: 模型的 flag。
+        steps: 各站训练几步。
+        items: 各站的数据有几条。
+        quiz: 评估时答几道题。
+    """
+
+    package: str
+    pretrain: str
+    corpus_mb: float
+    shape: tuple[str, ...]
+    steps: dict[str, int]
+    items: dict[str, int]
+    quiz: int
+
+
+SCALES: dict[EngineName, Scale] = {
+    "torch": Scale(
+        package="torch_llm",
+        pretrain="pretrain",
+        corpus_mb=8,
+        shape=("--preset", "toy", "--context", "256", "--n-embd", "192", "--n-head", "6", "--batch-size", "16"),
+        steps={"pretrain": 600, "midtrain": 120, "sft": 300, "lora": 200, "dpo": 60, "grpo": 24, "refuse": 60},
+        items={"dialogues": 2000, "instructions": 6000, "preferences": 1500, "policy": 1500},
+        quiz=200,
+    ),
+    "numpy": Scale(
+        package="tinygrad_llm",
+        pretrain="train",
+        corpus_mb=1.5,
+        shape=("--preset", "toy", "--context", "128", "--n-embd", "96", "--n-head", "4", "--batch-size", "16"),
+        steps={"pretrain": 400, "midtrain": 80, "sft": 300, "lora": 120, "dpo": 40, "grpo": 12, "refuse": 40},
+        items={"dialogues": 800, "instructions": 3000, "preferences": 600, "policy": 600},
+        quiz=80,
+    ),
+}
+"""每个引擎的大小；两个核上十分钟之内走完。"""
+
+
+@dataclass(frozen=True)
+class JourneyConfig:
+    """从一堆文字走到一个量过、攻过、上了线的小模型；全程不联网，做完的站不重做。"""
+
+    engine: EngineName = "torch"
+    """由哪个引擎来走；numpy 走同样的各站，模型更小。"""
+    run: str = "journey"
+    """放结果的文件夹的名字。"""
+    runs_dir: str = "runs"
+    """放各次运行的文件夹。"""
+    until: str = ""
+    """走到这一站为止；缺省走完。"""
+    workers: int | None = None
+    """用几个 CPU 核；缺省为可用的核数。"""
+    seed: int = 0
+    """各站的种子。"""
+
+    def __post_init__(self) -> None:
+        problems = choice_problems(self, engine=EngineName)
+        if not self.run or Path(self.run).name != self.run or self.run in (".", ".."):
+            problems.append(f"--run must be a plain folder name, got {self.run!r}")
+        if self.workers is not None and self.workers < 1:
+            problems.append(f"--workers must be at least 1, got {self.workers}")
+        if self.seed < 0:
+            problems.append(f"--seed must be at least 0, got {self.seed}")
+        if problems:
+            raise UserError("; ".join(problems), where="journey settings", fix="correct the flags named above")
+
+    @property
+    def folder(self) -> Path:
+        """放结果的文件夹。"""
+        return Path(self.runs_dir) / self.run
+
+    @property
+    def scale(self) -> Scale:
+        """各站的大小。"""
+        return SCALES[self.engine]
+
+
+@dataclass(frozen=True)
+class NumpyJourneyConfig(JourneyConfig):
+    """从一堆文字走到一个量过、攻过、上了线的小模型；全程不联网，做完的站不重做。"""
+
+    engine: EngineName = "numpy"
+    """由哪个引擎来走；torch 走同样的各站，模型大些。"""
