@@ -19,6 +19,27 @@ from tinygrad_llm.common.summary import points
 
 __all__ = ["write_report"]
 
+LABELS = {
+    "duplicates left": "剩下的重复",
+    "e-mail addresses left": "剩下的邮箱",
+    "characters per token": "每 token 的字符",
+    "bits per byte": "每字节比特",
+    "bits per byte on dialogues": "对话的每字节比特",
+    "old data forgotten": "旧数据忘掉的份额",
+    "exact match": "精确匹配",
+    "share of parameters trained": "学的参数的份额",
+    "margin": "好坏回答的奖励之差",
+    "points of exact match lost": "精确匹配丢掉的份额",
+    "gain in pass@1": "pass@1 的增量",
+    "p of no gain": "「没有涨」的 p",
+    "rise of perplexity": "困惑度升高的份额",
+    "choices, lower end": "选择题，区间的下沿",
+    "attack success": "攻击成功率",
+    "over-refusal": "乱拒率",
+    "answers that differ from the command line": "与命令行不同的回答",
+    "health": "健康",
+}
+"""终端上的名字到页面上的名字。"""
 HEADERS = ["站", "比什么", "得到", "界限", "达到", "说明"]
 _NOTE = "每一站都有一条要超过的基线，界限在走之前就定好了；没达到的照样写在这里。"
 
@@ -61,7 +82,14 @@ def write_report(folder: Path, record: Mapping[str, Any], stages: Sequence[Stage
 
 def _row(title: str, check: Mapping[str, Any]) -> list[Any]:
     met = "是" if check["is_met"] else "否"
-    return [title, check["name"], f"{check['value']:.4g}", f"{check['bound']:.4g}", met, check["detail"]]
+    return [
+        title,
+        LABELS.get(check["name"], check["name"]),
+        f"{check['value']:.4g}",
+        f"{check['bound']:.4g}",
+        met,
+        check["detail"],
+    ]
 
 
 def _body(folder: Path, found: Mapping[str, Any]) -> str:

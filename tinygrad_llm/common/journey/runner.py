@@ -231,7 +231,8 @@ def _walked(trip: Trip, stage: Stage) -> dict[str, Any]:
     trip.stage = stage.name
     began_at = time.monotonic()
     found = stage.work(trip)
-    return {"elapsed_s": time.monotonic() - began_at, **asdict(found)}
+    record: dict[str, Any] = json.loads(json.dumps(asdict(found), ensure_ascii=False))  # 与读回来的一样
+    return {"elapsed_s": time.monotonic() - began_at, **record}
 
 
 def _line(head: str, found: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def tokenizer(trip: Trip) -> Found:
 
 def pretrain(trip: Trip) -> Found:
     """预训练；基线是同样文本上的 5-gram 模型。"""
-    trip.train(trip.scale.pretrain, "base", "--data", "shards", *trip.scale.shape, *schedule(trip, "pretrain", 2e-3))
+    trip.train(trip.scale.pretrain, "base", "--data", "shards", *trip.scale.shape, *schedule(trip, "pretrain", 2e-3, 6))
     bits = measured(trip, "base", "val_bits_per_byte")[-1]
     baseline = fit_byte_ngram(split_bytes(trip, "train"), NGRAM).bits_per_byte(split_bytes(trip, "val"))
     return Found(
@@ -93,7 +93,7 @@ def midtrain(trip: Trip) -> Found:
     if not (trip.folder / "dialogue-shards").exists():
         trip.call("data", "shard", "dialogues.jsonl", *flags, package="torch_llm")
     words = ["--from", "base", "--data", "dialogue-shards", "--replay", 0.3, "--batch-size", 16]
-    trip.train("midtrain", "chat", *words, *schedule(trip, "midtrain", 1e-3))
+    trip.train("midtrain", "chat", *words, *schedule(trip, "midtrain", 1e-3, 4))
     fresh, old = measured(trip, "chat", "val_bits_per_byte"), measured(trip, "chat", "val_bits_per_byte_old")
     forgotten = old[-1] / old[0] - 1
     return Found(
@@ -190,10 +190,11 @@ def _lessons(trip: Trip) -> list[object]:
     return ["--from", "chat", "--data", data, "--batch-size", 32, "--quiz", trip.scale.quiz]
 
 
-def schedule(trip: Trip, stage: str, lr: float) -> list[object]:
-    """步数与学习率；末尾才评估，样本也只写一次。"""
+def schedule(trip: Trip, stage: str, lr: float, evaluations: int = 0) -> list[object]:
+    """步数与学习率；末尾才评估（另外可以有几次），样本也只写一次。"""
     steps = trip.scale.steps[stage]
-    every = ["--eval-every", 0, "--sample-every", 0, "--save-every", max(50, steps // 4)]
+    looks = max(1, steps // evaluations) if evaluations else 0
+    every = ["--eval-every", looks, "--sample-every", 0, "--save-every", max(50, steps // 4)]
     return ["--steps", steps, "--lr", lr, "--warmup-steps", max(2, steps // 20), *every]
 
 
