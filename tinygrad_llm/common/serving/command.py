@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -35,6 +36,10 @@ __all__ = ["OpenModel", "hand_over", "hosts_of", "make_api", "run_server"]
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 _TICK_S = 0.05
+_SWITCH_S = 1e-3
+"""事件循环要解释器锁时，至多等别的线程这么久；缺省的五倍于此，``/health`` 等得久。"""
+_ASIDE_THREADS = 32
+"""解析与编译在旁边的线程里做；几份大的语法不能占满它们。"""
 
 
 class OpenModel(Protocol):
@@ -60,6 +65,7 @@ def run_server(config: ServeConfig, open_model: OpenModel) -> None:
         UserError: 没有装 starlette 与 uvicorn，端口占不住，模型打不开，或听本机之外的地址却没有钥匙。
     """
     _check_libraries()
+    sys.setswitchinterval(_SWITCH_S)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # 往断开的连接里写了几次，不值得一行警告
     hosts = hosts_of(config)
     listening = _bound(config)
@@ -144,6 +150,7 @@ def _bound(config: ServeConfig) -> socket.socket:
 
 
 async def _serve(app: Any, api: Api, config: ServeConfig, listening: socket.socket) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_ASIDE_THREADS, "aside"))
     server = make_server(app)
     stopping = asyncio.Event()
     with _signals(stopping):

@@ -25,10 +25,12 @@ from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 __all__ = ["Choice", "Grammars", "call_schema", "called"]
 
 Choice = Literal["none", "auto", "required"]
-MAX_SCHEMA_BYTES = 32_768
+MAX_SCHEMA_BYTES = 16_384
 """一份 schema（工具则是全部工具的合起来）至多写这么长。"""
 _KEPT = 16
 """至多留着几份编译好的。"""
+_KEPT_MASKS = 8192
+"""它们的掩码合起来至多这么多个，超过了就从最久没用的丢起；一个掩码是词表大小 ÷ 8 个字节。"""
 _ANY_OBJECT = {"type": "object"}
 
 
@@ -74,12 +76,18 @@ class Grammars:
             )  # fmt: skip
         key = f"{may_be_text} {written}"
         with self._lock:
-            if key not in self._held:
-                self._held[key] = self._made(schema, param, may_be_text=may_be_text)
+            found = self._held.get(key)
+        if found is None:  # 编译时不拿着锁：一份大的也许要几秒，别人不等它
+            found = self._made(schema, param, may_be_text=may_be_text)
+        with self._lock:
+            self._held[key] = found
             self._held.move_to_end(key)
-            while len(self._held) > _KEPT:
+            while len(self._held) > 1 and self._are_too_many():
                 self._held.popitem(last=False)
-            return self._held[key]
+        return found
+
+    def _are_too_many(self) -> bool:
+        return len(self._held) > _KEPT or sum(one.masks for one in self._held.values()) > _KEPT_MASKS
 
     def _made(self, schema: Any, param: str, *, may_be_text: bool) -> TokenConstraint:
         try:

@@ -55,6 +55,11 @@ class TokenConstraint:
                 fix="check for recursion without an end, empty classes and bounds that exclude each other",
             )
 
+    @property
+    def masks(self) -> int:
+        """留着几个掩码。"""
+        return len(self._masks)
+
     def start(self) -> Hashable:
         """一个字也没写时的状态。"""
         return self._recogniser.start
