@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import tinygrad_llm as tg
 from tinygrad_llm import nn
-from tinygrad_llm.common.decoding.slots import Group, Ledger, OneSlot, Plan, Rows
+from tinygrad_llm.common.decoding.slots import Group, Ledger, OneSlot, Plan, Rows, untouched
 from tinygrad_llm.gpt import GPT, rope_table
 from tinygrad_llm.ops import cores
 from tinygrad_llm.ops.gelu import gelu, gelu_tanh
@@ -154,7 +154,7 @@ class PlainCache:
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        self.k, self.v = np.zeros(shape, dtype), np.zeros(shape, dtype)
+        self.k, self.v = untouched(shape, dtype), untouched(shape, dtype)
 
     def write(self, plan: Plan, k: Array, v: Array) -> None:
         """写进 N 个 token 的 k、v ``(N, Hkv, D)``。"""
@@ -181,7 +181,7 @@ class Int8Cache:
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.dtype = dtype
-        self.held = [(np.zeros(shape, np.int8), np.zeros((*shape[:3], 1), np.float32)) for _ in range(2)]
+        self.held = [(untouched(shape, np.int8), untouched((*shape[:3], 1), np.float32)) for _ in range(2)]
 
     def write(self, plan: Plan, k: Array, v: Array) -> None:
         """见 ``PlainCache``。"""

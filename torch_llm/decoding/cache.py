@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tinygrad_llm.common.decoding.slots import Group
+from tinygrad_llm.common.decoding.slots import Group, untouched
 
 __all__ = ["Int8Cache", "PlainCache", "SlotCache", "plain_caches"]
 
@@ -103,8 +103,8 @@ def plain_caches(layers: int, shape: tuple[int, int, int, int], like: Tensor) ->
 
 
 def _blank(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """全 0 的张量。CPU 上的一页内存到写它时才真的占用：整个上下文都预先分配，也只为写过的位置付账。"""
+    """全 0 的张量；CPU 上的一页内存到写它时才真的占用，见 ``untouched``。"""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     size = torch.empty((), dtype=dtype).element_size()
-    return torch.from_numpy(np.zeros((*shape[:-1], shape[-1] * size), np.uint8)).view(dtype)
+    return torch.from_numpy(untouched((*shape[:-1], shape[-1] * size), np.uint8)).view(dtype)

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.errors import UserError
 
-__all__ = ["BatchDecoder", "ContextError", "Group", "Ledger", "OneSlot", "Plan", "Rows"]
+__all__ = ["BatchDecoder", "ContextError", "Group", "Ledger", "OneSlot", "Plan", "Rows", "untouched"]
 
 Ids = NDArray[np.int64]
 Rows = Sequence[tuple[int, Ids]]
@@ -150,6 +152,16 @@ class Plan:
     last: Ids
     spans: list[slice]
     groups: list[Group]
+
+
+def untouched(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """全 0 的数组：整个上下文都预先分配，也只为写过的位置付账。
+
+    不用 ``np.zeros``：NumPy 给大数组要大页，一个位置写下去就占掉两兆；每个槽、每层、每个头各有一处要写，
+    几个槽就是几个 GB。
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8, size).view(dtype).reshape(shape)
 
 
 class Ledger:
