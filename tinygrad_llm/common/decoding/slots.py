@@ -161,7 +161,8 @@ def untouched(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     几个槽就是几个 GB。
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8, size).view(dtype).reshape(shape)
+    found: NDArray[Any] = np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8, size).view(dtype)
+    return found.reshape(shape)
 
 
 class Ledger:
