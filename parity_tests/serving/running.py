@@ -61,7 +61,7 @@ class Running:
         """一次请求：状态码、内容（JSON 就解开）、响应头。"""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         given = {**(JSON if data is not None else {}), **(headers or {})}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         with contextlib.closing(connection):
             connection.request(method, path, data, given)
             response = connection.getresponse()
@@ -86,7 +86,7 @@ class Running:
         body = json.dumps(
             {"model": "echo", "messages": [{"role": "user", "content": text}], "stream": True, **more}
         ).encode()
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=120)
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         connection.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
         return connection

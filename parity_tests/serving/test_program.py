@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import json
 import os
 import re
@@ -27,8 +28,10 @@ from parity_tests.contract.cases import weights
 from parity_tests.house.repo import ROOT
 from parity_tests.serving.echo import TOKENIZER, Opener
 from parity_tests.serving.running import running
-from tinygrad_llm.common.checkpoint import Checkpoint, save_checkpoint
+from tinygrad_llm.common.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.lineage import weights_digest
+from tinygrad_llm.common.serving.config import ServeConfig
 
 START_S = 60.0
 
@@ -118,6 +121,29 @@ def _await_active(program: Program) -> None:
         if active:
             return
     pytest.fail("the request never became active")
+
+
+@pytest.mark.parametrize("engine", ["torch", "numpy"])
+def test_an_adapter_is_not_merged(engine: str, run: Path) -> None:
+    """只存了 LoRA 支路的运行，服务出来的不是底座加上支路。"""
+    open_model = importlib.import_module(f"{'torch_llm' if engine == 'torch' else 'tinygrad_llm'}.serve").open_model
+    base = load_checkpoint(run)
+    rng, layer = np.random.default_rng(0), "h.0.attn.c_attn"
+    out, inner = base.model[f"{layer}.weight"].shape
+    a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, inner), (out, 2)))
+    branches = {f"{layer}.lora_A": a, f"{layer}.lora_B": b}
+    method = {"trained": {name: list(one.shape) for name, one in branches.items()}, "adapter": {"rank": 2, "alpha": 4}}
+    source = {"run": str(run), "step": 0, "weights_sha256": weights_digest(base.model)}
+    adapted, merged = run.parent / f"adapted-{engine}", run.parent / f"merged-{engine}"
+    save_checkpoint(adapted, Checkpoint(0, branches, {}, {**base.state, "method": method, "source": source}))
+    whole = {**base.model, f"{layer}.weight": base.model[f"{layer}.weight"] + 2 * b @ a}
+    save_checkpoint(merged, Checkpoint(0, whole, {}, base.state))
+    logits = []
+    for folder in (run, adapted, merged):
+        TOKENIZER.save(folder / "tokenizer.json")
+        logits.append(open_model(folder, ServeConfig(model=("m",))).decoder.feed([(0, np.arange(5))]))
+    np.testing.assert_allclose(logits[1], logits[2], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(logits[0], logits[1], atol=1e-3)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
