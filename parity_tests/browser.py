@@ -7,25 +7,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from parity_tests.pictures import FLAGS, chromium
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
 _HOW = "install one (Debian: apt-get install chromium) and run again"
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """一个 Chromium，整个测试进程共用。"""
-    path = next((found for found in map(shutil.which, _NAMES) if found), None)
+    path = chromium()
     if path is None:
         message = f"browser lane NOT RUN: no Chromium on this machine; {_HOW}"
         if os.environ.get("BROWSER_LANE") == "required":
@@ -34,9 +33,9 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
-        yield chromium
-        chromium.close()
+        launched = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield launched
+        launched.close()
 
 
 class Pages:

@@ -99,6 +99,9 @@ def test_a_command_does_something_else(chat: Chat, tmp_path: Path) -> None:
         assert said in ended.err
     assert ended.code == 0
     again = chat("numpy", "more\n", "--load", str(file), "--temperature", "0.5")
+    assert "nothing has been said yet" in chat("numpy", "/history\n").err
+    told = chat("numpy", "/history\n", "--load", str(file)).err
+    assert "\n\n".join(f"{one['role']}: {one['content']}" for one in messages) in told
     direct = chat("numpy", '/system be brief\n"""\ntwo\nlines\n"""\nmore\n', "--temperature", "0.5")
     assert again.out == direct.out.removeprefix(ended.out)
 

@@ -19,20 +19,20 @@ expect.set_options(timeout=_PATIENCE_MS)
 _EXPECTED = "Failed to load resource"
 
 
-class Chats:
+class Tabs:
     """开网页，收集它们的毛病。
 
     Args:
         browser: 浏览器。
-        server: 假服务器。
+        url: 首页的网址，以 ``/`` 结尾。
 
     Attributes:
-        server: 假服务器。
+        url: 首页的网址。
         troubles: 脚本的错、控制台的警告、发往别处的请求。
     """
 
-    def __init__(self, browser: Browser, server: FakeServer) -> None:
-        self._browser, self.server = browser, server
+    def __init__(self, browser: Browser, url: str) -> None:
+        self._browser, self.url = browser, url
         self._contexts: list[Any] = []
         self.troubles: list[str] = []
 
@@ -61,7 +61,7 @@ class Chats:
             self.troubles.append(text)
 
     def _asked(self, url: str) -> None:
-        if not url.startswith((self.server.url, "data:", "blob:")):
+        if not url.startswith((self.url, "data:", "blob:")):
             self.troubles.append(f"request: {url}")
 
     def _dialog(self, dialog: Any) -> None:
@@ -75,24 +75,39 @@ class Chats:
         assert not self.troubles, self.troubles
 
 
+class Chats(Tabs):
+    """连着假服务器的网页。
+
+    Args:
+        browser: 浏览器。
+        server: 假服务器。
+
+    Attributes:
+        server: 假服务器。
+    """
+
+    def __init__(self, browser: Browser, server: FakeServer) -> None:
+        super().__init__(browser, server.url)
+        self.server = server
+
+
 class Chat:
     """一张打开的网页。
 
     Args:
-        chats: 它的来处。
+        tabs: 它的来处。
         page: 标签页。
 
     Attributes:
         page: 标签页。
-        server: 假服务器。
     """
 
-    def __init__(self, chats: Chats, page: Page) -> None:
-        self.page, self.server = page, chats.server
+    def __init__(self, tabs: Tabs, page: Page) -> None:
+        self.page, self._url = page, tabs.url
 
     def opened(self) -> Chat:
         """打开（或重新打开）首页，等它连上。"""
-        self.page.goto(self.server.url)
+        self.page.goto(self._url)
         self.page.wait_for_selector("body[data-ready=true]")
         self.page.wait_for_selector("#status[data-state=ready]")
         return self

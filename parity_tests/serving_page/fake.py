@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ class Answer:
     Attributes:
         pieces: 各个 token 的文字。
         holds_after: 说完几个 token 之后停住，等 ``release``；``None`` 不停。
+        delay_s: 每个 token 之间歇多久。
         others: 每个 token 的候选与概率；没有则只有它自己。
         finish: 为什么停。
         status: 不是 200 时，以这个状态拒绝。
@@ -36,11 +38,17 @@ class Answer:
 
     pieces: Sequence[str]
     holds_after: int | None = None
+    delay_s: float = 0.0
     others: Sequence[tuple[str, float]] = ()
     finish: str = "stop"
     status: int = 200
     message: str = ""
     release: threading.Event = field(default_factory=threading.Event)
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # 缺省只排五个：浏览器一下子开好几条连接，排不上的要等内核重发
 
 
 class FakeServer:
@@ -66,8 +74,7 @@ class FakeServer:
 
     def start(self) -> None:
         """开始听。"""
-        server = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
-        server.daemon_threads = True
+        server = _Listener(("127.0.0.1", self.port), _handler(self))
         self.port = server.server_address[1]
         self._server = server
         self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -146,6 +153,7 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
                     if index == answer.holds_after and not answer.release.wait(timeout=20):
                         return
                     self._chunk(event)
+                    time.sleep(answer.delay_s)
                 self._chunk("data: [DONE]\n\n")
                 self.wfile.write(b"0\r\n\r\n")
             except OSError:

@@ -94,11 +94,16 @@ _BITS = (
 
 
 def _random_cases(seed: int, count: int) -> list[tuple[str, list[int]]]:
+    """随机的文字与切口；三成是长的列表与表格，它们长大时走的是另一条路。"""
     rng = random.Random(seed)
     cases = []
     for _ in range(count):
-        source = "".join(rng.choices(_BITS, k=rng.randint(3, 40)))
-        cuts = sorted(rng.randint(0, len(source)) for _ in range(rng.randint(1, 12)))
+        bits = list(_BITS)
+        head = rng.choice(["", "", "", "", "", "", "| a | b |\n|---|---|\n", "- a\n", "1. a\n"])
+        if head:
+            bits += [head.split("\n")[0][:2], "\n", "\n- ", "\n| x | y |", "\n2. ", "word"] * 8
+        source = head + "".join(rng.choices(bits, k=rng.randint(3, 40)))
+        cuts = sorted(rng.randint(0, len(source)) for _ in range(rng.randint(1, 20)))
         cases.append((source, cuts))
     return cases
 

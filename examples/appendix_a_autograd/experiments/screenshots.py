@@ -7,8 +7,6 @@ Chromium（Debian：``apt-get install chromium``）；截图时不联网。
 
 from __future__ import annotations
 
-import io
-import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -17,12 +15,8 @@ from typing import Any
 
 from drawing import figure_folder
 
+from parity_tests.pictures import FLAGS, MAX_BYTES, chromium, compressed
 from tinygrad_llm.tracing.programs import run_program
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking")
-MAX_BYTES = 150_000
-COLOURS = 256
 
 
 @dataclass(frozen=True)
@@ -53,20 +47,6 @@ SHOTS = (
 )
 
 
-def compressed(png: bytes) -> bytes:
-    """同一张图，写得紧些；仍然太大就减少颜色。"""
-    from PIL import Image
-
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    few = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    for one in (picture, few):
-        written = io.BytesIO()
-        one.save(written, "PNG", optimize=True)
-        if written.tell() <= MAX_BYTES:
-            break
-    return written.getvalue()
-
-
 def take(browser: Any, shot: Shot, pages: Path) -> bytes:
     """拍一张。"""
     file = pages / f"{shot.toy}.html"
@@ -90,7 +70,7 @@ def take(browser: Any, shot: Shot, pages: Path) -> bytes:
 def main() -> int:
     """拍全部；有一张太大就不写，退出码为 1。"""
     folder = figure_folder()
-    path = next((found for found in map(shutil.which, BROWSERS) if found), None)
+    path = chromium()
     if path is None:
         print("no Chromium on this machine: install one (Debian: apt-get install chromium)", file=sys.stderr)
         return 2

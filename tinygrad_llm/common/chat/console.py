@@ -33,6 +33,7 @@ OpenModel = Callable[[Path], OpenedModel]
 FENCE = '"""'
 HELP = """\
 /system [TEXT]  show or set the system message; "/system -" removes it
+/history        the conversation so far
 /undo           take back the last question and its answer
 /retry          answer the last question again, with another seed
 /tokens         how full the context is, and what the last question reused
@@ -151,6 +152,7 @@ class Console:
         name, _, rest = text[1:].strip().partition(" ")
         commands: dict[str, Callable[[str], None]] = {
             "system": self._system,
+            "history": self._history,
             "undo": self._undo,
             "retry": lambda _: self.answer(lambda: self.dialogue.retry(self.is_stopped)),
             "tokens": self._tokens,
@@ -214,6 +216,11 @@ class Console:
         if text:
             self.dialogue.system = "" if text == "-" else text
         self._tell(f"system: {self.dialogue.system or '(none)'}")
+
+    def _history(self, _: str) -> None:
+        """``/history``：说过的话，连同 system。"""
+        said = [f"{one.role}: {one.content}" for one in self.dialogue.messages]
+        self._tell("\n\n".join(said) or "nothing has been said yet")
 
     def _undo(self, _: str) -> None:
         asked = self.dialogue.undo()

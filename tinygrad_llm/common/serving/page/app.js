@@ -22,6 +22,8 @@ let talk = newConversation();
 
 function list() {
   showList(talks.values(), talk, { open, rename, remove: removeTalk });
+  byId("export").disabled = !talk.first.length;
+  byId("export-all").disabled = !talks.size;
   document.title = titleOf(talk) ? `${titleOf(talk)} · zero-one-llm` : "zero-one-llm";
 }
 
@@ -212,10 +214,10 @@ async function importFiles(files) {
 
 function prepareExchange() {
   byId("export").addEventListener("click", () => {
-    if (talk.first.length) download(fileName(talk), exported([talk]));
+    download(fileName(talk), exported([talk]));
   });
   byId("export-all").addEventListener("click", () => {
-    if (talks.size) download(`chats-${new Date().toISOString().slice(0, 10)}.jsonl`, exported([...talks.values()]));
+    download(`chats-${new Date().toISOString().slice(0, 10)}.jsonl`, exported([...talks.values()]));
   });
   byId("import").addEventListener("click", () => byId("file").click());
   byId("file").addEventListener("change", async (event) => {
@@ -337,7 +339,7 @@ async function start() {
   if (broken) toast(say("unreadable", { count: broken }));
   if (!isLasting) toast(say("notStored"));
   prepareConnection();
-  byId("message").focus();
+  if (matchMedia("(hover: hover)").matches) byId("message").focus(); // 手机上不急着弹出键盘
   document.body.dataset.ready = "true";
 }
 

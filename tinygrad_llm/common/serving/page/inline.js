@@ -89,9 +89,10 @@ function find(slice, mark, from, to) {
   return at >= 0 && at + mark.length <= to ? at : -1;
 }
 
-function wrap(tag, children) {
+// 逐个添：几十万个孩子展开成参数，调用栈装不下
+export function wrap(tag, children) {
   const node = document.createElement(tag);
-  node.append(...children);
+  for (const child of children) node.append(child);
   return node;
 }
 

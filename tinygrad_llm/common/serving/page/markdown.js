@@ -3,7 +3,7 @@
 //
 // 一行记作 { text, at }：at 是它在原文里从第几个字起；每个文本节点都记得自己从原文的哪里来（originOf），
 // 于是指着页面上的一个字，就找得到写出它的 token。
-import { inline } from "./inline.js";
+import { inline, wrap } from "./inline.js";
 import { codeBlock } from "./codeblock.js";
 
 const DEPTH = 8;
@@ -150,12 +150,6 @@ export function draw(block, depth = 0) {
   return DRAWERS[block.kind](block, depth);
 }
 
-function element(tag, ...children) {
-  const node = document.createElement(tag);
-  node.append(...children);
-  return node;
-}
-
 function drawAll(lines, depth) {
   return blocksOf(lines, depth).map((block) => draw(block, depth));
 }
@@ -164,19 +158,22 @@ const DRAWERS = {
   heading: (block) => {
     const line = block.lines[0];
     const at = line.text.indexOf(block.title, block.start);
-    return element(`h${Math.min(6, block.level + 2)}`, ...inline([{ text: block.title, at: line.at + at }]));
+    return wrap(`h${Math.min(6, block.level + 2)}`, inline([{ text: block.title, at: line.at + at }]));
   },
-  rule: () => element("hr"),
-  paragraph: (block) => element("p", ...inline(block.lines.map(trimmed))),
+  rule: () => wrap("hr", []),
+  paragraph: (block) => wrap("p", inline(block.lines.map(trimmed))),
   code: (block) => codeBlock(block),
-  quote: (block, depth) => element("blockquote", ...drawAll(block.lines.map((line) => cut(line, QUOTE.exec(line.text)[0].length)), depth + 1)),
+  quote: (block, depth) => wrap("blockquote", drawAll(block.lines.map((line) => cut(line, QUOTE.exec(line.text)[0].length)), depth + 1)),
   list: (block, depth) => {
-    const node = element(block.isOrdered ? "ol" : "ul", ...block.items.map((body) => element("li", ...tight(drawAll(body, depth + 1)))));
+    const node = wrap(block.isOrdered ? "ol" : "ul", drawItems(block, 0, depth));
     if (block.isOrdered && block.number !== 1) node.start = block.number;
     return node;
   },
   table: (block) => drawTable(block),
 };
+
+// 列表从第几项起的各项
+const drawItems = (block, from, depth = 0) => block.items.slice(from).map((body) => wrap("li", tight(drawAll(body, depth + 1))));
 
 // 只有一段的一项，不要段落的上下空白
 function tight(nodes) {
@@ -189,15 +186,27 @@ function trimmed(line, i, all) {
   return { text, at: line.at + start };
 }
 
-function drawTable(block) {
+function drawRow(block, line, tag) {
   const aligns = cellsOf(block.lines[1].text).map((cell) => {
     const bare = cell.trim();
     return bare.endsWith(":") ? (bare.startsWith(":") ? "center" : "right") : "";
   });
-  const rowOf = (line, tag) => element("tr", ...aligns.map((align, i) => drawCell(line, i, tag, align)));
-  const head = element("thead", rowOf(block.lines[0], "th"));
-  const body = element("tbody", ...block.lines.slice(2).map((line) => rowOf(line, "td")));
-  const scroll = element("div", element("table", head, body));
+  return wrap("tr", aligns.map((align, i) => drawCell(line, i, tag, align)));
+}
+
+// 表格从第几行起的各行，不算表头
+const drawRows = (block, from) => block.lines.slice(2 + from).map((line) => drawRow(block, line, "td"));
+
+// 还会长的列表与表格有几份，从第几份起重画，添在哪里
+export const PARTS = {
+  list: { count: (block) => block.items.length, draw: drawItems, into: (node) => node },
+  table: { count: (block) => block.lines.length - 2, draw: drawRows, into: (node) => node.querySelector("tbody") },
+};
+
+function drawTable(block) {
+  const head = wrap("thead", [drawRow(block, block.lines[0], "th")]);
+  const body = wrap("tbody", drawRows(block, 0));
+  const scroll = wrap("div", [wrap("table", [head, body])]);
   scroll.className = "table";
   scroll.tabIndex = 0;
   return scroll;
@@ -210,7 +219,7 @@ function drawCell(line, index, tag, align) {
   for (const cell of cells.slice(0, index)) at += cell.length + 1;
   const text = cells[index] ?? "";
   const start = at + text.length - text.trimStart().length;
-  const node = element(tag, ...inline([{ text: text.trim(), at: line.at + start }]));
+  const node = wrap(tag, inline([{ text: text.trim(), at: line.at + start }]));
   if (align) node.className = align;
   if (tag === "th") node.scope = "col";
   return node;
