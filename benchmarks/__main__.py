@@ -16,6 +16,7 @@ VERBS = {
     "serving_load": Verb(
         "benchmarks.serving_load:main", "the server under load: throughput, latencies, soak, disconnects"
     ),
+    "quantization": Verb("benchmarks.quantization:main", "int8 and int4: perplexity, size and speed, beside the bound"),
     "scaling": Verb("benchmarks.scaling:main", "the step against length, batch, layers and cores"),
     "ablation": Verb("benchmarks.ablation:main", "the NumPy step with one technique at a time switched off"),
     "overhead": Verb("benchmarks.overhead:main", "small graphs: time per op"),

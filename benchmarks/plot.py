@@ -121,6 +121,21 @@ def _serving_decode(result: dict[str, Any]) -> list[Panel]:
     ]
 
 
+def _quantization(result: dict[str, Any]) -> list[Panel]:
+    rows = result["rows"]
+    panels = [
+        _bars(
+            f"{corpus}: change of perplexity",
+            {name: 100 * row["change"][corpus] for name, row in rows.items()},
+            unit="%",
+        )
+        for corpus in result["tokens"]
+    ]
+    sizes = {name: row["bytes"] / 2**20 for name, row in rows.items()}
+    speeds = {name: row["tokens_per_s"] for name, row in rows.items()}
+    return [*panels, _bars("size", sizes, unit="MiB"), _bars("decoding, batch 1", speeds, unit="tokens/s")]
+
+
 def _scaling(result: dict[str, Any]) -> list[Panel]:
     panels = []
     for axis, found in result["axes"].items():
@@ -207,6 +222,7 @@ PANELS: dict[str, Callable[[Any], list[Panel]]] = {
     "decode": _decode,
     "serving_decode": _serving_decode,
     "serving_load": _serving_load,
+    "quantization": _quantization,
     "scaling": _scaling,
     "ablation": _ablation,
     "overhead": _overhead,

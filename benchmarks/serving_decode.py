@@ -17,10 +17,11 @@ import numpy as np
 
 from benchmarks import report
 from benchmarks.compare import compare
-from benchmarks.decode import BANDWIDTH_BYTES, weight_bytes
+from benchmarks.decode import BANDWIDTH_BYTES
 from benchmarks.options import Options, unknown
 from benchmarks.processes import System
 from benchmarks.sizes import SIZES, sized
+from benchmarks.weights import SCHEMES, bytes_read, load_weights, quantised
 from tinygrad_llm.common.config import PRESETS, GPTConfig
 from tinygrad_llm.common.progress import format_bytes
 
@@ -28,6 +29,8 @@ ENGINES = (
     "torch",
     "torch-packed",
     "torch-bf16",
+    "torch-int8",
+    "torch-int4",
     "torch-kv8",
     "numpy",
     "numpy-kv8",
@@ -88,16 +91,6 @@ def job(settings: dict[str, Any]) -> Iterator[Callable[[int], dict[str, Any]]]:
     yield once
 
 
-def _weights(settings: dict[str, Any], model: GPTConfig) -> Any:
-    if settings["run"] is None:
-        from tinygrad_llm.common.initial import initial_weights
-
-        return initial_weights(model, 0)
-    from tinygrad_llm.common.session import load_trained
-
-    return load_trained(Path(settings["run"]))[2].model
-
-
 def _slots(decoder: Any) -> Write:
     """我们的 ``BatchDecoder``：各槽从头写。"""
 
@@ -119,7 +112,9 @@ def _numpy(settings: dict[str, Any], model: GPTConfig) -> Write:
     from tinygrad_llm.train import build_model
 
     cache: Any = "int8" if settings["system"].endswith("kv8") else "plain"
-    return _slots(NumpySlots(build_model(model, _weights(settings, model)), settings["batch"], kv_cache=cache))
+    return _slots(
+        NumpySlots(build_model(model, load_weights(settings["run"], model)), settings["batch"], kv_cache=cache)
+    )
 
 
 def _torch(settings: dict[str, Any], model: GPTConfig) -> Write:
@@ -128,8 +123,9 @@ def _torch(settings: dict[str, Any], model: GPTConfig) -> Write:
     from torch_llm.decoding.slots import TorchSlots
     from torch_llm.loop import build_model
 
-    built = build_model(model, _weights(settings, model))
-    if settings["system"].endswith("bf16"):
+    weights, format = load_weights(settings["run"], model), settings["system"].rpartition("-")[2]
+    built = quantised(model, weights, format) if format in SCHEMES else build_model(model, weights)
+    if format == "bf16":
         built = built.to(torch.bfloat16)
     cache: Any = "int8" if settings["system"].endswith("kv8") else "plain"
     is_packed = settings["system"].endswith("packed")
@@ -151,7 +147,7 @@ def _transformers(settings: dict[str, Any], model: GPTConfig) -> Write:
         bos_token_id=None, eos_token_id=None, pad_token_id=0,
     )).eval()  # fmt: skip
     theirs.load_state_dict(
-        {name: torch.from_numpy(array) for name, array in llama_names(_weights(settings, model), model)}
+        {name: torch.from_numpy(array) for name, array in llama_names(load_weights(settings["run"], model), model)}
     )
     if settings["system"].endswith("bf16"):
         theirs = theirs.to(torch.bfloat16)
@@ -245,7 +241,8 @@ def measure(options: ServingDecodeOptions) -> dict[str, Any]:
     )
     read = compare([reader], options.plan, reader.name, warmup=options.warmup)["systems"][reader.name]
     rate = options.core_count * BANDWIDTH_BYTES / read["median_s"]
-    bound = {"read_bytes_per_s": rate, "weight_bytes": weight_bytes(model), "noisy": read["noisy"]}
+    weights = {name: bytes_read(name, model, options.gguf) for name in options.engines}
+    bound = {"read_bytes_per_s": rate, "weight_bytes": weights, "noisy": read["noisy"]}
     return {"prompt": options.prompt, "prefill": prefill, "decode": decode, "bound": bound}
 
 
@@ -269,29 +266,36 @@ def text(result: dict[str, Any]) -> str:
     lines = [_table(f"prompt of {prompt}", result["prefill"], prompt, None, bound)]
     for batch, found in result["decode"].items():
         lines.append(_table(f"decode, batch {batch}", found, None, int(batch), bound))
-    weights, rate = format_bytes(bound["weight_bytes"]), format_bytes(bound["read_bytes_per_s"])
     noisy = " (noisy)" * bound["noisy"]
-    steps = f"{bound['read_bytes_per_s'] / bound['weight_bytes']:.3g}"
     lines.append(
-        f"bound: {weights} of float32 weights per step, read at {rate}/s{noisy}: {steps} steps/s; twice in bf16"
+        f"bound: memory read at {format_bytes(bound['read_bytes_per_s'])}/s{noisy}, all weights once a step: "
+        + ", ".join(f"{name} {format_bytes(int(size))}" for name, size in bound["weight_bytes"].items())
     )
     return "\n\n".join(lines)
 
 
 def _table(title: str, found: dict[str, Any], prompt: int | None, batch: int | None, bound: dict[str, Any]) -> str:
-    steps = bound["read_bytes_per_s"] / bound["weight_bytes"]
     rows = []
     for name, one in found["systems"].items():
         rate = prompt / one["median_s"] if prompt else one["tokens_per_s"]
-        limit = steps * (2 if name.endswith("bf16") else 1) * (batch or 0)
-        share = f"{rate / limit:.0%}" if batch else "-"
+        limit = bound["read_bytes_per_s"] / bound["weight_bytes"][name] * (batch or 0)
+        share = (f"{limit:.3g}", f"{rate / limit:.0%}") if batch else ("-", "-")
         first = report.milliseconds(one["median_s"]) if prompt else "-"
         rows.append([
             name + "*" * one["noisy"], first, f"{rate:.3g}",
-            report.times(one["ratio"] and 1 / one["ratio"], noisy=one["noisy"]), share,
+            report.times(one["ratio"] and 1 / one["ratio"], noisy=one["noisy"]), *share,
             format_bytes(one["peak_memory_bytes"]), report.turns(one),
         ])  # fmt: skip
-    head = [title, "first token", "tokens/s", f"x {found['reference']}", "of the bound", "peak memory", "turns"]
+    head = [
+        title,
+        "first token",
+        "tokens/s",
+        f"x {found['reference']}",
+        "bound",
+        "of the bound",
+        "peak memory",
+        "turns",
+    ]
     return "\n".join([report.table(head, rows), *(f"{name}: {why}" for name, why in found["unavailable"].items())])
 
 

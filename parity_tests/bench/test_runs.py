@@ -71,7 +71,20 @@ def test_step_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixt
         ("decode", ("--size", "T", "--tokens", "2"), {"bound", "systems", "size"}),
         (
             "serving_decode",
-            ("--size", "T", "--tokens", "2", "--prompt", "8", "--batches", "2", "--engines", "torch", "numpy"),
+            (
+                "--size",
+                "T",
+                "--tokens",
+                "2",
+                "--prompt",
+                "8",
+                "--batches",
+                "2",
+                "--engines",
+                "torch",
+                "torch-int4",
+                "numpy",
+            ),
             {"bound", "prefill", "decode"},
         ),
         pytest.param("gemm", ("--sizes", "T"), {"dense_flops", "attention_flops", "systems"}, marks=pytest.mark.full),
@@ -80,6 +93,11 @@ def test_step_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixt
         ),
         ("ablation", ("--sizes", "T", "--only", "cache blocks"), {"techniques", "size"}),
         ("overhead", ("--rounds", "1"), {"h @ W, h (1, 32)", "scalars 2-16-16-1"}),
+        (
+            "quantization",
+            ("--size", "toy-llama", "--formats", "float32", "int8", "--decode-tokens", "2", "--rounds", "1"),
+            {"rows", "read_bytes_per_s", "tokens"},
+        ),
     ],
 )
 def test_every_other_verb_writes_its_fields(
@@ -87,7 +105,7 @@ def test_every_other_verb_writes_its_fields(
 ) -> None:
     """某一种测速跑不起来，有系统量不了，或 JSON 里缺了说好的项。"""
     target = tmp_path / "found.json"
-    shared = () if verb == "overhead" else SHORT
+    shared = () if verb in ("overhead", "quantization") else SHORT
     assert _run(verb, *shared, *flags, "--json", str(target), "--plot", str(tmp_path / "found.png")) == 0
     found = json.loads(target.read_text(encoding="utf-8"))
     results = found["results"][0] if isinstance(found["results"], list) else found["results"]
@@ -100,7 +118,7 @@ def test_every_other_verb_writes_its_fields(
     ("verb", "flags"),
     [("step", ("--sizes", "nope")), ("step", ("--engines", "caffe")), ("scaling", ("--axes", "width")),
      ("ablation", ("--only", "magic")), ("attention", ("--variants", "x")), ("decode", ("--size", "XL")),
-     ("serving_decode", ("--engines", "vllm"))],
+     ("serving_decode", ("--engines", "vllm")), ("quantization", ("--formats", "int3"))],
 )  # fmt: skip
 def test_unknown_names_are_refused_before_anything_runs(
     verb: str, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
