@@ -12,7 +12,18 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DIGIT", "IDEOGRAPH", "LETTER", "SPACE", "SYMBOL", "code_points", "folded", "folded_points", "kinds"]
+__all__ = [
+    "DIGIT",
+    "IDEOGRAPH",
+    "LETTER",
+    "SPACE",
+    "SYMBOL",
+    "code_points",
+    "count_kinds",
+    "folded",
+    "folded_points",
+    "kinds",
+]
 
 SYMBOL, SPACE, DIGIT, LETTER, IDEOGRAPH = range(5)
 """五类码位。``IDEOGRAPH`` 是不用空格分词的文字（汉字、假名），每个字自成一词；附加符号算作 ``LETTER``。"""
@@ -53,6 +64,20 @@ def kinds(points: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
         同形状的类别：``SYMBOL``、``SPACE``、``DIGIT``、``LETTER`` 或 ``IDEOGRAPH``。
     """
     return _table().take(points, mode="clip")  # 比下标快一倍；超出的都归到末项
+
+
+def count_kinds(text: str) -> list[int]:
+    """各类码位各有几个，按类别的次序。"""
+    if text.isascii():
+        found = np.frombuffer(text.encode().translate(_ascii_kinds()), np.uint8)
+    else:
+        found = kinds(code_points(text))
+    return [int(np.count_nonzero(found == kind)) for kind in range(IDEOGRAPH + 1)]
+
+
+@lru_cache(maxsize=1)
+def _ascii_kinds() -> bytes:
+    return _table()[:256].tobytes()
 
 
 def folded(text: str) -> str:

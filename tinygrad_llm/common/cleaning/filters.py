@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_llm.common.cleaning.characters import DIGIT, IDEOGRAPH, SPACE, SYMBOL, code_points, kinds
+from tinygrad_llm.common.cleaning.characters import DIGIT, IDEOGRAPH, SPACE, SYMBOL, code_points, count_kinds, kinds
 from tinygrad_llm.common.cleaning.config import LanguageConfig, LengthConfig, RepetitionConfig, SymbolsConfig
 from tinygrad_llm.common.cleaning.language import UNKNOWN, guess_language
 from tinygrad_llm.common.cleaning.words import Hashes, find_words, ngrams
@@ -56,7 +56,7 @@ def symbols_reason(text: str, config: SymbolsConfig) -> str:
     Returns:
         理由，或空串。
     """
-    counts = np.bincount(kinds(code_points(text)), minlength=IDEOGRAPH + 1).tolist()
+    counts = count_kinds(text)
     visible = max(len(text) - counts[SPACE], 1)
     if counts[SYMBOL] > config.max_symbols * visible:
         return "mostly symbols"

@@ -25,6 +25,9 @@ _ASCII_UNSEEN = bytes(code for code in range(128) if _UNSEEN.match(chr(code)))
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NEWLINE = re.compile("\r\n?|\u2028|\u2029|\x85")
 _ODD_SPACE = re.compile("[\u00a0\u2000-\u200a\u202f\u205f]")  # U+3000 是中文段首的缩进，留下
+_ODD_CLASSES = [one.pattern.strip("[]+") for one in (_SURROGATE, _ODD_SPACE, _UNSEEN)]
+_ODD = re.compile(f"[\r\u2028\u2029\x85{''.join(_ODD_CLASSES)}]")
+"""以上四种里的任何一个字符。"""
 _BLANK = " \t\u3000"
 
 
@@ -53,12 +56,15 @@ def _tidy(text: str, config: NormaliseConfig, done: set[str]) -> str:
         text = _NEWLINE.sub("\n", text) if "\r" in text else text
         text = text.encode().translate(None, _ASCII_UNSEEN).decode()
     else:
-        text = _NEWLINE.sub("\n", _SURROGATE.sub("\ufffd", text))
-        text = unicodedata.normalize("NFC", _ODD_SPACE.sub(" ", _UNSEEN.sub("", text)))
+        if _ODD.search(text):  # 多半一个也没有：找一遍比换四遍快
+            text = _NEWLINE.sub("\n", _SURROGATE.sub("\ufffd", text))
+            text = _ODD_SPACE.sub(" ", _UNSEEN.sub("", text))
+        text = unicodedata.normalize("NFC", text)
     if text != before:
         done.add("unicode")
         before = text
-    text = "\n".join([line.rstrip(_BLANK) for line in text.split("\n")])
+    if text[-1:] in _BLANK or any(f"{blank}\n" in text for blank in _BLANK):
+        text = "\n".join([line.rstrip(_BLANK) for line in text.split("\n")])
     allowed = config.max_blank_lines + 1
     if "\n" * (allowed + 1) in text:
         text = re.sub(rf"\n{{{allowed + 1},}}", "\n" * allowed, text)

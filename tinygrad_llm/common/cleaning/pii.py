@@ -32,7 +32,7 @@ MIN_ENTROPY = 3.0  # 密钥每个字符的信息量，位；英文词约 2.5 至
 Span = tuple[int, int]
 
 # 一长串数字，可以夹着常见的分隔符；号码都在这样的串里，别处不必找
-_NUMBER = re.compile(r"[+(]{0,2}[0-9][0-9 ().+-]{5,}[0-9Xx]")
+_NUMBER = re.compile(r"[0-9][0-9 ().+-]{5,}[0-9Xx]")  # 前面的 + 与括号另外补上：以定数开头，正则才找得快
 _AT = re.compile(r"@(?=[\w-]{1,63}\.)")
 _LOCAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}\Z")
 _DOMAIN = re.compile(
@@ -170,13 +170,25 @@ def scrub(text: str, kinds: tuple[str, ...]) -> tuple[str, Counter[str]]:
 
 def found_in(text: str, kinds: tuple[str, ...]) -> list[tuple[int, int, str]]:
     """全部要抹的地方（起点、终点、种类），按位置排好，互不重叠；重叠时 ``PLACEHOLDERS`` 里在前的一种优先。"""
-    numbers = [match.span() for match in _NUMBER.finditer(text)]
+    numbers = list(_numbers(text))
     found: list[tuple[int, int, str]] = []
     for kind in PLACEHOLDERS:
         if kind in kinds and (numbers or kind not in _NUMERIC) and _MARK.get(kind, "") in text:
             new = [(start, end, kind) for start, end in _apart(_FINDERS[kind](text, numbers))]
             found += [one for one in new if not any(one[0] < end and start < one[1] for start, end, _ in found)]
     return sorted(found)
+
+
+def _numbers(text: str) -> Iterator[Span]:
+    """成串的数字，连同紧挨在前面的至多两个 + 与左括号。"""
+    last = 0
+    for match in _NUMBER.finditer(text):
+        start, end = match.span()
+        least = max(last, start - 2)
+        while start > least and text[start - 1] in "+(":
+            start -= 1
+        yield start, end
+        last = end
 
 
 def _within(

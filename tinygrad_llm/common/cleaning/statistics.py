@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from tinygrad_llm.common.cleaning.characters import code_points, kinds
+from tinygrad_llm.common.cleaning.characters import count_kinds
 from tinygrad_llm.common.cleaning.language import guess_language
 from tinygrad_llm.common.cleaning.words import find_words
 
@@ -60,7 +58,7 @@ class Statistics:
         self.lengths[len(text).bit_length()] += 1
         if self.documents > SAMPLED_DOCUMENTS:
             return
-        for kind, count in enumerate(np.bincount(kinds(code_points(text)), minlength=len(KIND_NAMES)).tolist()):
+        for kind, count in enumerate(count_kinds(text)):
             self.kinds[kind] += count
         self.languages[guess_language(text)] += len(text)
         if self.gram_chars < GRAM_CHARS:
