@@ -21,6 +21,9 @@ VERBS = {
     "adapter": Verb(
         "tinygrad_llm.common.tuning.adapter_command:VERBS", "LoRA adapters: fold into the base, to peft and back"
     ),
+    "rl": Verb("tinygrad_llm.rl:main", "reinforcement learning on checkable problems: reinforce, ppo, grpo, ..."),
+    "rl-seeds": Verb("tinygrad_llm.rl:seeds", "the same over several seeds, with pass@k before and after"),
+    "reward-hacking": Verb("tinygrad_llm.rl:hacking", "a reward that the policy exploits, and two remedies"),
     "gradcheck": Verb(
         "tinygrad_llm.gradchecker.command:main", "check the derivatives of your own function, module or Function"
     ),

@@ -17,6 +17,9 @@ VERBS = {
         "tinygrad_llm.common.tuning.adapter_command:VERBS", "LoRA adapters: fold into the base, to peft and back"
     ),
     "consolidate": Verb("torch_llm.consolidate:main", "make a sharded checkpoint an ordinary one"),
+    "rl": Verb("torch_llm.rl:main", "reinforcement learning on checkable problems: reinforce, ppo, grpo, ..."),
+    "rl-seeds": Verb("torch_llm.rl:seeds", "the same over several seeds, with pass@k before and after"),
+    "reward-hacking": Verb("torch_llm.rl:hacking", "a reward that the policy exploits, and two remedies"),
     "convert": Verb("torch_llm.convert:main", "a pretrained model to a run: smollm2, HF, GGUF, GPT-2, nanoGPT"),
     "export": Verb("tinygrad_llm.common.weights.export_command:export", "a run to an HF folder or a GGUF file"),
     "plan": Verb("tinygrad_llm.common.plan:main", "plan a run on 1 to 512 GPUs on paper: memory, bytes moved, time"),

@@ -20,6 +20,7 @@ TWINS = {
     "attack.py": "class Attackable",
     "objectives_preferences.py": "class PreferenceMethod",
     "objectives_distillation.py": "class DistillationMethod",
+    "objectives_policy.py": "class PolicyGradient",
 }
 """文件名，与标记行以下必有的一行。"""
 

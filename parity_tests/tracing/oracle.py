@@ -32,6 +32,7 @@ _OPS: dict[str, Callable[..., Any]] = {
     "sigmoid": torch.sigmoid,
     "mm": torch.mm,
     "matmul": torch.matmul,
+    "sum": lambda x, dim, keepdim: x.sum(dim, keepdim=keepdim),
     "sum_all": torch.sum,
     "mean": lambda x, dim, keepdim: x.mean(dim, keepdim=keepdim),
     "pow_scalar": lambda x, exponent: x**exponent,

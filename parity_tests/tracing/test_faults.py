@@ -104,11 +104,19 @@ def _unsummed_broadcast(values: dict[str, Array]) -> dict[str, Array]:
     return {"s": 2 * values["y"] / 6 * values["h"], "b": dh, "w": dh * values["x"]}
 
 
+def _unsummed_reinforce(values: dict[str, Array]) -> dict[str, Array]:
+    p, total = values["p"], values["e"].sum()
+    dlogp = -values["advantage"][:, None] * values["chosen"] / 4  # (4, 3)：四次抽样各一行，本该加成一行
+    dp = dlogp / p
+    return {"logp": dlogp, "p": dp, "theta": (dp / total - dp * p / total) * p * total}
+
+
 _UNSUMMED = {
     "mlp": _unsummed_mlp,
     "softmax": _unsummed_softmax,
     "layernorm": _unsummed_layernorm,
     "broadcast": _unsummed_broadcast,
+    "reinforce": _unsummed_reinforce,
 }
 
 

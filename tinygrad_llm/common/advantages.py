@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tinygrad_llm.common.errors import UserError
 
-__all__ = ["Scale", "generalized_advantages", "group_advantages", "pass_at_k", "token_rewards"]
+__all__ = ["Scale", "baseline_advantages", "generalized_advantages", "group_advantages", "pass_at_k", "token_rewards"]
 
 Scale = Literal["std", "none"]
 
@@ -51,6 +51,27 @@ def generalized_advantages(
         after = np.where(mask[:, t], delta + gamma * lam * after, 0)
         advantages[:, t], value_after = after, values[:, t]
     return advantages, advantages + values
+
+
+def baseline_advantages(rewards: NDArray[Any]) -> NDArray[np.float64]:
+    """REINFORCE 的基线：每个回答减去**其余**回答的平均，``A_i = r_i - mean(r_j, j≠i)``（Kool 等，2019）。
+
+    基线里没有自己的奖励，与自己的动作无关，所以期望不变；等于 ``n/(n-1)·(r_i - mean(r))``。
+
+    Args:
+        rewards: ``(n,)``，至少两个。
+
+    Returns:
+        ``(n,)``。
+
+    Raises:
+        UserError: 少于两个。
+    """
+    if rewards.ndim != 1 or rewards.size < 2:
+        raise UserError(f"a baseline needs two or more rewards, got {rewards.size}", fix="sample more answers")
+    n = rewards.size
+    centred: NDArray[np.float64] = rewards.astype(np.float64) - rewards.mean(dtype=np.float64)
+    return centred * (n / (n - 1))
 
 
 def group_advantages(rewards: NDArray[Any], group: int, scale: Scale = "std", eps: float = 1e-4) -> NDArray[np.float64]:

@@ -51,8 +51,9 @@ def completed(config: GPTConfig, checkpoint: Checkpoint, folder: Path) -> Checkp
         CheckpointError: 张量与记载不符，出发点找不到，或已不是原来的权重。
     """
     check_tensors(checkpoint.model, trained_shapes(checkpoint.state), where=str(folder))
-    base = base_weights(checkpoint.state, folder)
-    own = {name: array for name, array in checkpoint.model.items() if name in parameter_shapes(config)}
+    shapes = parameter_shapes(config)
+    own = {name: array for name, array in checkpoint.model.items() if name in shapes}
+    base = {} if own.keys() == shapes.keys() else base_weights(checkpoint.state, folder)  # 自己什么都有，就不必找
     weights = folded({**base, **own}, checkpoint.model, checkpoint.state["method"].get("adapter", {}))
     state = {name: value for name, value in checkpoint.state.items() if name != STATE_KEY}
     return replace(checkpoint, model=weights, state=state)

@@ -1,4 +1,4 @@
-"""玩具模型：十个能用手算完的计算，每个一个小文件，读者可以随意改。
+"""玩具模型：十一个能用手算完的计算，每个一个小文件，读者可以随意改。
 
 流入：没有；流出：``TOYS`` 里的名字。每个文件里有一个与文件同名、不必给参数的函数：搭出计算，反传。
 ``python -m tinygrad_llm trace NAME`` 运行它们，``--list`` 列出名字；想改一改，就用 ``--save-as FILE.py`` 先存一份。
@@ -17,6 +17,7 @@ TOYS = {
     "broadcast": "three kinds of broadcasting, undone by sums",
     "attention": "causal attention: 3 tokens x 2 dimensions",
     "gpt": "a GPT of one block: width 4, 2 heads, 5 words, tied head",
+    "reinforce": "a policy gradient from four sampled actions, equal to the enumerated expectation",
     "adamw": "one step of AdamW, every intermediate, beside tg.optim.AdamW",
 }
 """名字 → 一句英文说明，由易到难。"""
