@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.safety.canaries import Canary
+from tinygrad_llm.common.safety.canaries import Canary, save_canaries
 from tinygrad_llm.common.safety.filters import CanaryFilter, PersonalDataFilter, SecretFilter
 from tinygrad_llm.common.safety.leaks import scan
 from tinygrad_llm.common.safety.report import leaks_page
+from tinygrad_llm.common.serving.filters import holds, load_filter
 
 MAIL = "anna.berg@example.org"
 CARD = "4111 1111 1111 1111"
@@ -69,6 +72,28 @@ def test_harmless_text_passes_the_secret_filter() -> None:
     assert SecretFilter(("velvet",)).check("The tower opens at nine.") is None
     with pytest.raises(UserError):
         SecretFilter(("...",))
+
+
+def test_the_server_finds_the_filters_by_name(tmp_path: Path) -> None:
+    """服务器按名字造不出这几个过滤器，或造出来的不管用。"""
+    words, planted = tmp_path / "words.txt", tmp_path / "c.json"
+    words.write_text("velvet\n\nmaple\n", encoding="utf-8")
+    canary = Canary("The code of the safe of Orla is ", "314", ".", 4)
+    save_canaries(planted, [canary])
+    stopped = {
+        "personal": MAIL,
+        "personal:card": CARD,
+        f"secrets:{words}": "M A P L E",
+        f"canaries:{planted}": canary.text,
+    }
+    for spec, text in stopped.items():
+        gate = load_filter(spec)
+        assert gate.check(text) is not None
+        assert gate.check("The tower opens at nine.") is None
+        assert holds([gate]) >= len(text)
+    for spec in ("personal:shoes", f"secrets:{tmp_path}/none", f"canaries:{words}", "secrets:"):
+        with pytest.raises(UserError):
+            load_filter(spec)
 
 
 def test_a_recited_canary_is_stopped() -> None:

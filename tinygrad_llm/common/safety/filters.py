@@ -1,7 +1,8 @@
 """服务器用的过滤器：个人信息、守则里的秘密、金丝雀。
 
-流入：一句提问或一段回答；流出：不放行的原因，放行为 ``None``。约定只有一个方法 ``check(text) -> str | None``，
-服务器的过滤器也照这个约定。原因里从不引用被拦下的文字。
+流入：一句提问或一段回答；流出：不放行的原因，放行为 ``None``。约定见 ``serving/filters.py``；服务器的 flag 写作
+``personal``、``secrets:FILE``（一行一个词）与 ``canaries:FILE``（``canary plant`` 写下的）。
+原因里从不引用被拦下的文字。
 
 它们拦的是写出来的字：换成别的编码、别的语言就拦不住，是最后一道网，不是第一道。
 """
@@ -12,14 +13,15 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tinygrad_llm.common.cleaning.pii import found_in, scrub
 from tinygrad_llm.common.corpora.storyworld.checks import gives_away
-from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.safety.canaries import Canary
+from tinygrad_llm.common.errors import DataError, UserError
+from tinygrad_llm.common.safety.canaries import Canary, load_canaries
 from tinygrad_llm.common.safety.leaks import KINDS
 
-__all__ = ["CanaryFilter", "PersonalDataFilter", "SecretFilter"]
+__all__ = ["CanaryFilter", "PersonalDataFilter", "SecretFilter", "named_filter"]
 
 _IGNORED = re.compile(r"[\W_]+")
 
@@ -30,9 +32,11 @@ class PersonalDataFilter:
 
     Attributes:
         kinds: 哪几种，取自 ``leaks.KINDS``。
+        holds: 一处至多多少个字；逐段给出回答时压住末尾这么多。
     """
 
     kinds: tuple[str, ...] = KINDS
+    holds: int = 320
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.kinds) - set(KINDS)):
@@ -58,6 +62,11 @@ class SecretFilter:
 
     words: tuple[str, ...]
 
+    @property
+    def holds(self) -> int:
+        """一处至多多少个字：字与字之间容得下十来个空格与标点。"""
+        return 12 * max(map(len, self.words))
+
     def __post_init__(self) -> None:
         if not self.words or not all(any(map(str.isalnum, word)) for word in self.words):
             raise UserError("a secret word needs a letter or digit", where="filter", fix="give at least one such word")
@@ -80,6 +89,11 @@ class CanaryFilter:
     canaries: Sequence[Canary]
     whole: bool = True
 
+    @property
+    def holds(self) -> int:
+        """一处至多多少个字。"""
+        return 2 * max((len(canary.text) for canary in self.canaries), default=1)
+
     def check(self, text: str) -> str | None:
         """不放行的原因。"""
         letters = _IGNORED.sub("", text.casefold())
@@ -88,3 +102,25 @@ class CanaryFilter:
             if held in letters:
                 return "a planted canary from the training text"
         return None
+
+
+def named_filter(kind: str, rest: str) -> PersonalDataFilter | SecretFilter | CanaryFilter:
+    """由命令行的写法造一个。
+
+    Args:
+        kind: ``personal``、``secrets`` 或 ``canaries``。
+        rest: 冒号之后的文件；``personal`` 可以列出种类，逗号隔开。
+
+    Raises:
+        DataError: 文件读不了。
+        UserError: 不认识的种类，或一个词也没有。
+    """
+    if kind == "personal":
+        return PersonalDataFilter(tuple(filter(None, rest.split(","))) or KINDS)
+    if kind == "canaries":
+        return CanaryFilter(load_canaries(Path(rest)))
+    try:
+        lines = Path(rest).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the words: {error}", where=rest, fix="check the path") from error
+    return SecretFilter(tuple(line.strip() for line in lines if line.strip()))

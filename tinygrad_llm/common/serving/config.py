@@ -55,7 +55,7 @@ class ServeConfig:
     tokens_per_min: int | None = None
     """每把钥匙每分钟至多几个 token，读的与写的都算。"""
     input_filter: tuple[str, ...] = ()
-    """用户的话要过的过滤：words:FILE、regex:PATTERN 或 python:MODULE:NAME；可以给几次。"""
+    """用户的话要过的过滤：words:FILE、regex:PATTERN、python:MODULE:NAME、personal、secrets:FILE、canaries:FILE；几次都行。"""
     output_filter: tuple[str, ...] = ()
     """回答要过的过滤，写法同上。"""
     kv_cache: Literal["plain", "int8"] = "plain"

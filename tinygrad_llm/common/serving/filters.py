@@ -16,6 +16,9 @@ from tinygrad_llm.common.errors import DataError, UserError
 
 __all__ = ["Filter", "RegexFilter", "first_reason", "holds", "load_filter", "words_filter"]
 
+SAFETY = ("personal", "secrets", "canaries")
+"""写在 ``safety/filters.py`` 里的几种。"""
+_KINDS = "use words:FILE, regex:PATTERN, python:MODULE:NAME, personal, secrets:FILE or canaries:FILE"
 _HOLD = 200
 """过滤器没有说自己要看多长时，逐段给出的文字压住末尾这么多个字不放。"""
 
@@ -67,8 +70,8 @@ def load_filter(spec: str) -> Filter:
     """由命令行的写法造一道过滤。
 
     Args:
-        spec: ``words:FILE``（一行一个）、``regex:PATTERN``，或 ``python:MODULE:NAME``
-            （一个不带参数的函数或类，造出过滤器）。
+        spec: ``words:FILE``（一行一个）、``regex:PATTERN``、``python:MODULE:NAME``（一个不带参数的函数或类，
+            造出过滤器），或 ``safety/filters.py`` 的 ``personal``、``secrets:FILE`` 与 ``canaries:FILE``。
 
     Raises:
         UserError: 写法不对，文件读不了，或造出来的不是过滤器。
@@ -84,9 +87,13 @@ def load_filter(spec: str) -> Filter:
             return RegexFilter(re.compile(rest))
         except re.error as error:
             raise UserError(f"the pattern is not a regular expression: {error}", where=spec[:200]) from error
+    if kind in SAFETY:
+        from tinygrad_llm.common.safety.filters import named_filter
+
+        return named_filter(kind, rest)
     module, _, name = rest.partition(":")
     if kind != "python" or not module or not name:
-        raise UserError(f"unknown filter {spec[:100]!r}", fix="use words:FILE, regex:PATTERN or python:MODULE:NAME")
+        raise UserError(f"unknown filter {spec[:100]!r}", fix=_KINDS)
     try:
         made: Filter = getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError) as error:
