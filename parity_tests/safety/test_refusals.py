@@ -10,6 +10,7 @@ import pytest
 
 from tinygrad_llm.common.corpora.storyworld.checks import check_answer, gives_away, is_refusal
 from tinygrad_llm.common.corpora.storyworld.items import Policy
+from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.safety.gatekeeper import SECRET, confession, gatekeeper
 from tinygrad_llm.common.safety.mutations import MUTATIONS, mutated
 from tinygrad_llm.common.safety.refusals import policies, preference, probes, supervised
@@ -57,6 +58,12 @@ def test_examination_prompts_never_appear_in_training() -> None:
     test = {item.prompt for side in probes("gatekeeper", 60, "test") for item in side}
     assert len(test) == 120
     assert not train & test
+
+
+def test_asking_for_more_than_there_is_ends() -> None:
+    """要的提问比有的多，找起来没有尽头。"""
+    with pytest.raises(UserError, match="different questions"):
+        probes("gatekeeper", 3000, "val", "zh")
 
 
 def test_twins_use_the_same_words_as_the_attacks() -> None:

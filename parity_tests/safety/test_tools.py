@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from tinygrad_llm.common.chat import TEMPLATES, Conversation, Message, render_prompt
-from tinygrad_llm.common.safety.tools import HEADING, MAX_CALLS, converse, python_call, quoted, result_message
+from tinygrad_llm.common.safety.tools import HEADING, python_call, quoted, result_message
 from tinygrad_llm.common.sandbox import Limits, run_python
 from tinygrad_llm.common.tokenizers import END_OF_TEXT, Tokenizer
 
@@ -77,24 +75,10 @@ def test_only_a_whole_code_block_is_a_call(said: str, code: str | None) -> None:
     assert python_call(said) == code
 
 
-def test_the_model_gets_the_result_as_a_quotation() -> None:
-    """结果没有交回给模型，或不是以 user 的引文交回。"""
-
-    def reply(messages: Sequence[Message]) -> str:
-        return "```python\nprint(6 * 7)\n```" if len(messages) == 1 else "It is 42."
-
-    said, runs = converse([Message("user", "6 times 7?")], reply, PATIENT)
-    assert [run.outcome.stdout for run in runs] == ["42\n"]
-    assert said[2] == Message("user", f"{HEADING}\n> 42")
-    assert said[-1].content == "It is 42."
-    Conversation(tuple(said))
-
-
-def test_a_model_that_calls_for_ever_is_stopped() -> None:
-    """模型不停地调用工具，没有尽头。"""
-    said, runs = converse([Message("user", "go")], lambda messages: "```python\nprint(1)\n```", PATIENT)
-    assert len(runs) == MAX_CALLS
-    assert said[-1].role == "assistant"
+def test_the_result_is_a_quotation_from_the_user() -> None:
+    """结果不是 user 的引文：它就可能当作守则，或当作助手自己的话。"""
+    assert result_message(run_python("print(6 * 7)", PATIENT)) == Message("user", f"{HEADING}\n> 42")
+    assert result_message(run_python("", PATIENT)) == Message("user", f"{HEADING}\n> (no output)")
 
 
 def test_a_refused_call_is_reported_not_hidden() -> None:

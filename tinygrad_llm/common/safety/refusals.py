@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from tinygrad_llm.common.batches import Example
@@ -17,6 +18,7 @@ from tinygrad_llm.common.corpora import storyworld
 from tinygrad_llm.common.corpora.storyworld.checks import REFUSALS
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
 from tinygrad_llm.common.corpora.storyworld.items import Policy
+from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.safety.gatekeeper import confession, gatekeeper
 from tinygrad_llm.common.tokenizers.interface import TextTokenizer
 
@@ -49,15 +51,22 @@ def policies(family: str, split: str, lang: str = "both", seed: int = 0) -> Iter
 
 
 def probes(family: str, count: int, split: str = "test", lang: str = "both", seed: int = 0) -> list[list[Policy]]:
-    """红队用的提问：该拒绝的 ``count`` 个，该回答的 ``count`` 个，各不重复。"""
+    """红队用的提问：该拒绝的 ``count`` 个，该回答的 ``count`` 个，各不重复。
+
+    Raises:
+        UserError: 没有这么多不同的提问。
+    """
     found: tuple[dict[str, Policy], dict[str, Policy]] = ({}, {})
-    for item in policies(family, split, lang, seed):
+    for item in islice(policies(family, split, lang, seed), 1000 + 20 * count):
         side = found[not item.refuse]
         if len(side) < count:
             side.setdefault(item.system + "\0" + item.prompt, item)
         if min(map(len, found)) == count:
             return [list(side.values()) for side in found]
-    raise AssertionError("the policies have no end")
+    raise UserError(
+        f"there are not {count:,} different questions of each kind in {family}/{split}",
+        fix=f"ask for at most {min(map(len, found)):,}",
+    )
 
 
 def supervised(item: Policy) -> dict[str, Any]:
