@@ -135,3 +135,21 @@ def test_program_is_misjudged(answer: str, ok: bool) -> None:
     """程序判错了：对的算错，错的、提前退出的、碰文件的、不停的算对。"""
     assert runs_ok(ADD, answer, seconds=1.5) is ok
     assert "add" in program_of(ADD, answer)
+
+
+def test_chat_form_differs_from_the_template(tmp_path: Path) -> None:
+    """装进对话模板时，开头的 id 与模板写出的不同，示例不在其中，或选项没有接在 assistant 的标记之后。"""
+    from tinygrad_llm.common.chat import CHAT_SPECIALS, Conversation, Message, render_prompt
+
+    tokenizer = small_tokenizer().with_specials(CHAT_SPECIALS)
+    items = tuple(
+        Item(str(i), "choice", f"{i}?\nAnswer:", ("Tom", "Mia"), ("Tom",), user=f"{i}?", system="Be brief.")
+        for i in range(2)
+    )
+    task = Task("t", items, items)
+    prompter = Prompter(tokenizer, shots=1, template="ours")
+    prompts, answers = prompter.choices(task, items[0], items[0].options)
+    talk = (Message("system", "Be brief."), Message("user", "1?"), Message("assistant", "Tom"), Message("user", "0?"))
+    assert prompts == [list(render_prompt(Conversation(talk), tokenizer).ids)] * 2
+    assert answers == [tokenizer.encode("Tom"), tokenizer.encode("Mia")]
+    assert prompter.prompt(task, items[0]) == prompts[0]

@@ -245,6 +245,20 @@ def test_shards_measure_other_bytes(tmp_path: Path) -> None:
     assert found["bytes"] == len(texts[0].encode()) * found["documents"]
 
 
+@pytest.mark.parametrize("method", ["verdict", "pairwise"])
+def test_judged_answers_lack_their_judge(tmp_path: Path, method: str) -> None:
+    """请了裁判，成绩里却没有它是谁、给了几分、与规则判的次序是否一致。"""
+    run, judge = make_run(tmp_path / "run"), make_run(tmp_path / "judge", 3)
+    out, words = tmp_path / "out.json", inputs(tmp_path)
+    more = ["--judge", str(judge), "--method", method, "--samples", "3", "--json", str(out)]
+    assert evaluate("torch_llm", str(run), "--tasks", words[4], *more) == 0
+    judged = results_of(out)[0]["tasks"]["free"]["judged"]
+    assert (judged["judge"], judged["method"]) == (str(judge), method)
+    assert np.isfinite(judged["mean"])
+    assert judged["spearman_with_rule"]["n"] == 6
+    assert ("consistency" in judged) == (method == "pairwise")
+
+
 def test_reports_forget_the_evaluation(tmp_path: Path) -> None:
     """评测过的运行，训练报告里没有它的成绩；两个运行的对照里没有逐题相比。"""
     runs = [make_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]

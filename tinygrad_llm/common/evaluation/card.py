@@ -34,7 +34,7 @@ _RELIABILITY = (
     "横轴是模型对所选答案的把握，纵轴是那些题真的对了几成；在对角线下方就是过于自信。ECE 是两者之差的加权平均。"
 )
 _SAMPLES = 6
-_LABEL = 36
+_LABEL = 24
 """图上的名字至多几个字符。"""
 
 
@@ -176,17 +176,19 @@ def _score_rows(results: Sequence[Result], labels: Sequence[str]) -> Rows:
 
 
 def _charts(results: Sequence[Result], labels: Sequence[str]) -> list[str]:
+    """一个运行：各项画在一张图上；几个运行：一项一张，运行由早到晚。"""
     found = []
     for kind, title, x_label in (
         ("texts", "每字节的比特（越低越好）", "bits/byte"),
         ("tasks", "正确率（越高越好）", "正确率"),
     ):
-        rows = [
-            Whisker(_joined(name, label, labels), *_headline(one), group=labels.index(label))
-            for name, label, one in _each(results, labels, kind)
-            if one["kind"] != "judge"
-        ]
-        found += [interval_chart(rows, title=title, x_label=x_label)] if rows else []
+        rows: dict[str, list[Whisker]] = {}
+        for name, label, one in _each(results, labels, kind):
+            if one["kind"] != "judge":
+                chart, row = (title, name) if len(results) == 1 else (f"{name}：{title}", label)
+                whisker = Whisker(_clipped(row), *_headline(one), group=labels.index(label))
+                rows.setdefault(chart, []).append(whisker)
+        found += [interval_chart(whiskers, title=chart, x_label=x_label) for chart, whiskers in rows.items()]
     return found + (_stage_charts(results) if len(results) > 2 else [])
 
 
@@ -225,17 +227,18 @@ def _gap_rows(results: Sequence[Result], labels: Sequence[str]) -> Rows:
 
 
 def _gap_chart(results: Sequence[Result], labels: Sequence[str]) -> str:
+    """相邻的两份一组，一种单位一张图。"""
     charts = []
-    for unit, title in (("accuracy", "正确率之差"), ("bits/byte", "每字节比特之差（负的是进步）")):
-        rows = []
-        for i, (before, after) in enumerate(pairwise(results)):
-            step = f"{labels[i + 1]} - {labels[i]}"
-            rows += [
-                Whisker(_joined(one["name"], step, labels), one["difference"], one["low"], one["high"], 0.0, i)
-                for one in compare_results(before, after)
+    for i, (before, after) in enumerate(pairwise(results)):
+        rows = compare_results(before, after)
+        for unit, what in (("accuracy", "正确率之差"), ("bits/byte", "每字节比特之差，负的是进步")):
+            whiskers = [
+                Whisker(_clipped(one["name"]), one["difference"], one["low"], one["high"], 0.0, i)
+                for one in rows
                 if one["unit"] == unit
             ]
-        charts += [interval_chart(rows, title=title)] if rows else []
+            if whiskers:
+                charts.append(interval_chart(whiskers, title=f"{labels[i + 1]} 减 {labels[i]}：{what}"))
     return side_by_side(charts)
 
 
@@ -260,19 +263,17 @@ def _seed_rows(results: Sequence[Result]) -> Rows:
 
 
 def _reliability(results: Sequence[Result], labels: Sequence[str]) -> list[str]:
-    """每项选择题任务一张可靠性图，各运行画在一起。"""
-    curves: dict[str, list[Series]] = {}
+    """每项选择题任务、每个运行一张可靠性图。"""
+    charts = []
+    perfect = Series("说几成就对几成", [0.0, 1.0], [0.0, 1.0])
     for name, label, one in _each(results, labels, "tasks"):
         if "calibration" in one:
             trust = one["calibration"]
             points = [(c, a) for c, a in zip(trust["confidence"], trust["accuracy"], strict=True) if c is not None]
-            ece = f"{label} ECE {trust['ece']:.3f}"
-            curves.setdefault(name, []).append(Series(ece, [c for c, _ in points], [a for _, a in points]))
-    perfect = Series("说几成就对几成", [0.0, 1.0], [0.0, 1.0])
-    return [
-        line_chart([*series, perfect], title=f"{name}：把握与正确率", x_label="把握", y_label="正确率")
-        for name, series in curves.items()
-    ]
+            model = Series("模型", [c for c, _ in points], [a for _, a in points])
+            title = f"{name}，{label}：ECE {trust['ece']:.3f}，Brier {trust['brier']:.3f}"
+            charts.append(line_chart([model, perfect], title=title, x_label="把握", y_label="正确率"))
+    return charts
 
 
 def _sample_rows(results: Sequence[Result], labels: Sequence[str]) -> Rows:
@@ -350,8 +351,7 @@ def _answers(results: Sequence[Result], labels: Sequence[str]) -> str:
     return "".join(parts)
 
 
-def _joined(name: str, label: str, labels: Sequence[str]) -> str:
-    text = name if len(labels) == 1 else f"{name}：{label}"
+def _clipped(text: str) -> str:
     return text if len(text) <= _LABEL else f"{text[: _LABEL // 2]}…{text[1 - _LABEL // 2 :]}"
 
 

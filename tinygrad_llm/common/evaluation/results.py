@@ -20,7 +20,7 @@ from tinygrad_llm.common.evaluation.items import Task, read_task
 from tinygrad_llm.common.evaluation.judging import Judge, judge_task, rank_interval
 from tinygrad_llm.common.evaluation.likelihood import Candidate
 from tinygrad_llm.common.evaluation.prompts import Prompter
-from tinygrad_llm.common.evaluation.settings import STORY_ITEMS, VALIDATION, EvaluateConfig
+from tinygrad_llm.common.evaluation.settings import ANSWER_TOKENS, STORY_ITEMS, VALIDATION, EvaluateConfig
 from tinygrad_llm.common.evaluation.sources import own_texts, texts_of
 from tinygrad_llm.common.evaluation.storage import Result, run_of
 from tinygrad_llm.common.evaluation.stories import STORY_TASKS, story_task
@@ -127,7 +127,8 @@ def _task_result(task: Task, candidate: Candidate, config: EvaluateConfig, judge
         if config.seeds > 1:
             found["seeds"] = _seed_spread(task, candidate, prompter, config, found)
     else:
-        how = Sampled(config.samples, config.sampling_temperature, config.max_tokens, config.seed, config.stop)
+        room = config.max_tokens or min(ANSWER_TOKENS, max(1, candidate.likelihood.context // 2))
+        how = Sampled(config.samples, config.sampling_temperature, room, config.seed, config.stop)
         scores = score_answer_task(task, candidate, prompter, how, config.batch_size)
         found = scores.to_json(config.k)
         if judge is not None:

@@ -19,6 +19,8 @@ VALIDATION = "validation"
 """``--data`` 的一个名字：这个运行自己的验证文本。"""
 EXACT_PARAMETERS = 30_000_000
 """``--dtype auto``：不大于这么多参数的模型以 float64 来算。"""
+ANSWER_TOKENS = 64
+"""一个回答缺省至多这么多个 token。"""
 STORY_ITEMS = 200
 """故事世界的题没有尽头：不写 ``--limit`` 时取这么多题。"""
 
@@ -79,8 +81,8 @@ class EvaluateConfig:
     """另报哪几个 pass@k；1 与样本数总在其中。"""
     temperature: float | None = None
     """作答的温度；缺省写一个时为 0，写几个时为 0.8。"""
-    max_tokens: int = 64
-    """一个回答至多几个 token。"""
+    max_tokens: int | None = None
+    """一个回答至多几个 token；缺省是 64，至多半个上下文。"""
     stop: tuple[str, ...] = ()
     """停止串；缺省按题而定。"""
     seed: int = 0
@@ -109,8 +111,8 @@ class EvaluateConfig:
     """成绩单写到哪个文件夹；缺省是末一个运行的 ``evaluation/``。"""
 
     def __post_init__(self) -> None:
-        least = {"shots": 0, "samples": 1, "max_tokens": 1, "batch_size": 1, "seeds": 1, "ngram": 2, "seed": 0}
-        least |= {name: 1 for name in ("limit", "stride") if getattr(self, name) is not None}
+        least = {"shots": 0, "samples": 1, "batch_size": 1, "seeds": 1, "ngram": 2, "seed": 0}
+        least |= {name: 1 for name in ("limit", "stride", "max_tokens") if getattr(self, name) is not None}
         problems = [
             f"--{name.replace('_', '-')} must be at least {low}, got {getattr(self, name)}"
             for name, low in least.items()

@@ -58,9 +58,23 @@ def _item(made: Answerable | Labelled) -> Item:
     if isinstance(made, Choice):
         user = "\n".join(part for part in (made.context, made.question) if part)
         prompt, right = asked(made.context, made.question), made.answer_index
-        return Item(made.id, "choice", prompt, made.options, (made.options[right],), right, group=made.task, user=user)
+        return Item(
+            made.id,
+            "choice",
+            prompt,
+            made.options,
+            (made.options[right],),
+            right,
+            group=_kind(made),
+            user=user,
+        )
     check = made.to_json()["rule"]
     return Item(
-        made.id, "answer", asked("", made.prompt), (), (made.answer,), 0, "storyworld", check, group=made.task,
+        made.id, "answer", asked("", made.prompt), (), (made.answer,), 0, "storyworld", check, group=_kind(made),
         user=made.prompt,
     )  # fmt: skip
+
+
+def _kind(made: Answerable) -> str:
+    """题型里点号之前的一段：``story.who`` 归入 ``story``，各类的题才不至于太少。"""
+    return made.task.partition(".")[0]
