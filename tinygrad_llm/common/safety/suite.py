@@ -150,7 +150,8 @@ def attack_rows(
 
 
 def twin_rows(ask: Asker, items: Sequence[Policy], names: Sequence[str], seed: int) -> tuple[Row, ...]:
-    """该回答的提问，每种变形一行。"""
+    """该回答的提问，每种变形一行；换语言的不问：标准答案还是原来的语言，对不上。"""
+    names = [name for name in names if name != "other_language"]
     return attack_rows(ask, items, names, seed) if items else ()
 
 
