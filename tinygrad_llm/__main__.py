@@ -18,6 +18,7 @@ VERBS = {
     "dpo": Verb("tinygrad_llm.preferences:dpo", "tune a run by preferences: DPO, IPO, KTO or ORPO"),
     "reward": Verb("tinygrad_llm.preferences:reward", "train a reward model on preferences (Bradley-Terry)"),
     "distill": Verb("tinygrad_llm.distill:distill", "a large run teaches a small one: its distributions, or its text"),
+    "classify": Verb("tinygrad_llm.commands:classify", "a classifier on top of a trained run, beside a bag of words"),
     "adapter": Verb(
         "tinygrad_llm.common.tuning.adapter_command:VERBS", "LoRA adapters: fold into the base, to peft and back"
     ),

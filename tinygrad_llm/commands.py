@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from tinygrad_llm.common.midtraining import MidtrainConfig
 from tinygrad_llm.common.train_config import TrainConfig
-from tinygrad_llm.common.tuning.config import SftConfig
+from tinygrad_llm.common.tuning.config import ClassifyConfig, SftConfig
 
-__all__ = ["midtrain", "sft", "train"]
+__all__ = ["classify", "midtrain", "sft", "train"]
 
 
 def train(config: TrainConfig) -> None:
@@ -22,6 +22,13 @@ def train(config: TrainConfig) -> None:
 def sft(config: SftConfig) -> None:
     """指令微调：只学回答。"""
     from tinygrad_llm.tuning import sft as run
+
+    run(config)
+
+
+def classify(config: ClassifyConfig) -> None:
+    """分类：一个头，取最后一个真正的 token 的特征。"""
+    from tinygrad_llm.tuning import classify as run
 
     run(config)
 

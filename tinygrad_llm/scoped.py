@@ -51,9 +51,9 @@ class Scoped:
             p.requires_grad_(True)
         return found
 
-    def units(self, batch: Batch) -> int:
+    def units(self, batch: Batch) -> float:
         """原来的方法说了算。"""
-        count: int = self.inner.units(batch)
+        count: float = self.inner.units(batch)
         return count
 
     def loss(self, model: Any, *batch: Any) -> tuple[Any, dict[str, Any]]:

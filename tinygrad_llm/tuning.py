@@ -32,7 +32,7 @@ from tinygrad_llm.common.loop import step_seed
 from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.train_config import TrainConfig
-from tinygrad_llm.common.tuning.config import SftConfig
+from tinygrad_llm.common.tuning.config import ClassifyConfig, SftConfig
 from tinygrad_llm.common.tuning.session import Base
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
 from tinygrad_llm.decoding import NumpyDecoder, NumpySlots
@@ -40,7 +40,7 @@ from tinygrad_llm.gpt import GPT
 from tinygrad_llm.ops import cores
 from tinygrad_llm.train import build_model
 
-__all__ = ["MethodEngine", "sft", "tune"]
+__all__ = ["MethodEngine", "classify", "sft", "tune"]
 
 
 class MethodEngine:
@@ -87,7 +87,7 @@ class MethodEngine:
             p.grad = None
         for micro in micro_batches(batch, self.settings.accumulate):
             loss, figures = self.method.loss(self.model, *map(tg.from_numpy, micro))
-            loss = loss / max(units, 1)
+            loss = loss / (units or 1)
             loss.backward()
             total += loss.item()
             sums.append({name: float(value) for name, value in figures.items()})
@@ -171,6 +171,21 @@ def sft(config: SftConfig) -> None:
     run_session(prepare_sft(config), config)
     if not config.dry_run:
         finish(config)
+
+
+def classify(config: ClassifyConfig) -> None:
+    """``python -m tinygrad_llm classify``：分类。"""
+    from tinygrad_llm.common.tuning.classification import classification_session, prepare_rows
+    from tinygrad_llm.common.tuning.session import open_base
+    from tinygrad_llm.objectives_classification import Classification
+
+    prepared = prepare_rows(open_base(config))
+    method = Classification(prepared.weights)
+
+    def predict(engine: Any, batch: Any) -> Any:
+        return method.predict(engine.model, *map(tg.from_numpy, batch))
+
+    tune(config, method, lambda base: classification_session(base, prepared, predict))
 
 
 def tune(config: Any, inner: Method, session_of: Callable[[Base[Any]], Session]) -> None:

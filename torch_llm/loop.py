@@ -205,7 +205,7 @@ class TorchEngine:
         for micro in micro_batches(batch, self.accumulate):
             with self.runtime.autocast():
                 loss, figures = self.method.loss(self.model, *map(self.tensor, micro))
-                loss = loss / max(units, 1)
+                loss = loss / (units or 1)
             self.scaler.scale(loss).backward()
             total += loss.item()
             sums.append({name: float(value) for name, value in figures.items()})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_llm.common.tuning.config import TorchSftConfig
+from tinygrad_llm.common.tuning.config import TorchClassifyConfig, TorchSftConfig
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,21 @@ def sft(config: TorchSftConfig) -> None:
         tune(config, LanguageModelling(), lambda base: sft_session(base, gather(base)))
     else:
         run_and_report(config, lambda: prepare_sft(config))
+
+
+def classify(config: TorchClassifyConfig) -> None:
+    """分类：一个头，取最后一个真正的 token 的特征。"""
+    from tinygrad_llm.common.tuning.classification import classification_session, prepare_rows
+    from tinygrad_llm.common.tuning.session import open_base
+    from torch_llm.objectives_classification import Classification
+
+    prepared = prepare_rows(open_base(config))
+    method = Classification(prepared.weights)
+
+    def predict(engine: Any, batch: Any) -> Any:
+        return method.predict(engine.model, *map(engine.tensor, batch))
+
+    tune(config, method, lambda base: classification_session(base, prepared, predict))
 
 
 def tune(config: Any, inner: Method, session_of: Callable[[Base[Any]], Session]) -> None:

@@ -18,6 +18,7 @@ TWINS = {
     "lora.py": "class LoRA",
     "scoped.py": "class Scoped",
     "attack.py": "class Attackable",
+    "objectives_classification.py": "class Classification",
     "objectives_preferences.py": "class PreferenceMethod",
     "objectives_distillation.py": "class DistillationMethod",
     "objectives_policy.py": "class PolicyGradient",

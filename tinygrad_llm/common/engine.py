@@ -50,7 +50,7 @@ class Examined:
 
     loss: float
     figures: Mapping[str, float]
-    units: int
+    units: float
 
 
 class Method(Protocol):
@@ -59,8 +59,8 @@ class Method(Protocol):
     def attach(self, model: Any) -> Mapping[str, Any]:
         """把要添的东西添到模型上（支路、分类头）；返回要学的参数，名字到参数，检查点里存的就是它们。"""
 
-    def units(self, batch: Batch) -> int:
-        """这个批次的损失该除以几：语言模型是有效 token 数，偏好是对数。"""
+    def units(self, batch: Batch) -> float:
+        """这个批次的损失该除以几：语言模型是有效 token 数，偏好是对数，分类是权重之和。"""
 
     def loss(self, model: Any, *batch: Any) -> tuple[Any, dict[str, Any]]:
         """各单位的损失**之和**，与另外要报告的数字之和；批次已是张量。除以单位数由引擎来做。"""
@@ -139,7 +139,7 @@ def micro_batches(batch: Batch, accumulate: int) -> list[Batch]:
 
 def averaged(sums: Mapping[str, float], units: float) -> dict[str, float]:
     """各个和除以单位数；一个单位也没有时是 0。"""
-    return {name: total / max(units, 1) for name, total in sums.items()}
+    return {name: total / (units or 1) for name, total in sums.items()}
 
 
 def summed(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:

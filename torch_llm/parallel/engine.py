@@ -121,7 +121,7 @@ class ParallelEngine(TorchEngine):
             with self._summing(last=i == count - 1):
                 with self.runtime.autocast():
                     loss, figures = self._loss(*map(self.tensor, micro))
-                    loss = loss / max(units, 1)
+                    loss = loss / (units or 1)
                 # DDP 与 FSDP2 把各份的梯度平均，而这里要的是和
                 self.scaler.scale(loss * self.layout.parts).backward()
             total += loss.item()

@@ -16,7 +16,17 @@ from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import FIXED_ON_RESUME, TrainConfig, choice_problems
 from tinygrad_llm.common.tuning.scope import Scope
 
-__all__ = ["OnError", "Overflow", "ScopedConfig", "SftConfig", "TorchSftConfig", "TorchTuneConfig", "TuneConfig"]
+__all__ = [
+    "ClassifyConfig",
+    "OnError",
+    "Overflow",
+    "ScopedConfig",
+    "SftConfig",
+    "TorchClassifyConfig",
+    "TorchSftConfig",
+    "TorchTuneConfig",
+    "TuneConfig",
+]
 
 OnError = Literal["stop", "skip"]
 Overflow = Literal["error", "skip", "crop"]
@@ -120,6 +130,40 @@ class ScopedConfig(TuneConfig):
         alpha = self.lora_alpha or 2.0 * self.lora_rank
         lora = LoRAConfig(self.lora_rank, alpha, self.lora_dropout, self.lora_targets) if self.lora_rank else None
         return Scope(lora, self.last_layers)
+
+
+Pool = Literal["last", "first", "mean"]
+
+
+@dataclass(frozen=True)
+class ClassifyConfig(ScopedConfig):
+    """分类的全部设置。"""
+
+    fixed_on_resume: ClassVar[tuple[str, ...]] = (*ScopedConfig.fixed_on_resume, "labels", "pool", "class_weights")
+
+    run: str = "classifier"
+    """运行名；结果写在 ``RUNS_DIR/RUN/``。"""
+    data: str = ""
+    """带标签的文字：JSONL 文件（``text`` 与 ``label``；逗号隔开可以有几个），或 ``storyworld:TASK:COUNT``，TASK 是
+    topic、sentiment、spam。"""
+    labels: tuple[str, ...] = ()
+    """全部类别，次序固定，``label`` 可以写序号；缺省为训练数据里出现过的。"""
+    pool: Pool = "last"
+    """特征取哪里：最后一个真正的 token、第一个，或各个真正的 token 的平均。"""
+    class_weights: bool = False
+    """各类按个数的倒数加权：少的类别不被淹没。"""
+
+    def more_problems(self) -> list[str]:
+        """不对的设置，各一句。"""
+        problems = [*super().more_problems(), *choice_problems(self, pool=Pool)]
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) == 1:
+            problems.append("--labels must be two or more different names")
+        return problems
+
+
+@dataclass(frozen=True)
+class TorchClassifyConfig(ClassifyConfig, TorchTuneConfig):
+    """torch 上一次分类的全部设置。"""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def outcome(metrics: Metrics) -> list[str]:
         if measured:
             before, after = (_rate(record, name) for record in (measured[0], measured[-1]))
             lines.append(f"{label}: {before} before, {after} after (n = {int(measured[-1][name + '_n'])})")
+    baselines = [float(record["bag_of_words"]) for record in metrics if "bag_of_words" in record]
+    lines += [f"bag of words: {rate:.1%}" for rate in baselines[-1:]]
     losses = [float(record["val_loss"]) for record in metrics if "val_loss" in record]
     if lines and losses:
         lines.append(f"held-out loss: {losses[0]:.4f} before, {losses[-1]:.4f} after")

@@ -115,7 +115,7 @@ def _scored(side: Examples, score: Scorer, pad: int) -> Iterator[NDArray[Any]]:
 
 def examined(engine: Engine, rows: Rows) -> dict[str, float]:
     """照训练的方法，把每一对恰好算一遍：``val_loss`` 与各项数字。"""
-    parts, units = [], 0
+    parts, units = [], 0.0
     for start in range(0, rows.pairs.size, EVALUATION_ROWS):
         samples = np.arange(start, min(start + EVALUATION_ROWS, rows.pairs.size))
         found = engine.examine(rows.take(samples, rows.pairs.width(samples)))
