@@ -70,6 +70,21 @@ class Counting:
         self.held[target] = self.held[source][:length]
 
 
+def test_a_failure_keeps_the_cancelled_alive() -> None:
+    """一步里有人取消、解码器又出了错：取消了的还算在场，``run`` 永远走不完。"""
+    decoder = Counting(2)
+    scheduler = Scheduler(decoder, letters(60))
+    first, _ = (scheduler.submit(Request((5,), 9)) for _ in range(2))
+    scheduler.step()
+    scheduler.cancel(first)
+    decoder.broken = True
+    with pytest.raises(RuntimeError):
+        scheduler.step()
+    decoder.broken = False
+    assert scheduler.is_idle
+    assert not scheduler.live
+
+
 def collected(events: list[Event]) -> dict[int, list[Step]]:
     """各请求的步。"""
     found: dict[int, list[Step]] = defaultdict(list)

@@ -168,6 +168,16 @@ def test_malformed_http_breaks_the_error_shape(server: Running) -> None:
     assert b'"invalid_http"' in found
 
 
+def test_a_silent_connection_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """连上之后什么也不说、或只说了半句的，一直占着连接。"""
+    monkeypatch.setattr("tinygrad_llm.common.serving.http._SILENT_S", 0.2)
+    with running(Opener()) as server:
+        for said in (b"", b"GET /health HTTP/1.1\r\nHo"):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+                connection.sendall(said)
+                assert connection.recv(100) == b""
+
+
 def test_a_large_body_is_read(server: Running) -> None:
     """超过上限的请求体收下了：报了长度的，与一段段送来的。"""
     status, body, _ = server.request("POST", "/v1/tokenize", b"x" * ((1 << 20) + 1))

@@ -39,7 +39,9 @@ def test_outputs_of_concurrent_requests_are_crossed() -> None:
 def test_a_full_queue_is_not_refused() -> None:
     """排队的太多时没有答 429，没有说过多久再来，或拒绝之后不再收别人的。"""
     with running(Opener(delay_s=0.02), slots=1, queue=2) as server:
-        held = [server.opened_stream(LONG) for _ in range(3)]
+        held = [server.opened_stream(LONG)]
+        assert eventually(lambda: engine_of(server).scheduler.running == 1)
+        held += [server.opened_stream(LONG) for _ in range(2)]
         assert eventually(lambda: engine_of(server).live == 3)
         status, body, headers = server.chat("hi")
         assert (status, body["error"]["code"], body["error"]["type"]) == (429, "queue_full", "rate_limit_error")
@@ -68,12 +70,11 @@ def test_generation_goes_on_after_a_disconnect(stream: bool) -> None:
 
 def test_a_request_outlives_its_deadline() -> None:
     """到期了还在写；写过的没有给出，或一个字也没写的没有报错。"""
-    with running(Opener(delay_s=0.02), slots=1, deadline_s=0.4) as server:
-        first = server.opened_stream(LONG)
-        status, body, _ = server.chat("queued behind")
+    with running(Opener(delay_s=0.02), slots=1, chunk=1, deadline_s=0.3) as server:
+        status, body, _ = server.chat(LONG)  # 一步读一个 token，读不完
         assert (status, body["error"]["code"]) == (408, "deadline_exceeded")
-        first.close()
-        assert eventually(lambda: engine_of(server).live == 0)
+        assert eventually(lambda: engine_of(server).scheduler.running == 0)
+    with running(Opener(delay_s=0.02), slots=1, deadline_s=0.4) as server:
         status, body, _ = server.chat(LONG)
         assert (status, body["choices"][0]["finish_reason"]) == (200, "length")
         assert 0 < len(body["choices"][0]["message"]["content"]) < len(LONG)

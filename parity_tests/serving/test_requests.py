@@ -72,6 +72,31 @@ def test_the_description_differs_from_the_routes(server: Running) -> None:
     assert chat == json.loads(json.dumps(CHAT))
 
 
+def nested(depth: int) -> dict[str, Any]:
+    """套了许多层的 schema。"""
+    found: dict[str, Any] = {}
+    for _ in range(depth):
+        found = {"items": found}
+    return found
+
+
+@pytest.mark.parametrize("depth", [200, 460, 900])
+def test_a_deep_or_broken_name_breaks_the_server(server: Running, depth: int) -> None:
+    """套得很深的 schema、写不成 UTF-8 的名字，答了 5xx。"""
+    tool = {"type": "function", "function": {"name": "f", "parameters": nested(depth)}}
+    wanted = {"type": "json_schema", "json_schema": {"schema": nested(depth)}}
+    for more in (
+        {"tools": [tool]},
+        {"response_format": wanted},
+        {"\ud800": 1},
+        {"model": "\ud800"},
+        {"stop": "\ud800"},
+    ):
+        status, body, _ = server.request("POST", "/v1/chat/completions", {**GOOD, **more})
+        assert status in ((200,) if "stop" in more else (400, 404)), body
+        assert status == 200 or is_error(body)
+
+
 PIECES = [
     *TOKENIZER.specials,
     *TEMPLATES["chatml"].specials,

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.errors import DivergedError, UserError
 from tinygrad_llm.common.serving.api import Api
 from tinygrad_llm.common.serving.drafts import Draft, Piece
 from tinygrad_llm.common.serving.engine import Arrival, Ticket
@@ -127,7 +127,7 @@ class Answering:
         if event is None:
             raise ApiError(500, "the engine failed; the request can be tried again", code="engine_failed")
         if event.step is None:
-            raise as_api_error(event.error or UserError("the request cannot go on"))
+            raise _unable(event.error or UserError("the request cannot go on"))
         if event.step.finish == "cancelled":
             return self._cut_short(draft)
         self._time(arrival)
@@ -179,6 +179,13 @@ class Answering:
         tokens = self._api.instruments.tokens
         tokens.add(self._served.name, "prompt", amount=self._used.prompt)
         tokens.add(self._served.name, "written", amount=self._used.written)
+
+
+def _unable(error: UserError) -> ApiError:
+    """一个请求走不下去：模型算出了非有限的数，是我们的事；别的是请求要得矛盾。"""
+    if isinstance(error, DivergedError):
+        return ApiError(500, "the model produced numbers that are not finite", code="engine_failed")
+    return as_api_error(error)
 
 
 def event_bytes(value: dict[str, Any]) -> bytes:

@@ -189,7 +189,11 @@ def is_loopback(host: str) -> bool:
 
 async def send_json(send: Send, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
     """一个 JSON 的响应。"""
-    body = value if isinstance(value, bytes) else json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    body = (
+        value
+        if isinstance(value, bytes)
+        else json.dumps(value, ensure_ascii=False, allow_nan=False).encode(errors="replace")
+    )
     given = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
     raw = [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in given.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})

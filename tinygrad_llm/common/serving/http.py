@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["make_server"]
 
 _BACKLOG = 256
+_SILENT_S = 20.0
+"""连上之后，请求头要在这么久之内到齐。"""
 _LINGER_S = 5
 """停下时，给还没有说完的连接这么久。"""
 
@@ -47,6 +49,20 @@ def _protocol() -> type[Any]:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            """连上了；迟迟不说要什么的，断开。"""
+            super().connection_made(transport)
+            self._silence = self.loop.call_later(_SILENT_S, self._leave_if_silent)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """断开了。"""
+            self._silence.cancel()
+            super().connection_lost(exc)
+
+        def _leave_if_silent(self) -> None:
+            if getattr(self, "cycle", None) is None:
+                self.transport.close()
+
         def send_400_response(self, msg: str) -> None:
             """答 400，断开。"""
             body = json.dumps(ApiError(400, msg, code="invalid_http").body()).encode()

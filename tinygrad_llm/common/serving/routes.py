@@ -194,7 +194,10 @@ async def _answer(api: Api, served: Served, wanted: Wanted, shape: Shape, used: 
 
 async def _aside(work: Callable[[], T]) -> T:
     """在别的线程里做：长的文字、大的语法要算一阵，事件循环不能等它。"""
-    return await asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(None, work)
+    except RecursionError as error:
+        raise ApiError(400, "the request nests too deeply", code="invalid_value") from error
 
 
 def _fingerprint(api: Api, served: Served) -> str:
