@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from parity_tests.serving_page.chat import Chats
@@ -126,6 +127,7 @@ def test_a_control_of_the_settings_is_not_sent(chats: Chats) -> None:
     assert chats.server.asked()[2]["seed"] == 8  # 固定的种子，每重来一次加一
 
 
+@pytest.mark.full
 def test_a_wrong_number_is_sent_all_the_same(chats: Chats) -> None:
     """超出范围的数没有标出来，或照样发了出去。"""
     chat = chats()

@@ -54,6 +54,7 @@ def test_an_exported_conversation_comes_back_changed(chats: Chats, tmp_path: Pat
     assert other.page.locator("#system").input_value() == "Be brief."
 
 
+@pytest.mark.full
 def test_exporting_all_leaves_one_out(chats: Chats, tmp_path: Path) -> None:
     """全部导出少了一份；或命令行存下的对话导不进来。"""
     saved = tmp_path / "talks.jsonl"

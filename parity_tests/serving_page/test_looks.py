@@ -149,6 +149,7 @@ def test_something_needs_a_mouse(chats: Chats) -> None:
     expect(page.locator("#welcome")).to_be_visible()
 
 
+@pytest.mark.full
 def test_a_control_cannot_be_reached_with_tab(chats: Chats) -> None:
     """按 Tab 走一圈，有控件没有走到；走到时没有焦点框、没有名字。"""
     chat = chats()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from parity_tests.serving_page.chat import Chat, Chats
@@ -33,6 +34,23 @@ def test_the_page_does_not_survive_a_restart_of_the_server(chats: Chats) -> None
     expect(page.locator(".where")).to_have_text("2/2")
 
 
+def test_half_an_answer_passes_for_a_whole_one(chats: Chats) -> None:
+    """写到一半时重新打开网页：那一问丢了，或看不出没有写完。"""
+    chat = chats()
+    answer = Answer(["half ", "an ", "answer"], holds_after=1)
+    chats.server.answers = [answer]
+    chat.type("Speak")
+    expect(chat.page.locator(".message.assistant .body")).to_have_text("half")
+    chat.page.wait_for_timeout(50)
+    chat.opened()
+    answer.release.set()
+    assert chat.said()[0] == "Speak"
+    expect(chat.page.locator(".note.wrong")).to_contain_text("broke")
+    chat.page.get_by_role("button", name="Try again").click()
+    chat.settled()
+    assert chat.said() == ["Speak", "ok"]
+
+
 def test_a_page_opened_before_the_server_never_finds_it(chats: Chats) -> None:
     """服务器不在时发的话丢了，或它来了之后没有自动连上。"""
     chat = chats()
@@ -47,6 +65,7 @@ def test_a_page_opened_before_the_server_never_finds_it(chats: Chats) -> None:
     assert chats.server.asked()[-1]["messages"] == [{"role": "user", "content": "Are you back?"}]
 
 
+@pytest.mark.full
 def test_a_busy_server_is_not_asked_again(chats: Chats) -> None:
     """服务器说过会儿再来（429），页面没有等一等再问。"""
     chat = chats()
@@ -109,6 +128,7 @@ def test_spoilt_storage_keeps_the_page_from_starting(chats: Chats) -> None:
     assert chat.said()[-1] == "ok"
 
 
+@pytest.mark.full
 def test_without_storage_the_page_does_not_start(chats: Chats) -> None:
     """浏览器不许存任何东西时，页面起不来，或没有说。"""
     context = chats.context()

@@ -95,6 +95,7 @@ def test_one_of_eighty_texts_runs_a_script(chats: Chats, tmp_path: Path) -> None
     _attack(chats, PAYLOADS, tmp_path)
 
 
+@pytest.mark.full
 def test_the_trap_is_not_set(chats: Chats) -> None:
     """上面的检查自身：真有这样的元素与调用时，认得出来。"""
     chat = chats()

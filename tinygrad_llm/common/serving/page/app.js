@@ -302,11 +302,15 @@ onOtherTab(async ({ saved, removed }) => {
   if (saved && running.talk?.id !== saved) {
     const fresh = await loadOne(saved);
     if (!fresh) return;
+    const isShown = talk.id === saved;
+    if (isShown && talk.nodes.size === fresh.nodes.size && talk.updated === fresh.updated) return; // 那边还在写
     talks.set(saved, fresh);
-    if (talk.id === saved) open(fresh);
+    if (isShown) open(fresh);
   }
   list();
 });
+
+window.addEventListener("pagehide", () => running.talk && save(running.talk));
 
 async function start() {
   sayAll(document);

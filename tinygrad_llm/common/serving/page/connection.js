@@ -6,7 +6,7 @@ const WAITS_S = [1, 2, 4, 8, 8, 15];
 const PATIENCE_MS = 8000;
 
 // state：connecting、ready、lost、key
-export const connection = { state: "connecting", models: [], wait: 0, version: "" };
+export const connection = { state: "connecting", models: [], wait: 0 };
 
 const listeners = [];
 let timer = 0;
@@ -35,8 +35,7 @@ async function ask() {
   clearTimeout(timer);
   const signal = AbortSignal.timeout(PATIENCE_MS);
   try {
-    const health = await getJson("health", signal);
-    connection.version = typeof health?.version === "string" ? health.version : "";
+    await getJson("health", signal);
     if (connection.state !== "ready") connection.models = readModels(await getJson("v1/models", signal));
     failures = 0;
     change("ready");

@@ -20,6 +20,7 @@ export async function generate(talk, parent, report) {
   const node = add(talk, parent.id, "assistant", "", { model: preferences.model, tokens: [] });
   const sampling = samplingBody(versions(talk, node).index);
   node.seed = sampling.seed;
+  node.error = "cut"; // 写完才抹去：写到一半时关了网页，下次打开看得出没有写完
   const history = messages(talk, parent.id);
   const body = { model: node.model, messages: history, stream: true, stream_options: { include_usage: true }, ...sampling };
   Object.assign(running, { talk, node, abort: new AbortController() });
@@ -27,6 +28,7 @@ export async function generate(talk, parent, report) {
   save(talk);
   try {
     await receive(talk, node, body, running.abort.signal, report);
+    delete node.error;
   } catch (error) {
     settle(node, error);
   }
@@ -86,6 +88,7 @@ function settle(node, error) {
   node.count ||= node.tokens.length;
   if (error.name === "AbortError") {
     node.finish = "stopped";
+    delete node.error;
     return;
   }
   if (!error.kind) throw error;
