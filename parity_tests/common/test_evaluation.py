@@ -12,7 +12,7 @@ import torch
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.errors import CheckpointError
-from tinygrad_llm.common.evaluation import evaluate
+from tinygrad_llm.common.evaluation.validation import evaluate
 from tinygrad_llm.common.standing import Standing
 from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig

@@ -10,7 +10,7 @@ import pytest
 from parity_tests.whole_runs.commands import ENGINES, Place, assert_bit_equal
 from tinygrad_llm.common import loop
 from tinygrad_llm.common.checkpoint import list_checkpoints, load_checkpoint
-from tinygrad_llm.common.evaluation import Figures, evaluate
+from tinygrad_llm.common.evaluation.validation import Figures, evaluate
 from tinygrad_llm.common.runlog import read_metrics, read_samples
 
 LOSSES = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.5, 10: 3.0, 12: 2.5, 14: 2.7}

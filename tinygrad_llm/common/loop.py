@@ -24,7 +24,7 @@ from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.single import decode
 from tinygrad_llm.common.engine import Batch, Engine, StepResult
 from tinygrad_llm.common.errors import InterruptedRunError, OutOfDiskError
-from tinygrad_llm.common.evaluation import Figures, evaluate
+from tinygrad_llm.common.evaluation.validation import Figures, evaluate
 from tinygrad_llm.common.guard import Guard
 from tinygrad_llm.common.initial import philox
 from tinygrad_llm.common.metering import Meter, open_meter, session_record

@@ -7,7 +7,3 @@
 ``contamination.py``（考题漏进训练数据了吗）、``results.py`` 与 ``storage.py``（成绩收成 JSON，存起来）、
 ``pairing.py``（两次成绩逐题相比）、``card.py``（成绩单）、``settings.py`` 与 ``command.py``（``evaluate`` 命令）。
 """
-
-from tinygrad_llm.common.evaluation.validation import EVALUATION_TOKENS, Evaluator, Figures, evaluate
-
-__all__ = ["EVALUATION_TOKENS", "Evaluator", "Figures", "evaluate"]

@@ -59,8 +59,7 @@ class EvaluateConfig:
     field: str = ""
     """记录里正文的字段；缺省是 ``text``。"""
     tasks: tuple[str, ...] = ()
-    """考这些题：JSON lines 文件，或 ``storyworld-choices``、``-questions``、``-instructions``、``-topic``、
-    ``-sentiment``、``-spam``，后面可以再写 ``-en`` 或 ``-zh``。"""
+    """考这些题：JSON lines 文件，或 ``storyworld-choices``（还有 topic、sentiment、spam、questions、instructions）。"""
     limit: int | None = None
     """每项任务至多几题，每份文本至多几份文档。"""
     shots: int = 0
