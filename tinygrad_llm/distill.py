@@ -22,16 +22,19 @@ __all__ = ["distill"]
 def distill(config: DistillConfig) -> None:
     """蒸馏，写出学生的运行文件夹与报告。"""
     from tinygrad_llm.common.engine import LanguageModelling, Method
+    from tinygrad_llm.common.loop import train
     from tinygrad_llm.common.tuning.distillation import prepare_distillation
     from tinygrad_llm.objectives_distillation import DistillationMethod
-    from tinygrad_llm.preferences import run_method
+    from tinygrad_llm.train import finish
+    from tinygrad_llm.tuning import MethodEngine
 
     found = prepare_distillation(config, lambda teacher: _slots(config, teacher))
     method: Method = LanguageModelling()
     if config.level == "logits":
         model = _teacher(config, found.teacher)
         method = DistillationMethod(model, config.alpha, config.temperature, config.reverse)
-    run_method(config, found.session, method)
+    train(found.session, MethodEngine(found.session.model, config, method))
+    finish(config)
 
 
 def _teacher(config: DistillConfig, teacher: Ancestor) -> GPT:

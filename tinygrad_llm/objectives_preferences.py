@@ -127,7 +127,7 @@ class PreferenceMethod:
         sides = ours[:, 0], ours[:, 1], base[:, 0], base[:, 1]
         losses = ipo_loss(*sides, self.beta) if averaged else dpo_loss(*sides, self.beta, self.label_smoothing)
         rewards = self.beta * (ours - base).detach()
-        figures = {**_paired(rewards), "kl": _drift(found, theirs).sum() / 2}
+        figures = {**_paired(rewards), "kl": _drift(found, theirs)[:, 0].sum()}
         return losses.sum(), figures
 
     def _unpaired(self, model: Any, x: Any, y: Any, reference: Any, desirable: Any) -> tuple[Any, dict[str, Any]]:
@@ -223,5 +223,9 @@ def _mean_where(rewards: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _drift(found: Answers, reference: Tensor) -> Tensor:
-    """每个回答里平均每个 token 离参考模型多远 ``(B, K)``（纳特），见 ``kl_penalty``；回答不出自策略，所以只是估计。"""
-    return found.per_token(kl_penalty(found.tokens.detach(), reference))
+    """每个回答里平均每个 token 的 ``KL(π_ref‖π)`` 的估计 ``(B, K)``（纳特），每一项都不小于 0。
+
+    回答不出自策略，所以照它们出自参考模型来估：``r - 1 - log r``，``r = π/π_ref``；策略抛弃了的按对数增长，不会爆掉。
+    策略自己写的回答上的 KL 在评估时另量，见 ``tinygrad_llm/common/tuning/policy_kl.py``。
+    """
+    return found.per_token(kl_penalty(reference, found.tokens.detach()))

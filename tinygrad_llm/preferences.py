@@ -15,46 +15,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tinygrad_llm.common.config import GPTConfig
-    from tinygrad_llm.common.engine import Method
-    from tinygrad_llm.common.session import Session
-    from tinygrad_llm.common.train_config import TrainConfig
     from tinygrad_llm.common.tuning.preference_batches import Scorer
 
-__all__ = ["dpo", "open_scorer", "reward", "run_method"]
+__all__ = ["dpo", "open_scorer", "reward"]
 
 
 def dpo(config: DpoConfig) -> None:
     """由偏好微调，写出运行文件夹与报告。"""
-    from tinygrad_llm.common.tuning.preferences import prepare_dpo
+    from tinygrad_llm.common.tuning.preferences import dpo_session
     from tinygrad_llm.objectives_preferences import PreferenceMethod
+    from tinygrad_llm.tuning import tune
 
     weights = (config.desirable_weight, config.undesirable_weight)
     method = PreferenceMethod(config.loss, config.beta, config.label_smoothing, weights)
-    run_method(config, prepare_dpo(config, open_scorer), method)
+    tune(config, method, lambda base: dpo_session(base, open_scorer))
 
 
 def reward(config: RewardConfig) -> None:
     """训练奖励模型，写出运行文件夹与报告。"""
-    from tinygrad_llm.common.tuning.preferences import prepare_reward
+    from tinygrad_llm.common.tuning.preferences import reward_session
     from tinygrad_llm.objectives_preferences import RewardMethod
+    from tinygrad_llm.tuning import tune
 
-    run_method(config, prepare_reward(config), RewardMethod(config.margin))
-
-
-def run_method(config: TrainConfig, session: Session, method: Method) -> None:
-    """用给定的方法跑完备好的一次训练，写出报告。
-
-    Args:
-        config: 设置。
-        session: 备好的训练。
-        method: 训练方法。
-    """
-    from tinygrad_llm.common.loop import train
-    from tinygrad_llm.train import finish
-    from tinygrad_llm.tuning import MethodEngine
-
-    train(session, MethodEngine(session.model, config, method))
-    finish(config)
+    tune(config, RewardMethod(config.margin), reward_session)
 
 
 def open_scorer(model: GPTConfig, weights: Mapping[str, NDArray[Any]]) -> Scorer:

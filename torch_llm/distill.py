@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tinygrad_llm.common.environment import launched
+from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.tuning.distillation_config import TorchDistillConfig
 
 if TYPE_CHECKING:
@@ -20,18 +22,27 @@ __all__ = ["distill"]
 
 
 def distill(config: TorchDistillConfig) -> None:
-    """蒸馏，写出学生的运行文件夹与报告。"""
+    """蒸馏，写出学生的运行文件夹与报告。
+
+    Raises:
+        UserError: 由 ``torchrun`` 起了几个进程。
+    """
+    if launched().world > 1:
+        raise UserError(
+            "distillation runs in one process", where=f"{launched().world} processes", fix="start it without torchrun"
+        )
     from tinygrad_llm.common.engine import LanguageModelling, Method
     from tinygrad_llm.common.tuning.distillation import prepare_distillation
     from torch_llm.objectives_distillation import DistillationMethod
-    from torch_llm.preferences import run_method
+    from torch_llm.pretrain import finish, run_session
 
     found = prepare_distillation(config, lambda teacher: _slots(config, teacher))
     method: Method = LanguageModelling()
     if config.level == "logits":
         model = _teacher(config, found.teacher)
         method = DistillationMethod(model, config.alpha, config.temperature, config.reverse)
-    run_method(config, found.session, method)
+    run_session(found.session, config, method=method)
+    finish(config)
 
 
 def _teacher(config: TorchDistillConfig, teacher: Ancestor) -> GPT:

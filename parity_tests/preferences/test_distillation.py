@@ -92,7 +92,7 @@ def test_the_engines_distil_differently(level: Any, settings: TorchDistillConfig
     assert all(np.allclose(found[name], other[name], atol=1e-10) for name in found)
 
 
-@pytest.mark.parametrize("level", ["logits", "sequence"])
+@pytest.mark.parametrize("level", ["logits", pytest.param("sequence", marks=pytest.mark.full)])
 @pytest.mark.parametrize("second", DISTILL)
 def test_a_stopped_distillation_goes_on_differently(level: Any, second: str, settings: TorchDistillConfig) -> None:
     """做到第 3 步停下，由同一个引擎续完逐位相同，由另一个续完相同到舍入。"""

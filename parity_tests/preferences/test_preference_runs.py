@@ -31,6 +31,7 @@ from torch_llm.preferences import reward as torch_reward
 DPO: dict[str, Callable[[Any], None]] = {"numpy": numpy_dpo, "torch": torch_dpo}
 REWARD: dict[str, Callable[[Any], None]] = {"numpy": numpy_reward, "torch": torch_reward}
 KINDS = ("dpo", "ipo", "kto", "orpo", "reward")
+LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
 STARTS = {"dpo": math.log(2), "ipo": (1 / (2 * 0.1)) ** 2, "kto": 0.5, "reward": math.log(2)}
 
 
@@ -53,7 +54,7 @@ def configured(kind: str, common: dict[str, Any], **changed: Any) -> Any:
     """这种方法的设置。"""
     if kind == "reward":
         return TorchRewardConfig(**{**common, **changed})
-    return TorchDpoConfig(**{**common, "loss": kind, **changed})
+    return TorchDpoConfig(**{**common, "loss": kind, "kl_answers": 4, "answer_tokens": 6, **changed})
 
 
 def trainers(kind: str) -> dict[str, Callable[[Any], None]]:
@@ -92,7 +93,29 @@ def test_a_run_on_the_other_engine_differs(kind: str, common: dict[str, Any]) ->
     assert kind == "orpo" or margins[-1] > margins[0]  # ORPO 六步里主要还在学好的回答本身
 
 
-@pytest.mark.parametrize("kind", ["dpo", "kto", "reward"])
+@pytest.mark.parametrize("kind", ["dpo", pytest.param("reward", marks=pytest.mark.full)])
+def test_a_small_adapter_learns_something_else(kind: str, common: dict[str, Any]) -> None:
+    """只学 LoRA 的支路（奖励模型加上头）：两个引擎相同，检查点里只有它们，DPO 仍从 ln 2 开始，续训逐位相同。"""
+    runs = {name: configured(kind, common, run=name, lora_rank=2) for name in DPO}
+    for name, run in runs.items():
+        trainers(kind)[name](run)
+    ours, theirs = (weights(run.folder) for run in runs.values())
+    assert {name.rpartition(".")[2] for name in ours if "reward_head" not in name} == {"lora_A", "lora_B"}
+    assert ("reward_head.weight" in ours) == (kind == "reward")
+    assert all(np.allclose(ours[name], theirs[name], atol=1e-9) for name in ours)
+    assert read_metrics(runs["torch"].folder)[0]["val_loss"] == pytest.approx(math.log(2), abs=1e-12)
+    stopped = replace(runs["torch"], run="stopped", stop_at=3)
+    trainers(kind)["torch"](stopped)
+    trainers(kind)["torch"](resumed(stopped))
+    halves = weights(stopped.folder)
+    assert all(np.array_equal(theirs[name], halves[name]) for name in theirs)
+    config, whole = load_weights(runs["torch"].folder)
+    base = weights(Path(common["runs_dir"]) / "base")
+    changed = {name for name in base if not np.array_equal(base[name], whole.model[name])}
+    assert changed == {f"h.{i}.{layer}.weight" for i in range(config.n_layer) for layer in LINEAR}
+
+
+@pytest.mark.parametrize("kind", ["dpo", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("kto", "reward"))])
 @pytest.mark.parametrize("second", DPO)
 def test_a_stopped_run_goes_on_differently(kind: str, second: str, common: dict[str, Any]) -> None:
     """做到第 3 步停下，由同一个引擎续完逐位相同，由另一个续完相同到舍入；参考取自出发点，不是停下时的权重。"""
@@ -104,6 +127,18 @@ def test_a_stopped_run_goes_on_differently(kind: str, second: str, common: dict[
     whole, halves = weights(straight.folder), weights(stopped.folder)
     same = np.array_equal if second == "torch" else lambda a, b: np.allclose(a, b, atol=1e-9)
     assert all(same(whole[name], halves[name]) for name in whole)
+
+
+def test_the_policy_moves_away_from_itself(common: dict[str, Any]) -> None:
+    """策略自己写的回答上的 KL：训练之前为 0，大步学过之后不是；配置关掉就不量。"""
+    run = configured("dpo", common, lr=0.05, kl_answers=8)
+    torch_dpo(run)
+    found = [record for record in read_metrics(run.folder) if "policy_kl" in record]
+    assert found[0]["policy_kl"] == pytest.approx(0, abs=1e-10)
+    assert found[-1]["policy_kl"] > 0.01
+    assert found[-1]["policy_kl_n"] == 2  # 留作评估的只有两对
+    torch_dpo(configured("orpo", common, run="quiet", kl_answers=0))
+    assert not any("policy_kl" in record for record in read_metrics(Path(common["runs_dir"]) / "quiet"))
 
 
 def test_the_data_may_change_before_a_resume(common: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tinygrad_llm.common.train_config import choice_problems
-from tinygrad_llm.common.tuning.config import TorchTuneConfig, TuneConfig
+from tinygrad_llm.common.tuning.config import ScopedConfig, TorchTuneConfig
 from tinygrad_llm.common.tuning.plain import beyond_one_step
 
 __all__ = ["DpoConfig", "RewardConfig", "TorchDpoConfig", "TorchRewardConfig"]
@@ -20,10 +20,10 @@ REASONS = ("wrong", "rude", "off_format", "too_long")
 
 
 @dataclass(frozen=True)
-class _PreferenceConfig(TuneConfig):
+class _PreferenceConfig(ScopedConfig):
     """偏好数据的设置。"""
 
-    fixed_on_resume: ClassVar[tuple[str, ...]] = (*TuneConfig.fixed_on_resume, "template", "reasons")
+    fixed_on_resume: ClassVar[tuple[str, ...]] = (*ScopedConfig.fixed_on_resume, "template", "reasons")
 
     data: str = ""
     """偏好：JSONL 文件（prompt、chosen、rejected，可以是消息的列表），或 ``storyworld:preferences:COUNT``。"""
@@ -31,14 +31,14 @@ class _PreferenceConfig(TuneConfig):
     """对话的模板：ours、alpaca 或 chatml；缺省由分词器有哪些特殊 token 推断。"""
     reasons: tuple[str, ...] = ()
     """故事世界的偏好对只取这几种差法：wrong、rude、off_format、too_long；缺省四种都要。"""
-    lr: float = 1e-4
+    lr: float = 2e-5
     """峰值学习率。"""
 
     def more_problems(self) -> list[str]:
         """不对的设置，各一句。"""
         wrong = [reason for reason in self.reasons if reason not in REASONS]
-        problems = [f"--reasons must be among {', '.join(REASONS)}, got {', '.join(wrong)}"] if wrong else []
-        return problems + beyond_one_step(self)
+        said = [f"--reasons must be among {', '.join(REASONS)}, got {', '.join(wrong)}"] if wrong else []
+        return [*super().more_problems(), *said, *beyond_one_step(self)]
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,10 @@ class DpoConfig(_PreferenceConfig):
     """每次评估让模型答几道题，算精确匹配；0 表示不答。"""
     quiz_data: str = ""
     """题从哪里来，写法同 sft 的 ``--data``；缺省：故事世界的偏好用它的指令题，别的数据不答题。"""
+    kl_answers: int = 64
+    """每次评估让模型自己写几个回答，量它离出发点的 KL；0 表示不量。"""
     answer_tokens: int = 96
-    """一题至多写几个 token。"""
+    """一个回答至多写几个 token。"""
     shown: int = 4
     """样本里写出几题的问与答。"""
 
@@ -85,7 +87,7 @@ class DpoConfig(_PreferenceConfig):
                 problems.append(f"{flag} must be a finite number, at least 0, got {value}")
             elif value != 1.0 and self.loss != "kto":
                 problems.append(f"{flag} belongs to --loss kto, not to {self.loss}")
-        for name, least in (("quiz", 0), ("answer_tokens", 1), ("shown", 0)):
+        for name, least in (("quiz", 0), ("kl_answers", 0), ("answer_tokens", 1), ("shown", 0)):
             if getattr(self, name) < least:
                 problems.append(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
         if self.loss == "kto" and (self.accumulate != 1 or self.batch_size < 2):
