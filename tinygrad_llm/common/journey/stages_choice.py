@@ -25,7 +25,16 @@ PROBES = 40
 
 def dpo(trip: Trip) -> Found:
     """由偏好学；好坏两个回答的差要拉开，答题的本事至多丢两点。"""
-    data = ["--from", "sft", "--data", f"storyworld:preferences:{trip.scale.items['preferences']}", "--batch-size", 16]
+    data = [
+        "--from",
+        "sft",
+        "--data",
+        f"storyworld:preferences:{trip.scale.items['preferences']}",
+        "--batch-size",
+        16,
+        "--overflow",
+        "skip",
+    ]
     trip.train("dpo", "dpo", *data, *schedule(trip, "dpo", 5e-5))
     margins = measured(trip, "dpo", "margin")
     before, after = answered(trip, "sft"), answered(trip, "dpo")
@@ -125,9 +134,9 @@ def answered(trip: Trip, run: str) -> tuple[float, int]:
     """一次运行在没见过的指令题上的精确匹配与题数。"""
     name = f"answers-{run}.json"
     if not (trip.folder / name).is_file():
-        words = ["--tasks", "storyworld-instructions", "--limit", trip.scale.quiz, "--template", "ours", "--json", name]
+        words = ["--tasks", "instructions-val.jsonl", "--template", "ours", "--max-tokens", 24, "--json", name]
         trip.call("evaluate", run, "--runs-dir", ".", *words)
-    raw = trip.read(name)["results"][0]["tasks"]["storyworld-instructions"]["score"]["raw"]
+    raw = next(iter(trip.read(name)["results"][0]["tasks"].values()))["score"]["raw"]
     return float(raw["value"]), int(raw["n"])
 
 

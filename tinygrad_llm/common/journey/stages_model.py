@@ -18,12 +18,14 @@ from tinygrad_llm.common.ngram import fit_byte_ngram
 from tinygrad_llm.common.scoring import wilson_interval
 from tinygrad_llm.common.tokenizers import load_tokenizer
 
-__all__ = ["MODEL_STAGES", "exact_match", "measured", "rate_text", "schedule"]
+__all__ = ["MODEL_STAGES", "TASKS", "exact_match", "measured", "rate_text", "schedule"]
 
 PLANTED = 60
 VOCABULARY, VAL_FRACTION, NGRAM = 2048, 0.02, 5
 FORGETTING = 0.10
 EXACT_MATCH = 0.60
+TASKS = ("first", "last", "length", "plural", "digits", "antonym")
+"""教哪几种题：几分钟、两百万参数学得会，而且考的是没见过的词。"""
 LORA_POINTS, LORA_SHARE = 0.02, 0.05
 
 
@@ -186,8 +188,14 @@ def split_bytes(trip: Trip, split: str) -> bytes:
 
 
 def _lessons(trip: Trip) -> list[object]:
-    data = f"storyworld:instructions:{trip.scale.items['instructions']}"
-    return ["--from", "chat", "--data", data, "--batch-size", 32, "--quiz", trip.scale.quiz]
+    files = []
+    for split, count in (("train", trip.scale.items["instructions"]), ("val", 2 * trip.scale.quiz)):
+        files.append(f"instructions-{split}.jsonl")
+        words = ["--task", ",".join(TASKS), "--lang", "en", "--level", 1, "--split", split, "--count", count]
+        if not (trip.folder / files[-1]).is_file():
+            trip.call("data", "storyworld", "instructions", *words, "--out", files[-1], package="torch_llm")
+    data = ["--data", files[0], "--val-data", files[1], "--answer-tokens", 24]
+    return ["--from", "chat", *data, "--batch-size", 32, "--quiz", trip.scale.quiz]
 
 
 def schedule(trip: Trip, stage: str, lr: float, evaluations: int = 0) -> list[object]:
