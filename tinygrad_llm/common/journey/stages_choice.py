@@ -17,6 +17,8 @@ __all__ = ["CHOICE_STAGES"]
 
 POINTS_LOST = 0.02
 SEEDS = 3
+RL_TASKS = "digits+antonym+length"
+"""由奖励学的题：练过指令之后还答不全对，才看得出涨没涨。"""
 SIGNIFICANT = 0.05
 INT8 = 0.01
 OVER_REFUSAL = 0.05
@@ -25,16 +27,8 @@ PROBES = 40
 
 def dpo(trip: Trip) -> Found:
     """由偏好学；好坏两个回答的差要拉开，答题的本事至多丢两点。"""
-    data = [
-        "--from",
-        "sft",
-        "--data",
-        f"storyworld:preferences:{trip.scale.items['preferences']}",
-        "--batch-size",
-        16,
-        "--overflow",
-        "skip",
-    ]
+    data = ["--from", "sft", "--data", f"storyworld:preferences:{trip.scale.items['preferences']}", "--batch-size", 16]
+    data += ["--overflow", "skip"]
     trip.train("dpo", "dpo", *data, *schedule(trip, "dpo", 5e-5))
     margins = measured(trip, "dpo", "margin")
     before, after = answered(trip, "sft"), answered(trip, "dpo")
@@ -54,7 +48,22 @@ def grpo(trip: Trip) -> Found:
     gains, texts = [], {}
     for seed in range(SEEDS):
         run = f"grpo-{seed}"
-        words = ["--from", "dpo", "--method", "grpo", "--task", "arithmetic", "--batch-size", 64, "--eval-every", 0]
+        words = [
+            "--from",
+            "dpo",
+            "--method",
+            "grpo",
+            "--task",
+            f"storyworld:{RL_TASKS}",
+            "--level",
+            1,
+            "--answer-tokens",
+            16,
+            "--batch-size",
+            64,
+            "--eval-every",
+            0,
+        ]
         words += ["--steps", trip.scale.steps["grpo"], "--sample-every", 0, "--save-every", 0, "--lr", 1e-4]
         trip.train("rl", run, *words, seed=seed)
         passed = measured(trip, run, "pass_at_1")
