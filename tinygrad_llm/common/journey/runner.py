@@ -161,8 +161,12 @@ class Trip:
         if (self.folder / run / "report.html").is_file():
             return
         common = ["--run", run, "--runs-dir", ".", *words, "--seed", self.config.seed + seed]
-        common += [] if self.config.workers is None else ["--workers", self.config.workers]
-        self.call(verb, *common, *(["--resume"] if state.is_file() else []))
+        self.call(verb, *common, *self.workers, *(["--resume"] if state.is_file() else []))
+
+    @property
+    def workers(self) -> list[object]:
+        """``--workers`` 的 flag。"""
+        return [] if self.config.workers is None else ["--workers", self.config.workers]
 
     def metrics(self, run: str) -> list[dict[str, Any]]:
         """一次运行的日志。"""

@@ -39,9 +39,8 @@ def clean(trip: Trip) -> Found:
     addresses = [f"reader{i}@mail-{i}.example.org" for i in range(PLANTED)]
     planted = [*stories, *(f"{text}\nWrite to {to}." for text, to in zip(stories, addresses, strict=True))]
     raw.write_text("\n".join([*lines, *(json.dumps({"text": text}, ensure_ascii=False) for text in planted), ""]))
-    words = [] if trip.config.workers is None else ["--workers", trip.config.workers]
     if not (trip.folder / "clean" / "manifest.json").is_file():
-        trip.call("data", "clean", raw.name, "--out", "clean", *words, package="torch_llm")
+        trip.call("data", "clean", raw.name, "--out", "clean", *trip.workers, package="torch_llm")
     kept = b"".join(gzip.decompress(path.read_bytes()) for path in sorted((trip.folder / "clean").glob("*.jsonl.gz")))
     documents = [json.loads(line)["text"] for line in kept.decode().splitlines()]
     leaked = sum(address in text for address in addresses for text in documents)
