@@ -121,7 +121,7 @@ def test_recipe_is_no_command() -> None:
     """``PARALLEL.md`` 里的做法 bash 读不通，或用了没有的 flag。"""
     page = (Path(torch_llm.__file__).parent / "PARALLEL.md").read_text(encoding="utf-8")
     recipes = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
-    assert len(recipes) == 5
+    assert len(recipes) == 6
     for recipe in recipes:
         subprocess.run(["bash", "-n"], input=recipe, text=True, encoding="utf-8", check=True)
         for flags in re.findall(r"pretrain (.*?)\n(?!  )", recipe.replace("\\\n", " ")):
