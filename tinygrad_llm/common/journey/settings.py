@@ -46,8 +46,8 @@ SCALES: dict[EngineName, Scale] = {
         pretrain="pretrain",
         corpus_mb=8,
         shape=("--preset", "toy", "--context", "256", "--n-embd", "192", "--n-head", "6", "--batch-size", "16"),
-        steps={"pretrain": 600, "midtrain": 120, "sft": 300, "lora": 200, "dpo": 60, "grpo": 24, "refuse": 60},
-        items={"dialogues": 2000, "instructions": 6000, "preferences": 1500, "policy": 1500},
+        steps={"pretrain": 500, "midtrain": 120, "sft": 300, "lora": 300, "dpo": 60, "grpo": 40},
+        items={"dialogues": 2000, "instructions": 6000, "preferences": 1500},
         quiz=200,
     ),
     "numpy": Scale(
@@ -55,8 +55,8 @@ SCALES: dict[EngineName, Scale] = {
         pretrain="train",
         corpus_mb=1.5,
         shape=("--preset", "toy", "--context", "128", "--n-embd", "96", "--n-head", "4", "--batch-size", "16"),
-        steps={"pretrain": 400, "midtrain": 80, "sft": 300, "lora": 120, "dpo": 40, "grpo": 12, "refuse": 40},
-        items={"dialogues": 800, "instructions": 3000, "preferences": 600, "policy": 600},
+        steps={"pretrain": 400, "midtrain": 80, "sft": 300, "lora": 120, "dpo": 40, "grpo": 40},
+        items={"dialogues": 800, "instructions": 3000, "preferences": 600},
         quiz=80,
     ),
 }

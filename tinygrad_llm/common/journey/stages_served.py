@@ -29,8 +29,8 @@ MODEL, QUESTION = "journey", "What is 2 plus 3?"
 
 def serve(trip: Trip) -> Found:
     """起服务，问一句，停服务。"""
-    said = trip.call("chat", "--run", "safe", "--runs-dir", ".", "--prompt", QUESTION, "--temperature", 0)
-    with serving(trip, "safe") as address:
+    said = trip.call("chat", "--run", "dpo", "--runs-dir", ".", "--prompt", QUESTION, "--temperature", 0)
+    with serving(trip, "dpo") as address:
         body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "temperature": 0, "max_tokens": 64}
         began_at = time.monotonic()
         answer = post(f"{address}/v1/chat/completions", body)["choices"][0]["message"]["content"]
