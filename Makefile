@@ -1,6 +1,6 @@
 # 每个目标都能在只有 python3 与 make 的新克隆上直接运行：缺 .venv 就先装好它。
 .DEFAULT_GOAL := help
-.PHONY: help setup run test parity lint format bench bench-full clean
+.PHONY: help setup run journey test parity lint format bench bench-full clean
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -30,6 +30,9 @@ CHROMIUM = test -n "$(BROWSER)" || [ "$$(id -u)" != 0 ] || ! command -v apt-get 
 
 run: setup ## train the same GPT on both engines and show that they agree
 	$(BIN)/python -m tinygrad_llm quickstart
+
+journey: setup ## from raw text to a served, measured chat model, offline, in ten minutes; runs/journey/report.html
+	$(BIN)/python -m torch_llm journey
 
 test: setup ## quick lane: every test that is not marked "full"
 	@$(CHROMIUM)

@@ -37,9 +37,9 @@ def _targets() -> list[str]:
 
 
 def test_makefile_stays_small_and_lists_itself() -> None:
-    """目标超过十个，或 ``make`` 的帮助漏了一个，或有目标不是 PHONY。"""
+    """目标超过十一个，或 ``make`` 的帮助漏了一个，或有目标不是 PHONY。"""
     listed = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert len(_targets()) <= 10
+    assert len(_targets()) <= 11
     assert re.findall(r"^make ([\w-]+)", listed.stdout, re.MULTILINE) == _targets()
     assert re.findall(r"^\.PHONY: (.*)$", _read("Makefile"), re.MULTILINE) == [" ".join(_targets())]
 
