@@ -67,11 +67,11 @@ def grpo(trip: Trip) -> Found:
 
 
 def quantise(trip: Trip) -> Found:
-    """权重变成 int8；困惑度至多升百分之一。"""
+    """权重变成 int8；故事上的困惑度至多升百分之一，由还写得出故事的 ``chat`` 来量。"""
     if not (trip.folder / "int8").exists():
-        trip.call("quantize", "dpo", "--run", "int8", "--runs-dir", ".")
-    before, after = (texts_of(trip, run)["perplexity"] for run in ("dpo", "int8"))
-    sizes = [weights_bytes(trip, run) for run in ("dpo", "int8")]
+        trip.call("quantize", "chat", "--run", "int8", "--runs-dir", ".")
+    before, after = (texts_of(trip, run)["perplexity"] for run in ("chat", "int8"))
+    sizes = [weights_bytes(trip, run) for run in ("chat", "int8")]
     return Found(
         checks=(at_most("rise of perplexity", after / before - 1, INT8, f"{before:.4f} -> {after:.4f}"),),
         figures={"权重": f"{sizes[0]:,} -> {sizes[1]:,} 字节"},
