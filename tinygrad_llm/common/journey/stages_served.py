@@ -24,7 +24,7 @@ from tinygrad_llm.common.journey.runner import Found, Trip, at_least, at_most, s
 __all__ = ["serve"]
 
 READY_S = 60.0
-MODEL, QUESTION = "journey", "What is 2 plus 3?"
+MODEL, QUESTION = "journey", 'What is the first letter of "boat"?'
 
 
 def serve(trip: Trip) -> Found:
@@ -36,7 +36,7 @@ def serve(trip: Trip) -> Found:
         answer = post(f"{address}/v1/chat/completions", body)["choices"][0]["message"]["content"]
         elapsed_s = time.monotonic() - began_at
         health = json.loads(urllib.request.urlopen(f"{address}/health", timeout=10).read())  # noqa: S310
-    same = answer.strip() in said
+    same = bool(answer.strip()) and answer.strip() in said.split()  # 学过的题，答案是一个字母
     return Found(
         checks=(
             at_most("answers that differ from the command line", float(not same), 0, "greedy, one question"),
