@@ -10,13 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from tinygrad_llm.common.errors import InterruptedRunError, UserError
 from tinygrad_llm.common.torch_config import TorchConfig
-
-if TYPE_CHECKING:
-    from tinygrad_llm.common.batches import Store
 
 __all__ = ["Recipe", "RecipeOptions", "main"]
 
@@ -191,17 +188,8 @@ def _baseline(folder: Path) -> dict[str, Any]:
     from tinygrad_llm.common.ngram import fit_byte_ngram
 
     store = open_store(folder / SHARDS)
-    train, validation = (_text(store, name) for name in ("train", "val"))
+    train, validation = (store.raw_text(name) for name in ("train", "val"))
     return {"bits_per_byte": fit_byte_ngram(train, BASELINE_ORDER).bits_per_byte(validation)}
-
-
-def _text(store: Store, split: str) -> bytes:
-    """一个集合的原文，文档之间一个换行。"""
-    found = store.split(split)
-    ids = found.tokens.read(0, found.tokens.size)
-    table = [b"\n" if id == store.tokenizer.eot else store.tokenizer.token_bytes(id)
-             for id in range(store.tokenizer.vocab_size)]  # fmt: skip
-    return b"".join(table[id] for id in ids.tolist())
 
 
 def _samples(recipe: Recipe, folder: Path) -> dict[str, Any]:

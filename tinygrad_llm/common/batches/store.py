@@ -119,6 +119,19 @@ class Store:
             )
         return self.splits[name]
 
+    def raw_text(self, name: str) -> bytes:
+        """一个集合的原文，文档之间一个换行；整个读进内存，供算 n-gram 之类的基线用。
+
+        Args:
+            name: ``train`` 或 ``val``。
+
+        Raises:
+            DataError: 没有这个集合。
+        """
+        found, tokenizer = self.split(name), self.tokenizer
+        table = [b"\n" if id == tokenizer.eot else tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size)]
+        return b"".join(table[id] for id in found.tokens.read(0, found.tokens.size).tolist())
+
 
 def open_store(folder: Path) -> Store:
     """打开一个分片文件夹。

@@ -63,7 +63,7 @@ def tokenizer(trip: Trip) -> Found:
     flags = ["--tokenizer", "tokenizer.json", "--out", "shards", "--val-fraction", VAL_FRACTION]
     if not (trip.folder / "shards").exists():
         trip.call("data", "shard", "clean", *flags, package="torch_llm")
-    text = validation_text(trip)
+    text = open_store(trip.folder / "shards").raw_text("val").decode("utf-8", "replace")
     found = load_tokenizer(trip.folder / "tokenizer.json")
     count = len(found.encode(text))
     ratio = len(text) / count
@@ -77,7 +77,8 @@ def pretrain(trip: Trip) -> Found:
     """预训练；基线是同样文本上的 5-gram 模型。"""
     trip.train(trip.scale.pretrain, "base", "--data", "shards", *trip.scale.shape, *schedule(trip, "pretrain", 2e-3, 6))
     bits = measured(trip, "base", "val_bits_per_byte")[-1]
-    baseline = fit_byte_ngram(split_bytes(trip, "train"), NGRAM).bits_per_byte(split_bytes(trip, "val"))
+    store = open_store(trip.folder / "shards")
+    baseline = fit_byte_ngram(store.raw_text("train"), NGRAM).bits_per_byte(store.raw_text("val"))
     return Found(
         checks=(below("bits per byte", bits, baseline, f"a {NGRAM}-gram model's"),),
         curves=(("base", "loss"), ("base", "val_bits_per_byte")),
@@ -171,21 +172,6 @@ def trained_share(trip: Trip, run: str) -> float:
     state = load_checkpoint(trip.folder / run, weights_only=True).state
     trained = float(sum(math.prod(shape) for shape in state["method"]["trained"].values()))
     return trained / parameter_count(GPTConfig.from_dict(state["model"]))
-
-
-def validation_text(trip: Trip) -> str:
-    """留作验证的原文。"""
-    return split_bytes(trip, "val").decode("utf-8", "replace")
-
-
-def split_bytes(trip: Trip, split: str) -> bytes:
-    """分片里一个集合的原文，文档之间一个换行。"""
-    store = open_store(trip.folder / "shards")
-    found = store.split(split)
-    ids = found.tokens.read(0, found.tokens.size)
-    table = [b"\n" if id == store.tokenizer.eot else store.tokenizer.token_bytes(id)
-             for id in range(store.tokenizer.vocab_size)]  # fmt: skip
-    return b"".join(table[id] for id in ids.tolist())
 
 
 def _lessons(trip: Trip) -> list[object]:
