@@ -126,7 +126,7 @@ def watched(command: list[str]) -> tuple[float, int]:
         while process.poll() is None:
             for pid in quiet.family([process.pid]):
                 now = resident_bytes(pid, "VmHWM"), resident_bytes(pid, "RssShmem")
-                if _is_python(pid):
+                if _is_training(pid, process.pid):
                     peaks[pid] = max(peaks.get(pid, (0, 0)), now)
             time.sleep(INTERVAL_S)
         if process.returncode:
@@ -137,10 +137,11 @@ def watched(command: list[str]) -> tuple[float, int]:
     return time.perf_counter() - started_at, total
 
 
-def _is_python(pid: int) -> bool:
-    """是训练的进程，不是它一时叫来的 git。"""
+def _is_training(pid: int, main: int) -> bool:
+    """是训练的进程，不是它一时叫来的 git；后者在换上 git 之前还借着父进程的内存与命令行，内存不能再数一遍。"""
     try:
-        return b"python" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"python" in line and (pid == main or line != Path(f"/proc/{main}/cmdline").read_bytes())
     except OSError:
         return False
 

@@ -144,7 +144,7 @@ def worker(kind: str, config: dict[str, Any]) -> float:
     if kind == "loop":
         at: list[float] = []
         run_session(session, settings, lambda step, result: at.append(time.perf_counter()))
-        return statistics.median(np.diff(at)[5:].tolist())
+        return float(np.median(np.diff(at)[5:]))
     engine = TorchEngine(session.model, settings, lambda _: None)
     bare: list[float] = []
     batches = [session.train.batch(step) for step in range(settings.steps)]

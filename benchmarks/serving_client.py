@@ -22,7 +22,8 @@ class Got:
         status: 状态码；没有等到则为 0。
         text: 逐段的文字接起来，或整份的内容。
         started_at: 发出的时刻，``time.perf_counter()``。
-        times: 各个 token 到来的时刻。
+        times: 各段文字到来的时刻；多半一段就是一个 token。
+        tokens: 收到几个 token；要了 ``logprobs`` 才数得出：半个汉字不成一段，来不及发的几个并成一段。
         ended_at: 读完（或走掉）的时刻。
     """
 
@@ -30,6 +31,7 @@ class Got:
     text: str = ""
     started_at: float = 0.0
     times: list[float] = field(default_factory=list)
+    tokens: int = 0
     ended_at: float = 0.0
 
 
@@ -43,7 +45,7 @@ async def fetch(
         port: 端口。
         path: 路径；有 ``body`` 就是 POST。
         body: 写成 JSON；现成的字节原样发。
-        leave_after: 收到这么多个 token 就断开。
+        leave_after: 收到这么多段就断开。
         pause_s: 每读一段歇这么久：慢的客户。
         timeout_s: 至多等这么久。
     """
@@ -75,6 +77,7 @@ async def _read(reader: asyncio.StreamReader, got: Got, leave_after: int | None,
         if not line.startswith(b"data: {"):
             continue
         for choice in json.loads(line[6:]).get("choices", ()):
+            got.tokens += len((choice.get("logprobs") or {}).get("content") or ())
             if content := choice["delta"].get("content"):
                 got.text += content
                 got.times.append(time.perf_counter())

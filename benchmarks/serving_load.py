@@ -318,10 +318,10 @@ async def measure_disconnects(options: ServingLoadOptions, server: Server) -> di
     extra = Counter[int]()
     for number in range(options.disconnects):
         before = await metric(server.port, "llm_engine_tokens_written")
-        got = await fetch(server.port, "/v1/chat/completions", asked(number, 400), leave_after=3)
+        got = await fetch(server.port, "/v1/chat/completions", asked(number, 400, logprobs=True), leave_after=3)
         while await metric(server.port, "llm_running"):
             await asyncio.sleep(0.005)
-        extra[int(await metric(server.port, "llm_engine_tokens_written") - before) - len(got.times)] += 1
+        extra[int(await metric(server.port, "llm_engine_tokens_written") - before) - got.tokens] += 1
     return {str(count): times for count, times in sorted(extra.items())}
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import random
@@ -60,8 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """打印种子：``--shuffle SEED`` 重放同一个次序。"""
-    return f"shuffled: --shuffle {config.option.shuffle}" if config.option.shuffle else None
+    """打印种子：``--shuffle=SEED`` 重放同一个次序。"""
+    return f"shuffled: --shuffle={config.option.shuffle}" if config.option.shuffle else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -79,7 +80,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """``-q`` 不印页眉：失败时在末尾再说一遍种子。"""
     if config.option.shuffle and terminalreporter.stats.get("failed"):
-        terminalreporter.write_line(f"again in the same order: --shuffle {config.option.shuffle}")
+        terminalreporter.write_line(f"again in the same order: --shuffle={config.option.shuffle}")
+
+
+@pytest.fixture
+def young_heap() -> Iterator[None]:
+    """此前的对象都放到回收器看不见的地方：``gc.collect()`` 只查测试里新造的，不必每次扫遍整个进程。"""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

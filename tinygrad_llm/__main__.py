@@ -15,10 +15,18 @@ VERBS = {
     "sft": Verb(
         "tinygrad_llm.commands:sft", "instruction tuning: learn the answers of conversations, from a trained run"
     ),
+    "sft-compare": Verb(
+        "tinygrad_llm.commands:compare_ways", "full tuning, last layers, LoRA: the same data, side by side"
+    ),
     "dpo": Verb("tinygrad_llm.preferences:dpo", "tune a run by preferences: DPO, IPO, KTO or ORPO"),
     "reward": Verb("tinygrad_llm.preferences:reward", "train a reward model on preferences (Bradley-Terry)"),
     "distill": Verb("tinygrad_llm.distill:distill", "a large run teaches a small one: its distributions, or its text"),
+    "distill-seeds": Verb("tinygrad_llm.distill:seeds", "students with and without a teacher, over several seeds"),
     "classify": Verb("tinygrad_llm.commands:classify", "a classifier on top of a trained run, beside a bag of words"),
+    "classify-grid": Verb(
+        "tinygrad_llm.commands:classify_grid", "the ablations of classify: a table over seeds, with intervals"
+    ),
+    "classify-apply": Verb("tinygrad_llm.commands:classify_apply", "label texts with a trained classifier"),
     "adapter": Verb(
         "tinygrad_llm.common.tuning.adapter_command:VERBS", "LoRA adapters: fold into the base, to peft and back"
     ),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from tinygrad_llm.common.midtraining import MidtrainConfig
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.tuning.classify_settings import ApplyConfig, GridConfig
 from tinygrad_llm.common.tuning.config import ClassifyConfig, SftConfig
+from tinygrad_llm.common.tuning.ways import SftCompareConfig
 
-__all__ = ["classify", "midtrain", "sft", "train"]
+__all__ = ["classify", "classify_apply", "classify_grid", "compare_ways", "midtrain", "sft", "train"]
 
 
 def train(config: TrainConfig) -> None:
@@ -26,9 +28,30 @@ def sft(config: SftConfig) -> None:
     run(config)
 
 
+def compare_ways(config: SftCompareConfig) -> None:
+    """同样的指令微调，学全部参数、末几层、LoRA 各一次，比一比。"""
+    from tinygrad_llm.common.tuning.compare import compare_ways as run
+
+    run(config, "tinygrad_llm")
+
+
 def classify(config: ClassifyConfig) -> None:
     """分类：一个头，取最后一个真正的 token 的特征。"""
     from tinygrad_llm.tuning import classify as run
+
+    run(config)
+
+
+def classify_grid(config: GridConfig) -> None:
+    """分类的消融。"""
+    from tinygrad_llm.tuning import classify_grid as run
+
+    run(config)
+
+
+def classify_apply(config: ApplyConfig) -> None:
+    """给文字贴标签。"""
+    from tinygrad_llm.tuning import classify_apply as run
 
     run(config)
 

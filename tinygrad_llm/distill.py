@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tinygrad_llm.common.tuning.distillation_config import DistillConfig
+from tinygrad_llm.common.tuning.distillation_config import DistillConfig, DistillSeedsConfig
 
 if TYPE_CHECKING:
     from tinygrad_llm.common.decoding.slots import BatchDecoder
     from tinygrad_llm.common.lineage import Ancestor
     from tinygrad_llm.gpt import GPT
 
-__all__ = ["distill"]
+__all__ = ["distill", "seeds"]
 
 
 def distill(config: DistillConfig) -> None:
@@ -30,11 +30,18 @@ def distill(config: DistillConfig) -> None:
 
     found = prepare_distillation(config, lambda teacher: _slots(config, teacher))
     method: Method = LanguageModelling()
-    if config.level == "logits":
+    if config.level == "logits" and config.alpha:
         model = _teacher(config, found.teacher)
         method = DistillationMethod(model, config.alpha, config.temperature, config.reverse)
     train(found.session, MethodEngine(found.session.model, config, method))
     finish(config)
+
+
+def seeds(config: DistillSeedsConfig) -> None:
+    """几个种子：有老师与没有老师的学生相比。"""
+    from tinygrad_llm.common.tuning.distillation_study import compare_students
+
+    compare_students(config, DistillConfig, distill)
 
 
 def _teacher(config: DistillConfig, teacher: Ancestor) -> GPT:

@@ -27,7 +27,7 @@ def dpo(config: DpoConfig) -> None:
     from tinygrad_llm.tuning import tune
 
     weights = (config.desirable_weight, config.undesirable_weight)
-    method = PreferenceMethod(config.loss, config.beta, config.label_smoothing, weights)
+    method = PreferenceMethod(config.loss, config.beta_or_default, config.label_smoothing, weights)
     tune(config, method, lambda base: dpo_session(base, open_scorer))
 
 

@@ -213,7 +213,8 @@ def midtrain(config: MidtrainConfig) -> None:
 
 def finish(config: TrainConfig) -> None:
     """写出报告，说明结果如何、它在哪里。"""
-    print(*outcome(read_metrics(config.folder)), f"report: {training_report(config.folder)}", sep="\n")
+    lines = outcome(read_metrics(config.folder), config.folder)
+    print(*lines, f"report: {training_report(config.folder)}", sep="\n")
 
 
 def run_session(session: Session, config: TrainConfig, on_step: OnStep | None = None) -> None:

@@ -32,6 +32,7 @@ from tinygrad_llm.common.loop import step_seed
 from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.system import peak_memory_bytes
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.tuning.classify_settings import ApplyConfig, GridConfig
 from tinygrad_llm.common.tuning.config import ClassifyConfig, SftConfig
 from tinygrad_llm.common.tuning.session import Base
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
@@ -40,7 +41,7 @@ from tinygrad_llm.gpt import GPT
 from tinygrad_llm.ops import cores
 from tinygrad_llm.train import build_model
 
-__all__ = ["MethodEngine", "classify", "sft", "tune"]
+__all__ = ["MethodEngine", "classify", "classify_apply", "classify_grid", "sft", "tune"]
 
 
 class MethodEngine:
@@ -166,7 +167,7 @@ def sft(config: SftConfig) -> None:
     from tinygrad_llm.common.tuning.sft import gather, prepare_sft, sft_session
     from tinygrad_llm.train import finish, run_session
 
-    if config.scope.is_partial:
+    if config.scope.is_partial or config.packing == "bos":  # 那个快的引擎只认得 x 与 y
         return tune(config, LanguageModelling(), lambda base: sft_session(base, gather(base)))
     run_session(prepare_sft(config), config)
     if not config.dry_run:
@@ -186,6 +187,29 @@ def classify(config: ClassifyConfig) -> None:
         return method.predict(engine.model, *map(tg.from_numpy, batch))
 
     tune(config, method, lambda base: classification_session(base, prepared, predict))
+
+
+def classify_apply(config: ApplyConfig) -> None:
+    """``python -m tinygrad_llm classify-apply``：给文字贴标签。"""
+    from tinygrad_llm.common.tuning.labelling import Opened, label_texts, load_head
+    from tinygrad_llm.loading import load_model
+    from tinygrad_llm.objectives_classification import Classification
+
+    head, loaded = load_head(config.folder), load_model(config.folder)
+    model, method = loaded.model, Classification([1.0] * len(head.labels))
+    method.attach(model, (head.weight, head.bias))
+
+    def predict(batch: Batch) -> Any:
+        return method.predict(model, *map(tg.from_numpy, batch))
+
+    label_texts(config, head, Opened(model.config, loaded.tokenizer, predict))
+
+
+def classify_grid(config: GridConfig) -> None:
+    """``python -m tinygrad_llm classify-grid``：分类的消融。"""
+    from tinygrad_llm.common.tuning.classify_grid import run_grid
+
+    run_grid(config, ClassifyConfig, classify)
 
 
 def tune(config: Any, inner: Method, session_of: Callable[[Base[Any]], Session]) -> None:

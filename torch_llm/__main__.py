@@ -10,10 +10,16 @@ VERBS = {
     "pretrain": Verb("torch_llm.pretrain:main", "train a GPT on torch"),
     "midtrain": Verb("torch_llm.midtrain:main", "go on from a trained run with other data, and measure forgetting"),
     "sft": Verb("torch_llm.tune:sft", "instruction tuning: learn the answers of conversations, from a trained run"),
+    "sft-compare": Verb("torch_llm.tune:compare_ways", "full tuning, last layers, LoRA: the same data, side by side"),
     "dpo": Verb("torch_llm.preferences:dpo", "tune a run by preferences: DPO, IPO, KTO or ORPO"),
     "reward": Verb("torch_llm.preferences:reward", "train a reward model on preferences (Bradley-Terry)"),
     "distill": Verb("torch_llm.distill:distill", "a large run teaches a small one: its distributions, or its text"),
+    "distill-seeds": Verb("torch_llm.distill:seeds", "students with and without a teacher, over several seeds"),
     "classify": Verb("torch_llm.tune:classify", "a classifier on top of a trained run, beside a bag of words"),
+    "classify-grid": Verb(
+        "torch_llm.tune:classify_grid", "the ablations of classify: a table over seeds, with intervals"
+    ),
+    "classify-apply": Verb("torch_llm.tune:classify_apply", "label texts with a trained classifier"),
     "adapter": Verb(
         "tinygrad_llm.common.tuning.adapter_command:VERBS", "LoRA adapters: fold into the base, to peft and back"
     ),

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from tinygrad_llm.common.environment import launched
 from tinygrad_llm.common.errors import UserError
-from tinygrad_llm.common.tuning.distillation_config import TorchDistillConfig
+from tinygrad_llm.common.tuning.distillation_config import TorchDistillConfig, TorchDistillSeedsConfig
 
 if TYPE_CHECKING:
     from tinygrad_llm.common.decoding.slots import BatchDecoder
     from tinygrad_llm.common.lineage import Ancestor
     from torch_llm.gpt import GPT
 
-__all__ = ["distill"]
+__all__ = ["distill", "seeds"]
 
 
 def distill(config: TorchDistillConfig) -> None:
@@ -38,11 +38,18 @@ def distill(config: TorchDistillConfig) -> None:
 
     found = prepare_distillation(config, lambda teacher: _slots(config, teacher))
     method: Method = LanguageModelling()
-    if config.level == "logits":
+    if config.level == "logits" and config.alpha:
         model = _teacher(config, found.teacher)
         method = DistillationMethod(model, config.alpha, config.temperature, config.reverse)
     run_session(found.session, config, method=method)
     finish(config)
+
+
+def seeds(config: TorchDistillSeedsConfig) -> None:
+    """几个种子：有老师与没有老师的学生相比。"""
+    from tinygrad_llm.common.tuning.distillation_study import compare_students
+
+    compare_students(config, TorchDistillConfig, distill)
 
 
 def _teacher(config: TorchDistillConfig, teacher: Ancestor) -> GPT:

@@ -6,13 +6,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.batches import Padded
+from tinygrad_llm.common.batches.packed import Isolated
+from tinygrad_llm.common.checkpoint import read_state
+from tinygrad_llm.common.config import GPTConfig, parameter_shapes
+from tinygrad_llm.common.engine import Method
 from tinygrad_llm.common.estimate import (
     BASELINE,
     Estimate,
@@ -25,43 +31,60 @@ from tinygrad_llm.common.estimate import (
     size_text,
     with_report,
 )
+from tinygrad_llm.common.evaluation.validation import EVALUATION_TOKENS
+from tinygrad_llm.common.loop import start_from
+from tinygrad_llm.common.partial import find_base
+from tinygrad_llm.common.quantization.storage import STATE_KEY, schemes_of
 from tinygrad_llm.common.rehearsal import rehearse
 from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.system import available_memory_bytes, peak_memory_bytes, resident_bytes
 from tinygrad_llm.common.torch_config import TorchConfig
-from torch_llm.footprint import Footprint, footprint, has_device
+from torch_llm.footprint import Footprint, Scene, footprint, has_device
+from torch_llm.gpt import GPT
 from torch_llm.loop import TorchEngine
 from torch_llm.runtime import Runtime, pick_runtime
 
 ALLOCATOR = "allocator's idle blocks"
 IDLE_SHARE = {"cpu": 0.09, "cuda": 0.06, "mps": 0.06}
 """分配器留着不还、又拼不成下一块的空闲内存，占张量的几成；CPU（glibc）的由 ``benchmarks estimates`` 量得。"""
+VARYING_SHARE = 0.2
+"""行有长有短时的：大小不一，上一批的空闲块下一批用不上；在 CPU 上由 LoRA 与全部参数的微调量得。"""
 ABSENT_PEAK_FLOPS, ABSENT_MFU = 312e12, 0.35
 """不在这里的设备按 A100 的 bfloat16 峰值与这个利用率估时间。"""
 _TINY = GPTConfig(vocab_size=64, context=8, n_layer=1, n_head=1, n_embd=16)
 
 
-def dry_run(session: Session, settings: TorchConfig) -> Estimate:
+def dry_run(
+    session: Session,
+    settings: TorchConfig,
+    method: Method | None = None,
+    model: Callable[[torch.device], GPT] | None = None,
+) -> Estimate:
     """估计一次训练，打印，按要求写成 JSON。
 
     Args:
         session: ``session.prepare`` 的结果。
         settings: 训练设置。
+        method: 训练方法；缺省为语言模型。
+        model: 由设备造出现成的模型，例如冻结的底座；缺省由种子造一个。
 
     Returns:
         估计。
     """
     runtime = runtime_of(settings)
     is_here = has_device(runtime.device.type)
-    memory = memory_of(session, settings, runtime)
+    memory = memory_of(session, settings, runtime, method)
     notes = list(_notes(settings, memory, is_here))
     if is_here and memory.fits:
         before = resident_bytes()
-        engine = TorchEngine(session.model, settings, notes.append)
+        built = None if model is None else model(runtime.device)
+        engine = TorchEngine(session.model, settings, notes.append, method=method, model=built)
         if session.checkpoint is not None:
             engine.restore(session.checkpoint.model, session.checkpoint.optim, 0)
+        elif session.initial is not None:
+            start_from(engine, session.initial, settings.optimizer)
         time = rehearse(session, engine)
-        memory = replace(memory, measured=_measured(runtime, before, memory))
+        memory = _corrected(memory, _measured(runtime, before, memory))
     else:
         time = _computed_time(session, settings)
     estimate = estimate_of(session, "torch", runtime.describe(), memory, time, notes)
@@ -111,28 +134,75 @@ def runtime_of(settings: TorchConfig) -> Runtime:
     return Runtime(torch.device(settings.device), None if settings.dtype == "float64" else low, (reason,))
 
 
-def memory_of(session: Session, settings: TorchConfig, runtime: Runtime) -> Memory:
+def memory_of(session: Session, settings: TorchConfig, runtime: Runtime, method: Method | None = None) -> Memory:
     """预计的内存。在 CPU 上，进程里的一切都算；别的设备只算设备上的。
 
     顺序要紧：先量导入与备料之后的进程，再做没有数据的演算，它自己要导入的东西不算在训练头上。
     """
-    peak_so_far = peak_memory_bytes()
-    found = _memory(session, settings, runtime, _baseline(settings, runtime), peak_so_far)
+    peak_so_far, scene = peak_memory_bytes(), scene_of(session, settings, method)
+    found = _memory(session, settings, runtime, _baseline(settings, runtime), peak_so_far, scene)
     return with_report(found) if runtime.device.type == "cpu" else found
 
 
-def _memory(session: Session, settings: TorchConfig, runtime: Runtime, baseline: int, peak_so_far: int) -> Memory:
-    tensors = footprint(session.model, settings, runtime)
+def scene_of(session: Session, settings: TorchConfig, method: Method | None = None) -> Scene:
+    """这次训练里的形状：行有多长，评估与答题有多大，底座是不是整数的。
+
+    Args:
+        session: 备好的训练。
+        settings: 训练设置。
+        method: 训练方法。
+    """
+    config, stream, looks = session.model, session.train, session.looks
+    if not isinstance(stream, Padded | Isolated):
+        return replace(Scene.of(config, settings), method=method)
+    steps = range(session.first_step, settings.last_step)
+    shapes = [(max(1, EVALUATION_TOKENS // config.context), config.context)] if session.watched else []
+    slots = (1, config.context)
+    if looks is not None:
+        shapes.append((looks.rows, looks.width))
+        slots = (max(1, looks.slots), looks.length)
+    spared, restored = integers_of(session)
+    return Scene(
+        max(map(stream.width, steps)), tuple(shapes), slots, method, spared, restored, isinstance(stream, Padded)
+    )
+
+
+def integers_of(session: Session) -> tuple[int, int]:
+    """底座是整数的：权重比 float32 省下几个字节，还原最大的一个矩阵要几个字节；不是则都为 0。"""
+    if session.trained is None:
+        return 0, 0
+    base = find_base({"source": session.source}, session.settings.folder)
+    state = read_state(base)
+    if STATE_KEY not in state:
+        return 0, 0
+    schemes = schemes_of(session.model, state[STATE_KEY], where=str(base))
+    shapes = {name: shape for name, shape in parameter_shapes(session.model).items() if name in schemes}
+    parts = [part for name, shape in shapes.items() for part in schemes[name].parts(shape).items()]
+    stored = sum(math.prod(shape) * (1 if name == "codes" else 4) for name, (shape, _) in parts)  # 比例尺是 float32
+    floats = [4 * math.prod(shape) for shape in shapes.values()]
+    return sum(floats) - stored, 2 * max(floats)  # 还原时先有整数变的浮点数，再乘比例尺
+
+
+def _memory(
+    session: Session,
+    settings: TorchConfig,
+    runtime: Runtime,
+    baseline: int,
+    peak_so_far: int,
+    scene: Scene | None = None,
+) -> Memory:
+    tensors = footprint(session.model, settings, runtime, scene)
     kind = runtime.device.type
-    parts = _parts(tensors, baseline, kind)
-    phases = {name: baseline + int(count * (1 + IDLE_SHARE[kind])) for name, count in tensors.phases.items()}
+    share = VARYING_SHARE if scene is not None and scene.varies else IDLE_SHARE[kind]
+    parts = _parts(tensors, baseline, share)
+    phases = {name: baseline + int(count * (1 + share)) for name, count in tensors.phases.items()}
     if kind == "cpu" and peak_so_far > sum(parts.values()):
         parts, phases = {BASELINE: peak_so_far}, {"preparation": peak_so_far, **phases}
     return Memory(parts, phases, _available(runtime), where="process" if kind == "cpu" else str(runtime.device))
 
 
-def _parts(tensors: Footprint, baseline: int, kind: str) -> dict[str, int]:
-    idle = int(tensors.peak * IDLE_SHARE[kind])
+def _parts(tensors: Footprint, baseline: int, share: float) -> dict[str, int]:
+    idle = int(tensors.peak * share)
     return {BASELINE: baseline, **tensors.parts, ALLOCATOR: idle}
 
 
@@ -164,6 +234,13 @@ def _measured(runtime: Runtime, before: int, memory: Memory) -> int:
         return torch.cuda.max_memory_reserved() + memory.parts[BASELINE]
     extra = max(0, before - memory.parts[BASELINE]) if len(memory.parts) > 1 else 0
     return peak_memory_bytes() - extra if runtime.device.type == "cpu" else 0
+
+
+def _corrected(memory: Memory, measured: int) -> Memory:
+    """三步里量到的比演算的多时，多的算作分配器没有还的：重算与许多小的微批之后，空闲块很碎。"""
+    lacking = measured - memory.peak
+    more = {ALLOCATOR: memory.parts.get(ALLOCATOR, 0) + lacking} if lacking > 0 else {}
+    return replace(memory, parts={**memory.parts, **more}, measured=measured)
 
 
 def _computed_time(session: Session, settings: TorchConfig) -> Time:

@@ -27,7 +27,7 @@ from torch_llm.runtime import Runtime
 
 WEIGHTS, GRADIENTS, STATES = "weights", "gradients", "optimizer state"
 ACTIVATIONS, LOGITS, TEMPORARY = "activations", "logits and loss", "temporaries of backward"
-KV = "KV cache"
+KV, RESTORED = "KV cache", "restored matrices"
 _MICRO_BATCHES = 2
 """第二个微批起，梯度已经在了；后面的都与第二个一样。"""
 
@@ -48,6 +48,34 @@ class Footprint:
     def peak(self) -> int:
         """峰值，字节。"""
         return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class Scene:
+    """一次训练里的形状。
+
+    Attributes:
+        width: 训练的行有多长。
+        evaluated: 评估的各种批次，（行数，行长）。
+        slots: 采样时同时写几个、每个至多多长。
+        method: 训练方法；``None`` 表示学全部参数的语言模型。
+        spared: 底座是整数的，权重比浮点数省下几个字节。
+        restored: 底座是整数的，用到一层才还原，还原的最大一份几个字节。
+        varies: 各步的行是不是有长有短。
+    """
+
+    width: int
+    evaluated: tuple[tuple[int, int], ...]
+    slots: tuple[int, int]
+    method: Any = None
+    spared: int = 0
+    restored: int = 0
+    varies: bool = False
+
+    @staticmethod
+    def of(config: GPTConfig, settings: TorchConfig) -> Scene:
+        """预训练：行行都是整个上下文，评估与训练的批一样大，一次写一个样本。"""
+        return Scene(config.context, ((settings.batch_size, config.context),), (1, config.context))
 
 
 class _Tracker(TorchDispatchMode):
@@ -123,13 +151,14 @@ class _Tracker(TorchDispatchMode):
         return Footprint(parts, phases)
 
 
-def footprint(config: GPTConfig, settings: TorchConfig, runtime: Runtime) -> Footprint:
+def footprint(config: GPTConfig, settings: TorchConfig, runtime: Runtime, scene: Scene | None = None) -> Footprint:
     """一次训练里张量的内存。
 
     Args:
         config: 模型配置。
         settings: 训练设置；看 ``batch_size``、``accumulate``、``recompute``、``optimizer``、``dtype`` 等。
         runtime: 设备与精度；设备可以不在这台机器上。
+        scene: 形状与方法；缺省为预训练的。
 
     Returns:
         两步训练、一批评估、一个样本走下来的峰值。
@@ -137,28 +166,42 @@ def footprint(config: GPTConfig, settings: TorchConfig, runtime: Runtime) -> Foo
     device = runtime.device.type
     if device != "cpu" and not has_device(device):
         device = "cpu"  # 张量的形状与大小在哪里都一样
-    tracker = _Tracker()
-    with FakeTensorMode():
+    tracker, scene = _Tracker(), scene or Scene.of(config, settings)
+    with FakeTensorMode(allow_non_fake_inputs=True):  # LoRA 的初值是真的数组
         model = _fake_model(config, settings, device)
+        trained = dict(model.named_parameters() if scene.method is None else scene.method.attach(model))
         with tracker:
             tracker.note(model.parameters())
-            _run(tracker, model, settings, replace(runtime, device=torch.device(device)))
-    return tracker.footprint()
+            _run(tracker, model, settings, replace(runtime, device=torch.device(device)), scene, trained)
+    return _with_integers(tracker.footprint(), scene)
 
 
-def _run(tracker: _Tracker, model: GPT, settings: TorchConfig, runtime: Runtime) -> None:
+def _with_integers(found: Footprint, scene: Scene) -> Footprint:
+    """底座是整数的：权重小了，另有一份用到才还原的。"""
+    if not scene.spared:
+        return found
+    change = scene.restored - scene.spared
+    parts = {**found.parts, WEIGHTS: found.parts[WEIGHTS] - scene.spared, RESTORED: scene.restored}
+    return Footprint(parts, {name: count + change for name, count in found.phases.items()})
+
+
+def _run(
+    tracker: _Tracker, model: GPT, settings: TorchConfig, runtime: Runtime, scene: Scene, trained: dict[str, Any]
+) -> None:
     """两步训练（第二步起优化器的状态才在），评估一批（整个批次一起，不切微批），再采样。"""
-    optimizers = make_optimizers(torch.optim, model.named_parameters(), settings)
+    optimizers = make_optimizers(torch.optim, trained.items(), settings)
     for _ in range(2):
-        _step(tracker, model, optimizers, settings, runtime)
+        _step(tracker, model, optimizers, settings, runtime, scene.width)
     model.eval()
-    with torch.no_grad(), runtime.autocast(), tracker.during("evaluation", ACTIVATIONS):
-        ids = _ids(model, settings.batch_size)
-        model.loss(ids, ids)
+    for rows, width in scene.evaluated:
+        with torch.no_grad(), runtime.autocast(), tracker.during("evaluation", ACTIVATIONS):
+            ids = _ids(model, rows, width)
+            model.loss(ids, ids)
+    slots, length = scene.slots
     with torch.no_grad(), tracker.during("sampling", KV):
-        cache = KVCache(model, 1, model.config.context)
+        cache = KVCache(model, slots, length)
         with tracker.during("sampling", ACTIVATIONS):
-            model(ids[:1, :1], cache)
+            model(_ids(model, slots, 1), cache)
 
 
 def has_device(kind: str) -> bool:
@@ -181,18 +224,20 @@ def _fake_model(config: GPTConfig, settings: TorchConfig, device: str) -> GPT:
     return model.train()
 
 
-def _ids(model: GPT, rows: int) -> torch.Tensor:
-    return torch.empty(rows, model.config.context, dtype=torch.int64, device=model.wte.weight.device)
+def _ids(model: GPT, rows: int, width: int) -> torch.Tensor:
+    return torch.empty(rows, width, dtype=torch.int64, device=model.ln_f.weight.device)
 
 
-def _step(tracker: _Tracker, model: GPT, optimizers: list[Any], settings: TorchConfig, runtime: Runtime) -> None:
+def _step(
+    tracker: _Tracker, model: GPT, optimizers: list[Any], settings: TorchConfig, runtime: Runtime, width: int
+) -> None:
     """与 ``TorchEngine.train_step`` 同样的次序：各微批前向、反传，裁剪，更新。"""
     model.zero_grad()
     rows = settings.batch_size // settings.accumulate
     for _ in range(min(settings.accumulate, _MICRO_BATCHES)):
         with runtime.autocast():
             with tracker.during("forward", ACTIVATIONS):
-                ids = _ids(model, rows)
+                ids = _ids(model, rows, width)
                 hidden = model.hidden(ids)
             with tracker.during("head and loss", LOGITS):
                 loss = token_loss(hidden, model.head_weight(), ids)
@@ -202,7 +247,7 @@ def _step(tracker: _Tracker, model: GPT, optimizers: list[Any], settings: TorchC
         tracker.relabel((p.grad for p in model.parameters() if p.grad is not None), GRADIENTS)
         del loss
     with tracker.during("optimizer", TEMPORARY):
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], settings.grad_clip)
         for optimizer in optimizers:
             optimizer.step()
             states = (one for state in optimizer.state.values() for one in state.values())

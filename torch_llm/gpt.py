@@ -175,13 +175,25 @@ class GPT(nn.Module):
         """输出层 ``(..., C) → (..., V)``。"""
         return F.linear(x, self.head_weight())
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """输出层之前的特征 ``(B, T) → (B, T, C)``；参数与 ``forward`` 相同。"""
+    def hidden(
+        self, ids: Tensor, cache: KVCache | None = None, begins: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """输出层之前的特征 ``(B, T) → (B, T, C)``。
+
+        Args:
+            ids: 同 ``forward``。
+            cache: 同 ``forward``。
+            begins: 每个位置所在的文档从哪个位置开始 ``(B, T)``；缺省由 ``document_start`` 数出。
+            mask: 代替因果的掩码，``True`` 处可见，``(B, 1, T, T)``。
+
+        Raises:
+            ValueError: 同 ``forward``。
+        """
         start = 0 if cache is None else cache.length
         stop = start + ids.shape[1]
         if stop > self.config.context:
             raise ValueError(f"sequence of {stop} tokens is longer than the model's context of {self.config.context}")
-        begins = self.document_begins(ids, cache)
+        begins = self.document_begins(ids, cache) if begins is None else begins
         x, rope = self.wte(ids), None
         if self.config.position == "rope":  # 只与相对位置有关，不必随文档重新数起
             rope = rope_table(self.config, start, stop, x)
@@ -190,7 +202,7 @@ class GPT(nn.Module):
         else:
             x = x + self.wpe(torch.arange(start, stop, device=ids.device) - begins)
         x = self.drop(x)
-        mask = attention_mask(self.config, start, stop, begins, ids.device)
+        mask = attention_mask(self.config, start, stop, begins, ids.device) if mask is None else mask
         for i, block in enumerate(self.h):
             x = block(x, rope, mask, None if cache is None else cache.layers[i])
         if cache is not None:
@@ -215,17 +227,18 @@ class GPT(nn.Module):
         """输出层的权重 ``(V, C)``。"""
         return self.wte.weight if self.config.tie_head else self.lm_head.weight
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, ids: Tensor, targets: Tensor, begins: Tensor | None = None) -> Tensor:
         """全部有效位置的交叉熵**之和**；除以整个全局批次的有效 token 数由训练循环来做。
 
         Args:
             ids: ``(B, T)``。
             targets: ``(B, T)``，-100 表示不计。
+            begins: 一行装着几篇文档时，同 ``hidden``。
 
         Returns:
             标量。
         """
-        return token_loss(self.hidden(ids), self.head_weight(), targets)
+        return token_loss(self.hidden(ids, begins=begins), self.head_weight(), targets)
 
 
 class LayerCache:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from tinygrad_llm.common.checkpoint import Checkpoint
+from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.quantization import STATE_KEY
 from tinygrad_llm.common.session import load_trained
 from tinygrad_llm.common.tokenizers import Tokenizer
@@ -20,7 +22,10 @@ from torch_llm.quantization.model import quantized_model
 from torch_llm.quantization.weight import Compute
 from torch_llm.runtime import pick_device
 
-__all__ = ["Loaded", "load_model"]
+__all__ = ["Loaded", "Trained", "load_model"]
+
+Trained = tuple[GPTConfig, Tokenizer, Checkpoint]
+"""``load_trained`` 的返回值。"""
 
 
 @dataclass(frozen=True)
@@ -38,18 +43,21 @@ class Loaded:
     state: dict[str, Any]
 
 
-def load_model(folder: Path, device: torch.device | str | None = None, compute: Compute = "fast") -> Loaded:
+def load_model(
+    folder: Path, device: torch.device | str | None = None, compute: Compute = "fast", trained: Trained | None = None
+) -> Loaded:
     """读一个训练好的、转换来的或量化了的运行。
 
     Args:
         folder: 运行文件夹，或其中的某个检查点文件夹。
         device: 放在哪里；``None`` 时选最好的，量化了的总在 CPU 上：快的整数内核在那里。
         compute: 量化了的权重怎样算，见 ``quantization/weight.py``。
+        trained: 已经读好的 ``load_trained(folder)``；不给就在这里读。
 
     Raises:
         CheckpointError: 缺失、损坏，或与配置不符。
     """
-    config, tokenizer, checkpoint = load_trained(folder)
+    config, tokenizer, checkpoint = trained or load_trained(folder)
     arrays, state = checkpoint.model, checkpoint.state
     if STATE_KEY in state:
         model = quantized_model(config, arrays, state[STATE_KEY], device or "cpu", compute=compute, where=str(folder))

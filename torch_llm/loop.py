@@ -42,7 +42,7 @@ from torch_llm.gpt import GPT
 from torch_llm.quantization.qat import train_aware
 from torch_llm.runtime import pick_runtime
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Loss = Callable[..., torch.Tensor]
 _COMPILER = ("torch._dynamo", "torch._inductor", "torch.fx")
 
 
@@ -56,16 +56,16 @@ def compiled(function: Loss, note: Callable[[str], None]) -> Loss:
     """编译过的函数；第一次调用时编译不了（没有编译器、不支持的写法），就说明原因，此后照常运行。"""
     fast: list[Loss] = [torch.compile(function)]
 
-    def call(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def call(*batch: torch.Tensor) -> torch.Tensor:
         if fast:
             try:
-                return fast[0](ids, targets)
+                return fast[0](*batch)
             except RuntimeError as error:
                 if is_out_of_memory(error) or not type(error).__module__.startswith(_COMPILER):
                     raise
                 fast.clear()
                 note(f"torch.compile failed, going on without it: {str(error).splitlines()[0]}")
-        return function(ids, targets)
+        return function(*batch)
 
     return call
 
@@ -144,7 +144,7 @@ class TorchEngine:
         self.trained = self.place(config)
         self.plain_loss: Loss = self.model.loss
         if settings.compile:
-            self.model.loss = compiled(self.plain_loss, note)  # type: ignore[assignment,method-assign]
+            self.model.loss = compiled(self.plain_loss, note)  # type: ignore[method-assign]
         self.optimizers = make_optimizers(torch.optim, self.trained.items(), settings)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.runtime.scales_loss)
         self.updates = 0

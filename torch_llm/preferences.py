@@ -28,8 +28,9 @@ def dpo(config: TorchDpoConfig) -> None:
     from torch_llm.tune import tune
 
     weights = (config.desirable_weight, config.undesirable_weight)
-    method = PreferenceMethod(config.loss, config.beta, config.label_smoothing, weights)
-    tune(config, method, lambda base: dpo_session(base, lambda *model: open_scorer(config, *model)))
+    method = PreferenceMethod(config.loss, config.beta_or_default, config.label_smoothing, weights)
+    alone = "the baseline of kto is taken over the whole batch" if config.loss == "kto" else None
+    tune(config, method, lambda base: dpo_session(base, lambda *model: open_scorer(config, *model)), alone=alone)
 
 
 def reward(config: TorchRewardConfig) -> None:

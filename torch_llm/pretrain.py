@@ -30,12 +30,16 @@ def main(config: TorchConfig) -> None:
     run_and_report(config, lambda: prepare(config))
 
 
-def run_and_report(config: TorchConfig, prepared: Callable[[], Session]) -> None:
+def run_and_report(config: TorchConfig, prepared: Callable[[], Session], method: Method | None = None) -> None:
     """一个进程，或 ``torchrun`` 起的几个进程，跑完一次训练，写出报告。
 
     Args:
         config: 训练设置。
         prepared: 备好一次训练；预训练与中段训练只在这里不同。
+        method: 训练方法，须学模型的全部参数；缺省为语言模型。
+
+    Raises:
+        UserError: 设置与进程数对不上，或别的方法要把模型切开存放。
     """
     from torch_llm.parallel.layout import choose_layout
 
@@ -49,14 +53,20 @@ def run_and_report(config: TorchConfig, prepared: Callable[[], Session]) -> None
     if layout.world > 1:
         from torch_llm.parallel.pretrain import train_together
 
-        return train_together(config, layout, prepared)
+        if method is not None and layout.kind != "ddp":
+            raise UserError(
+                f"this kind of tuning cannot cut the model up: --parallel {layout.kind}",
+                where=f"{layout.world} processes",
+                fix="use --parallel ddp",
+            )
+        return train_together(config, layout, prepared, method)
     from tinygrad_llm.common.sharded import newer_shards
 
     if config.resume and newer_shards(config.folder) is not None:
         from torch_llm.parallel.sharded import consolidate_newer
 
         consolidate_newer(config.folder, config.keep)
-    run_session(prepared(), config)
+    run_session(prepared(), config, method=method)
     if not config.dry_run:
         finish(config)
 
@@ -91,7 +101,7 @@ def run_session(
     if config.dry_run:
         from torch_llm.dry_run import dry_run
 
-        dry_run(session, config)
+        dry_run(session, config, method, model)
         return
     if config.auto_batch:
         from torch_llm.dry_run import fitting_micro_batch
@@ -110,4 +120,5 @@ def finish(config: TorchConfig) -> None:
     from tinygrad_llm.common.runlog import read_metrics
     from tinygrad_llm.common.tuning.outcome import outcome
 
-    print(*outcome(read_metrics(config.folder)), f"report: {training_report(config.folder)}", sep="\n")
+    lines = outcome(read_metrics(config.folder), config.folder)
+    print(*lines, f"report: {training_report(config.folder)}", sep="\n")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from tinygrad_llm.common.serving.config import ServeConfig
 
 if TYPE_CHECKING:
     from tinygrad_llm.common.serving.served import Opened
+
+_SWITCH_S = 1e-4
+"""打开模型时，读文件的线程每读一小段都要等一次解释器锁；缺省一次等 5 ms，几百次就是一秒。"""
 
 
 def main(config: ServeConfig) -> None:
@@ -25,15 +29,25 @@ def main(config: ServeConfig) -> None:
 
 def open_model(folder: Path, config: ServeConfig) -> Opened:
     """打开一个运行文件夹，在 torch 上。"""
-    import torch
+    from concurrent.futures import ThreadPoolExecutor
 
     from tinygrad_llm.common.serving.served import Opened
-    from torch_llm.decoding.slots import TorchSlots
-    from torch_llm.loading import load_model
+    from tinygrad_llm.common.session import load_trained
 
+    patience = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        with ThreadPoolExecutor(1) as aside:  # 读权重、验摘要大半不占解释器锁，与导入 torch 同时做，省下一秒
+            trained = aside.submit(load_trained, folder)
+            import torch
+
+            from torch_llm.decoding.slots import TorchSlots
+            from torch_llm.loading import load_model
+    finally:
+        sys.setswitchinterval(patience)
+    loaded = load_model(folder, trained=trained.result())
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    loaded = load_model(folder)
     model = loaded.model
     return Opened(
         loaded.tokenizer,

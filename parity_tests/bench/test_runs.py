@@ -67,8 +67,8 @@ def test_step_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("verb", "flags", "fields"),
     [
-        ("attention", ("--lengths", "16"), {"length", "systems", "unavailable"}),
-        ("decode", ("--size", "T", "--tokens", "2"), {"bound", "systems", "size"}),
+        pytest.param("attention", ("--lengths", "16"), {"length", "systems", "unavailable"}, marks=pytest.mark.full),
+        pytest.param("decode", ("--size", "T", "--tokens", "2"), {"bound", "systems", "size"}, marks=pytest.mark.full),
         (
             "serving_decode",
             (
@@ -81,7 +81,6 @@ def test_step_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixt
                 "--batches",
                 "2",
                 "--engines",
-                "torch",
                 "torch-int4",
                 "numpy",
             ),
@@ -91,7 +90,9 @@ def test_step_writes_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixt
         pytest.param(
             "scaling", ("--size", "T", "--quick", "--axes", "cores"), {"axes", "size"}, marks=pytest.mark.full
         ),
-        ("ablation", ("--sizes", "T", "--only", "cache blocks"), {"techniques", "size"}),
+        pytest.param(
+            "ablation", ("--sizes", "T", "--only", "cache blocks"), {"techniques", "size"}, marks=pytest.mark.full
+        ),
         ("overhead", ("--rounds", "1"), {"h @ W, h (1, 32)", "scalars 2-16-16-1"}),
         (
             "quantization",

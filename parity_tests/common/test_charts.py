@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tinygrad_llm.common.charts import COLOURS, INK, Series, _smoothed, _thinned, bar_chart, line_chart
+from tinygrad_llm.common.charts import COLOURS, INK, Series, _smoothed, _thinned, bar_chart, grid_chart, line_chart
 
 HOSTILE = """<script>alert("x")</script>&'--><b>$a_{$"""
 
@@ -107,6 +107,16 @@ def test_bars_lack_their_values() -> None:
     """每条的末端写着数值，非有限的也写出来。"""
     root = parsed(bar_chart(["甲", "乙", "丙"], [1.5, -2.0, math.nan], title="t", x_label="s"))
     assert {"甲", "乙", "丙", "1.5", "-2", "nan", "s"} <= {element.text for element in root.iter("text")}
+
+
+def test_grid_lacks_its_counts() -> None:
+    """方阵的格子里没有个数，颜色不是占这一行的几成，或名字被当作标记。"""
+    html = grid_chart(np.array([[3, 1], [0, 0]]), ["a", HOSTILE], title="t", x_label="猜的", y_label="真的")
+    root = parsed(html)
+    texts = [element.text for element in root.iter("text")]
+    assert {"3", "1", "a", HOSTILE, "猜的", "真的"} <= set(texts)
+    assert "0" not in texts
+    assert [float(share) / 0.75 for share in re.findall(r"opacity: ([\d.]+)", html)][:2] == [0.75, 0.25]
 
 
 def test_thinning_loses_a_spike() -> None:

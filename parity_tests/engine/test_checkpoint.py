@@ -406,12 +406,14 @@ def _peak(use_checkpoint: bool) -> int:
     return peak
 
 
+@pytest.mark.usefixtures("young_heap")
 def test_memory_really_drops() -> None:
     """重算之后最多占的内存没有明显少下来。"""
     plain, saving = _peak(False), _peak(True)
     assert saving < plain / 3, (plain, saving)
 
 
+@pytest.mark.usefixtures("young_heap")
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpoint_leaves_a_reference_cycle(reentrant: bool) -> None:
     """反传之后（或没有反传就丢开），图与重算的结果不靠垃圾回收就释放。"""

@@ -101,6 +101,7 @@ def _rare_step(x: Any, w: Any) -> None:
     i.clone()
 
 
+@pytest.mark.usefixtures("young_heap")
 def test_memory_grows_with_the_number_of_steps() -> None:
     """第一千步占的内存比第三百步多：哪里攒着节点、钩子或记录。回收器自己的闲置池不算。"""
     x, w = tg.ones(3, 4, dtype=tg.float64, requires_grad=True), tg.ones(4, dtype=tg.float64, requires_grad=True)

@@ -43,6 +43,7 @@ def test_the_first_derivative_changes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["gelu", "gelu tanh", "silu", "layer norm", "rms norm"])
 @pytest.mark.fused  # 普通算子照常留着输入
+@pytest.mark.usefixtures("young_heap")
 def test_the_input_is_kept(name: str) -> None:
     """只求一阶导时，反向用不着的输入还占着内存；平时却又没有留着，二阶导无从算起。"""
     for context, is_kept in ((first_order, False), (tg.enable_grad, True)):

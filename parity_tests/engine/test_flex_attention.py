@@ -92,8 +92,8 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "by blocks": _by_blocks,
     "counted": _counted,
     "create_mask": lambda m: (
-        _flex(m).create_mask(_flex(m).or_masks(_causal, lambda b, h, q, kv: kv == 0), 2, None, 3, 4),
-        _flex(m).create_mask(lambda s, b, h, q, kv: m.where(q > kv, s, -float("inf")), None, 2, 3, 3)),
+        _flex(m).create_mask(_flex(m).or_masks(_causal, lambda b, h, q, kv: kv == 0), 2, None, 3, 4, "cpu"),
+        _flex(m).create_mask(lambda s, b, h, q, kv: m.where(q > kv, s, -float("inf")), None, 2, 3, 3, "cpu")),
     "half precision": lambda m: _flex(m).flex_attention(*(x.bfloat16() for x in _inputs(m))).dtype,
 }  # fmt: skip
 
@@ -124,7 +124,7 @@ MISTAKES: dict[str, Callable[[Any], Any]] = {
     "another length": lambda m: _flex(m).flex_attention(
         *_inputs(m), block_mask=_flex(m).create_block_mask(_causal, None, None, 4, 4, device="cpu")),
     "not callable": lambda m: _flex(m).and_masks(_causal, 3),
-    "arguments": lambda m: _flex(m).create_mask(lambda q, kv: q >= kv, None, None, 2, 2),
+    "arguments": lambda m: _flex(m).create_mask(lambda q, kv: q >= kv, None, None, 2, 2, "cpu"),
 }  # fmt: skip
 
 

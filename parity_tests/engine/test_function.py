@@ -36,6 +36,7 @@ def test_many_outputs_and_nested_passes() -> None:
     assert (x.grad.tolist(), inner[0][0].tolist()) == ([100.0], [1.0])
 
 
+@pytest.mark.usefixtures("young_heap")
 @pytest.mark.parametrize("mode", ["forward only", "backward", "create_graph"])
 def test_function_leaves_a_reference_cycle(mode: str) -> None:
     """多输出、留着输出、挂着钩子的自定义算子：图不靠垃圾回收就释放。"""

@@ -286,6 +286,7 @@ def test_in_place_results_and_gradients_equal_torch(case: str) -> None:
         assert_close(ours, theirs, "float64", case)
 
 
+@pytest.mark.usefixtures("young_heap")
 def test_fifty_thousand_nodes_need_no_recursion() -> None:
     """长链在反传或析构时撑爆 C 栈或 Python 栈。"""
     x = _leaf(tg, 1.0)
@@ -331,6 +332,7 @@ class _Square(tg.autograd.Function):
         return ctx.saved_tensors[0] * 2 * grad_outputs[0]
 
 
+@pytest.mark.usefixtures("young_heap")
 @pytest.mark.parametrize("mode", ["forward only", "backward", "create_graph"])
 def test_graph_is_freed_at_once_without_the_garbage_collector(mode: str) -> None:
     """图里有引用环：关掉循环垃圾回收之后，中间结果的内存还占着。"""

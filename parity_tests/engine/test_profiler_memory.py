@@ -118,6 +118,7 @@ def test_a_dropped_graph_holds_nothing() -> None:
     assert _recorded(run) == [A, A, 0, 0, 0]
 
 
+@pytest.mark.usefixtures("young_heap")
 def test_values_kept_elsewhere_are_not_held() -> None:
     """``checkpoint`` 与 ``saved_tensors_hooks`` 之下图并不留数组，账上却有；或重算的没有放掉。"""
 

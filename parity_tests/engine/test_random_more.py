@@ -124,7 +124,7 @@ MISTAKES: dict[str, Draw] = {
     "no samples": lambda m: m.multinomial(m.ones(2), 0),
     "a seed beyond 64 bits": lambda m: m.Generator().manual_seed(2**64),
     "a fractional seed": lambda m: m.Generator().manual_seed(3.5),
-    "a generator elsewhere": lambda m: m.Generator("cuda"),
+    "a generator elsewhere": lambda m: m.Generator("xpu"),
 }
 
 

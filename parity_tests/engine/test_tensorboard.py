@@ -68,9 +68,9 @@ def _fields(data: bytes) -> dict[int, Any]:
 
 
 def _events(folder: Path) -> list[dict[int, Any]]:
-    """一个目录里的全部事件；每个文件的第一条必须是格式的版本。"""
+    """一个目录里的全部事件；每个文件的第一条必须是格式的版本；同一秒里第 10 个文件在第 9 个之后。"""
     found = []
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(folder.glob("events.out.tfevents.*"), key=lambda path: (len(path.name), path.name)):
         first, *rest = [_fields(record) for record in _records(path.read_bytes())]
         assert first[3] == b"brain.Event:2"
         found += rest

@@ -100,6 +100,6 @@ def outcome(m: Any, program: Callable[[Any], Any]) -> Any:
         return type(error).__name__
 
 
-def table(cases: dict[str, Any]) -> Iterable[Any]:
-    """按名字排好的参数化列表。"""
-    return [pytest.param(case, id=name) for name, case in sorted(cases.items())]
+def table(cases: dict[str, Any], *marks: pytest.MarkDecorator) -> Iterable[Any]:
+    """按名字排好的参数化列表，个个带着 ``marks``。"""
+    return [pytest.param(case, id=name, marks=marks) for name, case in sorted(cases.items())]

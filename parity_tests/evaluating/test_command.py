@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,40 @@ def test_own_validation_text_is_another(tmp_path: Path) -> None:
     assert results_of(out)[0]["tasks"]["quiz"]["contamination"]["ids"] == ["1"]  # 第 39 条在验证的一份里
 
 
+def test_a_tuned_run_is_measured_on_its_task_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """练过指令的运行，「自己的验证文本」成了题目文件；来历里最近的文本才是。查训练文本时，题目与文本都要查。"""
+    lines = [" ".join(f"w{i}x{k}" for k in range(12)) for i in range(40)]
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.txt").write_text("".join(f"{name} {line}\n" for line in lines), encoding="utf-8")
+    task = {"messages": [{"role": "user", "content": " ".join("abcdefghijkl")}]}
+    (tmp_path / "lessons.jsonl").write_text(json.dumps(task) + "\n", encoding="utf-8")
+    settings = {name: {"corpus": str(tmp_path / f"{name}.txt"), "val_fraction": 0.25} for name in ("old", "new")}
+    settings |= {"sft": {"data": str(tmp_path / "lessons.jsonl")}, "dpo": {"data": "storyworld:preferences:3"}}
+    names = ("old", "new", "sft", "dpo")
+    for i, name in enumerate(names):
+        made = load_checkpoint(make_run(tmp_path / name, i))
+        state = {**made.state, "settings": settings[name], "method": {"name": name} if i > 1 else {}}
+        if i:
+            state["source"] = {"run": str(tmp_path / names[i - 1]), "step": 7, "settings": settings[names[i - 1]]}
+        save_checkpoint(tmp_path / name, Checkpoint(made.step, made.model, {}, state))
+    _, validation = split_text((tmp_path / "new.txt").read_text(encoding="utf-8"), 0.25)
+    out = tmp_path / "out.json"
+    items: list[dict[str, object]] = [
+        {"prompt": text, "answer": "."} for text in (" ".join("abcdefghijkl"), f"old {lines[1]}", f"old {lines[39]}")
+    ]
+    quiz = ["--tasks", str(task_file(tmp_path, items)), "--data", "validation", "--train-data", "run", "--ngram", "8"]
+    for name, leaked in (("sft", ["1", "2"]), ("dpo", ["2"])):
+        assert evaluate("torch_llm", str(tmp_path / name), *quiz, "--max-tokens", "2", "--json", str(out)) == 0
+        found = results_of(out)[0]
+        assert found["texts"]["validation"]["bytes"] == len(validation.encode())
+        assert found["tasks"]["quiz"]["contamination"]["ids"] == leaked
+    shutil.rmtree(tmp_path / "dpo" / "checkpoints")
+    state = {**made.state, "settings": {"data": "x.jsonl"}, "method": {"name": "sft"}, "source": {}}
+    save_checkpoint(tmp_path / "dpo", Checkpoint(made.step, made.model, {}, state))
+    assert evaluate("torch_llm", str(tmp_path / "dpo")) == 4
+    assert "--data" in capsys.readouterr().err
+
+
 def test_shards_measure_other_bytes(tmp_path: Path) -> None:
     """分片还原成文字再量，字节数或文档数与原文的不同。"""
     texts = [f"{TEXT.rstrip()} {i}" for i in range(10, 30)]  # 一样长
@@ -246,7 +281,7 @@ def test_shards_measure_other_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["verdict", "pairwise"])
-def test_judged_answers_lack_their_judge(tmp_path: Path, method: str) -> None:
+def test_judged_answers_lack_their_judge(tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]) -> None:
     """请了裁判，成绩里却没有它是谁、给了几分、与规则判的次序是否一致。"""
     run, judge = make_run(tmp_path / "run"), make_run(tmp_path / "judge", 3)
     out, words = tmp_path / "out.json", inputs(tmp_path)
@@ -256,6 +291,7 @@ def test_judged_answers_lack_their_judge(tmp_path: Path, method: str) -> None:
     assert (judged["judge"], judged["method"]) == (str(judge), method)
     assert np.isfinite(judged["mean"])
     assert judged["spearman_with_rule"]["n"] == 6
+    assert "rank correlation with the rule" in capsys.readouterr().out
     assert ("consistency" in judged) == (method == "pairwise")
 
 

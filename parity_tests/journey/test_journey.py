@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from parity_tests.journey.network import GUARD, NAMESPACE, has_namespaces, run_blocked
+from parity_tests.journey.same import differences
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.journey import command, settings
 from tinygrad_llm.common.journey.report import LABELS, write_report
@@ -128,26 +129,57 @@ def test_the_stages_are_out_of_order() -> None:
     assert len(set(LABELS.values())) == len(LABELS)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("engine", ["torch", "numpy"])
-def test_a_small_journey_does_not_arrive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any) -> None:
-    """每一站都小得很：走得完，结果写全；再走一遍（另一个文件夹）损失逐位相同。"""
-    scale = settings.SCALES[engine]
-    flags = {"preset": "toy", "n-embd": 32, "n-head": 2, "n-layer": 2, "context": 256, "batch-size": 4}
-    small = dataclasses.replace(
-        scale,
-        corpus_mb=0.3,
-        shape=tuple(word for name, value in flags.items() for word in (f"--{name}", str(value))),
-        quiz=8,
-        steps=dict.fromkeys(scale.steps, 8),
-        items=dict.fromkeys(scale.items, 120),
+@pytest.mark.parametrize("how", [NAMESPACE, GUARD])
+def test_the_blocked_network_is_open(tmp_path: Path, how: str) -> None:
+    """断了网的进程或它的子进程还连得到外面，或连不上本机：长测就证明不了什么。"""
+    if how == NAMESPACE and not has_namespaces():
+        pytest.skip("this kernel gives no network namespaces to plain users")
+    asked = (
+        "import socket, subprocess, sys\n"
+        "with socket.create_server(('127.0.0.1', 0)) as server:\n"
+        "    socket.create_connection(server.getsockname(), 5).close()\n"
+        "try:\n"
+        "    socket.create_connection(('192.0.2.1', 80), 5)\n"  # 留给文档用的地址，没有主机
+        "except OSError as error:\n"
+        "    print('refused', error.errno)\n"
+        "if len(sys.argv) < 2:\n"
+        "    subprocess.run([sys.executable, __file__, 'child'])\n"
     )
-    monkeypatch.setitem(settings.SCALES, engine, small)
-    digests = set()
+    script = tmp_path / "asks.py"
+    script.write_text(asked)
+    found = run_blocked([str(script)], tmp_path / "site", how)
+    assert found.stdout.split() == ["refused", "101"] * 2, found.stderr
+
+
+def test_a_changed_figure_passes_for_the_same(tmp_path: Path) -> None:
+    """两次全程差一个末位、少一条记录或权重不同，比下来却说相同；只有时间不同的说成不同。"""
+    for name, loss, time_s in (("a", 0.1 + 0.2, 1.0), ("b", 0.3, 1.0), ("c", 0.1 + 0.2, 9.0)):
+        run = tmp_path / name / "base" / "checkpoints" / "step_000001"
+        run.mkdir(parents=True)
+        (run / "model.safetensors").write_bytes(b"weights")
+        record = json.dumps({"step": 0, "loss": loss, "elapsed_s": time_s})
+        (tmp_path / name / "base" / "metrics.jsonl").write_text(record + "\n")
+    assert differences(tmp_path / "a", tmp_path / "c") == (3, [])
+    assert len(differences(tmp_path / "a", tmp_path / "b")[1]) == 1
+    (run / "model.safetensors").write_bytes(b"other")
+    assert len(differences(tmp_path / "a", tmp_path / "c")[1]) == 1
+
+
+@pytest.mark.full
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("engine", ["torch", "numpy"])
+def test_a_small_journey_does_not_arrive(tmp_path: Path, engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """每一站都小得很，断了网：走得完，结果写全；再走一遍（另一个文件夹），每个数、每个权重都逐位相同。"""
+    how = NAMESPACE if has_namespaces() else GUARD
     for run in ("one", "two"):
-        with pytest.raises(command.MissedError):  # 这么小的模型答不对题
-            command.main(config(tmp_path, engine=engine, run=run, workers=1))
+        words = ["-m", "parity_tests.journey.small", engine, run, str(tmp_path)]
+        found = run_blocked(words, tmp_path / "site", how)
+        assert not found.returncode, found.stdout + found.stderr
         record = json.loads((tmp_path / run / "journey.json").read_bytes())
         assert list(record["stages"]) == ORDER
-        digests.add(record["losses_sha256"])
-    assert len(digests) == 1
+        assert (tmp_path / run / "report.html").is_file()
+    count, wrong = differences(tmp_path / "one", tmp_path / "two")
+    assert not wrong, wrong[:20]
+    assert count > 1000
+    with capsys.disabled():
+        print(f"\njourney on {engine}: network blocked by a {how}; {count:,} figures and weights equal in two runs")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from tinygrad_llm.common.errors import CheckpointError, DataError, UserError
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.runlog import read_metrics
 from tinygrad_llm.common.torch_config import TorchConfig
-from tinygrad_llm.common.tuning.distillation_config import TorchDistillConfig
+from tinygrad_llm.common.tuning.distillation_config import TorchDistillConfig, TorchDistillSeedsConfig
+from tinygrad_llm.common.tuning.distillation_study import compare_students
 from tinygrad_llm.distill import distill as numpy_distill
 from torch_llm.distill import distill as torch_distill
 from torch_llm.loop import TorchEngine, build_model
@@ -112,6 +113,38 @@ def test_the_teacher_may_change_before_a_resume(settings: TorchDistillConfig, tm
     make_base(tmp_path / "teacher", seed=1)
     with pytest.raises((DataError, CheckpointError), match="changed"):
         torch_distill(replace(settings, resume=True))
+
+
+def test_students_are_not_compared_with_themselves(settings: TorchDistillConfig, tmp_path: Path) -> None:
+    """表里的差不是同一个种子有老师与没有老师之差；没有老师的与预训练不同；再跑一次又训练了一遍。"""
+    kept = {field.name: getattr(settings, field.name) for field in fields(TorchDistillConfig)}
+    study = TorchDistillSeedsConfig(**{**kept, "run": "study", "level": "both", "seeds": 2, "sequences": 10})
+    rows = compare_students(study, TorchDistillConfig, torch_distill)
+    assert [row.name for row in rows] == ["no teacher", "logits", "sequence"]
+    for row in rows[1:]:
+        assert row.gap is not None
+        assert row.gap.value == pytest.approx(np.mean(row.values) - np.mean(rows[0].values), abs=1e-12)
+    plain = replace(settings, run="plain", alpha=0.0, seed=1)
+    torch_distill(plain)
+    assert read_metrics(plain.folder)[-1]["val_bits_per_byte"] == rows[0].values[1]
+    began = {path: path.stat().st_mtime_ns for path in (tmp_path / "study" / "cells").glob("*/metrics.jsonl")}
+    assert len(began) == 6
+    assert compare_students(study, TorchDistillConfig, torch_distill) == rows
+    assert all(path.stat().st_mtime_ns == before for path, before in began.items())
+    with pytest.raises(UserError, match="other settings"):
+        compare_students(replace(study, lr=0.02), TorchDistillConfig, torch_distill)
+
+
+def test_a_student_that_starts_from_a_run_forgets_unseen(settings: TorchDistillConfig, tmp_path: Path) -> None:
+    """学生由 ``--from`` 起步，没有量它忘了多少；从头学的也要量。"""
+    make_base(tmp_path / "student", width=8)
+    chosen: dict[str, Any] = {"from_run": "student", "n_layer": None, "n_head": None, "n_embd": None, "context": None}
+    run = replace(settings, **chosen, watch=f"own={settings.corpus}", watch_tokens=200)
+    torch_distill(run)
+    found = [record["step"] for record in read_metrics(run.folder) if "val_bits_per_byte_own" in record]
+    assert (found[0], found[-1]) == (-1, 5)
+    with pytest.raises(UserError, match="needs --from"):
+        replace(settings, watch="own=x")
 
 
 def test_a_wrong_distillation_is_not_refused(settings: TorchDistillConfig) -> None:

@@ -17,12 +17,18 @@ import pytest
 
 from parity_tests.preferences.base import make_base
 from tinygrad_llm.common.checkpoint import load_checkpoint
+from tinygrad_llm.common.cli import parse
 from tinygrad_llm.common.corpora import storyworld
 from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.runlog import read_metrics, read_samples
 from tinygrad_llm.common.session import load_weights
 from tinygrad_llm.common.toml import load_toml
-from tinygrad_llm.common.tuning.preference_config import TorchDpoConfig, TorchRewardConfig
+from tinygrad_llm.common.tuning.preference_config import (
+    DpoConfig,
+    RewardConfig,
+    TorchDpoConfig,
+    TorchRewardConfig,
+)
 from tinygrad_llm.preferences import dpo as numpy_dpo
 from tinygrad_llm.preferences import reward as numpy_reward
 from torch_llm.preferences import dpo as torch_dpo
@@ -32,7 +38,7 @@ DPO: dict[str, Callable[[Any], None]] = {"numpy": numpy_dpo, "torch": torch_dpo}
 REWARD: dict[str, Callable[[Any], None]] = {"numpy": numpy_reward, "torch": torch_reward}
 KINDS = ("dpo", "ipo", "kto", "orpo", "reward")
 LINEAR = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-STARTS = {"dpo": math.log(2), "ipo": (1 / (2 * 0.1)) ** 2, "kto": 0.5, "reward": math.log(2)}
+STARTS = {"dpo": math.log(2), "ipo": (1 / (2 * 0.5)) ** 2, "kto": 0.5, "reward": math.log(2)}
 
 
 @pytest.fixture
@@ -177,6 +183,21 @@ def test_questions_are_not_asked(common: dict[str, Any], tmp_path: Path) -> None
     assert "Say yes." in read_samples(run.folder)[-1][1]
 
 
+def test_a_loss_has_the_defaults_of_another() -> None:
+    """没有点名时，走的不是一轮，学习率与 β 不是这种损失的；点了名的被改掉了。"""
+    words = ["--from", "base", "--data", "pairs.jsonl"]
+    for kind, lr in ((DpoConfig, 1e-5), (TorchDpoConfig, 1e-5), (RewardConfig, 2e-4), (TorchRewardConfig, 2e-4)):
+        found = parse(kind, words, "dpo")
+        assert (found.epochs, found.lr) == (1.0, lr)
+        found = parse(kind, [*words, "--lora-rank", "4", "--steps", "7"], "dpo")
+        assert (found.epochs, found.steps) == (0.0, 7)
+        assert found.lr == pytest.approx(10 * lr)
+        assert parse(kind, [*words, "--lora-rank", "4", "--lr", "0.1"], "dpo").lr == 0.1
+    betas = {loss: parse(DpoConfig, [*words, "--loss", loss], "dpo").beta_or_default for loss in KINDS[:4]}
+    assert betas == {"dpo": 0.1, "ipo": 0.5, "kto": 0.1, "orpo": 0.1}
+    assert parse(DpoConfig, [*words, "--loss", "ipo", "--beta", "0.2"], "dpo").beta_or_default == 0.2
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -188,6 +209,8 @@ def test_questions_are_not_asked(common: dict[str, Any], tmp_path: Path) -> None
         ({"reasons": ("slow",)}, "--reasons must be among"),
         ({"dry_run": True}, "--dry-run knows only"),
         ({"compile": True}, "--compile knows only"),
+        ({"parallel": "tp"}, "--parallel knows only"),
+        ({"parallel": "ddp"}, "needs at least 2 processes"),
         ({"data": ""}, "--data is missing"),
         ({"data": "storyworld:stories:5"}, "cannot read"),
         ({"data": "nowhere.jsonl"}, "no such data file"),

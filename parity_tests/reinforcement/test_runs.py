@@ -143,6 +143,30 @@ def test_the_report_lacks_the_curves(runs: Path, capsys: pytest.CaptureFixture[s
         assert f">{name}<" in report, name
 
 
+@pytest.mark.parametrize("engine", ["numpy", "torch"])
+def test_the_price_is_not_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], engine: str) -> None:
+    """离出发点多远、忘了多少，没有写进日志、终端、网页与 JSON；出发时的 KL 不是 0，旧文本的数与别处量的不同。"""
+    (tmp_path / "old.txt").write_text("Mia found a red ball near the river.\n" * 40, encoding="utf-8")
+    watch = f"old={tmp_path / 'old.txt'}"
+    config = settings(runs, engine, run=f"price-{engine}", watch=watch, val_fraction=0.25, lr=1e-2)
+    __import__("tinygrad_llm.rl" if engine == "numpy" else "torch_llm.rl", fromlist=["main"]).main(config)
+    said, folder = capsys.readouterr().out, runs / config.run
+    exams = [record for record in read_metrics(folder) if "policy_kl" in record]
+    assert exams[0]["policy_kl"] == exams[0]["policy_kl_se"] == 0
+    assert exams[-1]["policy_kl"] > 1e-3
+    assert exams[-1]["policy_kl_n"] == 8
+    told = json.loads((folder / "pass_at_k.json").read_text(encoding="utf-8"))["drift"][""]
+    old = told["bits_per_byte"]["old"]
+    assert told["kl"] == exams[-1]["policy_kl"]
+    assert (old["before"], old["after"]) == tuple(exams[i]["val_bits_per_byte_old"] for i in (0, -1))
+    assert old["before"] != old["after"]
+    assert "KL to the reference: " in said
+    assert f"forgetting: old data {old['before']:.4f} to {old['after']:.4f} bits/byte" in said
+    page = (folder / "pass_at_k.html").read_text(encoding="utf-8")
+    assert f"{old['after']:.4f}" in page
+    assert "policy_kl" in (folder / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("method", ["reinforce", "ppo", "grpo", "grpo-simple"])
 def test_the_reward_does_not_rise(tmp_path: Path, method: str) -> None:

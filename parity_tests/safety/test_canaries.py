@@ -17,7 +17,13 @@ from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.safety import memorisation
 from tinygrad_llm.common.safety.canaries import Canary, load_canaries, make_canaries, planted, save_canaries
-from tinygrad_llm.common.safety.memorisation import exposure_of, memorised, sequence_logprobs
+from tinygrad_llm.common.safety.memorisation import (
+    Exposure,
+    Memorisation,
+    exposure_of,
+    memorised,
+    sequence_logprobs,
+)
 from tinygrad_llm.common.safety.report import canary_page
 from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.decoding import NumpySlots
@@ -133,6 +139,20 @@ def test_too_many_canaries_are_refused() -> None:
     """句式用完了，悄悄埋下重复的。"""
     with pytest.raises(UserError, match="canaries"):
         make_canaries(tuple(range(60)), 60, 3, seed=0)
+
+
+def test_the_interval_misses_the_rank_correlation() -> None:
+    """次序分明时区间不是一点，次序全乱时区间窄得像是有把握；只有一种遍数时不是 NaN。"""
+
+    def exposures(means: list[float], spread: float) -> Memorisation:
+        draw = np.random.default_rng(0)
+        rows = [(1 << i, mean + spread * draw.standard_normal()) for i, mean in enumerate(means) for _ in range(12)]
+        return Memorisation(tuple(Exposure(times, 1.0, bits, True, 9, False) for times, bits in rows))
+
+    assert exposures([1, 2, 3, 4], 0.01).interval_of_means() == (1.0, 1.0)
+    low, high = exposures([2, 2, 2, 2], 1.0).interval_of_means()
+    assert high - low > 0.5
+    assert all(map(math.isnan, exposures([1], 1.0).interval_of_means()))
 
 
 def test_the_page_shows_each_count() -> None:

@@ -46,9 +46,9 @@ def test_attacks_are_halved_without_refusing_everything(engine: str, tmp_path: P
 
 @pytest.mark.parametrize("engine", BENCHES)
 def test_exposure_rises_with_repetitions(engine: str) -> None:
-    """重复得多的没有背得更牢：等级相关不到 0.9。"""
+    """重复得多的没有背得更牢：平均的暴露度与遍数的等级相关不到 0.9，或只是碰巧超过（区间的下沿不到）。"""
     torch.set_num_threads(1)
-    canaries = make_canaries((0, 1, 2, 4, 8, 16), 6, 3, seed=1)
+    canaries = make_canaries((0, 1, 2, 4, 8, 16), 16, 3, seed=1)
     items = [gatekeeper(0, "en", "train", index) for index in range(400)]
     texts = planted([f"{item.prompt} {item.answer}" for item in items], canaries, seed=0)
     tokenizer = train_bpe("\n".join(texts), 320)
@@ -63,5 +63,6 @@ def test_exposure_rises_with_repetitions(engine: str) -> None:
     bench.close()
     assert all(one.is_exact for one in found.exposures)
     assert found.rho_of_means > 0.9  # 逐句的达不到：没埋过的与只埋一遍的，名次本来就随机
+    assert found.interval_of_means()[0] > 0.9
     assert found.rho > 0.7
     assert found.by_repetitions()[16][1] >= 0.5  # 一半以上只给开头就写得出来

@@ -54,6 +54,9 @@ FILES = [
     "import linecache; print(linecache.getlines({kept!r}) or 1 / 0)",
     "import os; os.truncate({kept!r}, 0)",
     "import mmap; mmap.mmap(-1, 4096)",
+    "open('/proc/self/environ').read()",
+    "open('/dev/zero', 'rb').read(10)",
+    "import os; os.chdir('/'); os.walk('.')",
 ]
 NETWORK = [
     "import socket; socket.create_connection(('127.0.0.1', {port}))",
@@ -80,6 +83,7 @@ PROCESSES = [
     "import posixpath, os; posixpath.join = lambda *a: os.system('touch {out}'); os.system('touch {out}')",
     "import builtins, os; builtins.type = builtins.isinstance = lambda *a: True; os.system('touch {out}')",
     "import os\nclass S(str):\n    startswith = endswith = lambda *a: True\nopen(S({kept!r})).read()",
+    "import os; os.setpriority(0, 0, -5)",
     "__import__('os').spawnv(0, '/bin/sh', ['sh', '-c', 'touch {out}'])",
 ]
 HEAVY = [
@@ -88,6 +92,9 @@ HEAVY = [
     ("x = []\nwhile True: x.append(bytearray(10 ** 7))", {"memory"}),
     ("x = bytearray(10 ** 10)", {"memory"}),
     ("while True: print('x' * 1000)", {"output"}),
+    ("import sys\nwhile True: sys.stderr.write('x' * 1000)", {"output"}),
+    ("x = 'a'\nwhile True: x += x", {"memory"}),
+    ("while True:\n    try:\n        while True: pass\n    except BaseException:\n        pass", {"timeout"}),
 ]
 
 

@@ -45,6 +45,13 @@ def test_wilson_stays_inside_and_never_collapses(correct: int, n: int) -> None:
     assert found.low <= found.value <= found.high
 
 
+def test_wilson_misses_the_exact_ends() -> None:
+    """一题不对的下限不恰是 0，或全对的上限不恰是 1：舍入误差留在了不该有它的地方。"""
+    for n in range(1, 2000):
+        assert wilson_interval(0, n).low == 0.0, n
+        assert wilson_interval(n, n).high == 1.0, n
+
+
 @pytest.mark.parametrize("p", [0.05, 0.25, 0.5, 0.9])
 @pytest.mark.parametrize("n", [30, 300])
 def test_known_accuracy_lies_in_its_interval(p: float, n: int) -> None:

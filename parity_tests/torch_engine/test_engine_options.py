@@ -95,7 +95,7 @@ def _crowded(engine: TorchEngine, most: int) -> TorchEngine:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain(ids, targets)
 
-    engine.model.loss = loss  # type: ignore[method-assign]
+    engine.model.loss = loss  # type: ignore[assignment,method-assign]
     return engine
 
 

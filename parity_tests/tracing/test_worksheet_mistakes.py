@@ -32,7 +32,7 @@ NAMED = 0.95
 """每个玩具、每种错误，至少这么大一部分要叫对名字。"""
 
 
-SAMPLED = {"gpt": 13, "attention": 5, "layernorm": 5, "more": 5, "adamw": 3, "broadcast": 3}
+SAMPLED = {"gpt": 29, "attention": 11, "layernorm": 11, "more": 11, "adamw": 7, "broadcast": 7}
 """格多的玩具，快速档每这么多种（格，错误）试一种；完整档全试。"""
 
 

@@ -29,3 +29,12 @@ def based(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plac
     chats = [{"instruction": f"say {WORDS[i % 6]} {'now ' * (i % 3)}", "output": WORDS[i % 6]} for i in range(48)]
     Path("chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats), encoding="utf-8")
     return place
+
+
+@pytest.fixture
+def labelled(based: Place) -> Place:
+    """六十段文字，两类：含 cat 的与含 dog 的；长短不一。"""
+    words = ("cat", "dog")
+    rows = [{"text": f"the {words[i % 2]} {'ran ' * (i % 5)}", "label": words[i % 2]} for i in range(60)]
+    Path("texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return based

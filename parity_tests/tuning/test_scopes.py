@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from parity_tests.tuning.running import resume, tune
-from parity_tests.whole_runs.commands import ENGINES, Place, as_flags, assert_bit_equal, furthest
+from parity_tests.tuning.running import assert_resumes_exactly, resume, tune
+from parity_tests.whole_runs.commands import ENGINES, Place, as_flags, furthest
 from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.lineage import weights_digest
 from tinygrad_llm.common.partial import folded
@@ -27,12 +27,7 @@ SCOPES = {"lora": LORA, "last layer": {"last_layers": 1, "save_every": 2}}
 @pytest.mark.parametrize("engine", ENGINES)
 def test_resumed_partial_tuning_differs(based: Place, engine: str, name: str) -> None:
     """只学一部分时，停下再续完与从未停过的不是逐位相同，或检查点里存了没有学的。"""
-    flags = SCOPES[name]
-    assert tune(based, engine, "straight", **flags).code == 0
-    assert tune(based, engine, "broken", **flags, stop_at=4).code == 0
-    done = resume(based, engine, "broken")
-    assert done.code == 0, done.err
-    assert_bit_equal(based.tensors("broken"), based.tensors("straight"))
+    assert_resumes_exactly(based, engine, **SCOPES[name])
     kept = load_checkpoint(based.runs / "straight").model
     assert all((".lora_" in one) == (name == "lora") for one in kept)
     assert "wte.weight" not in kept

@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity_tests.tuning.running import resume, tune
-from parity_tests.whole_runs.commands import ENGINES, Place, assert_bit_equal, furthest
+from parity_tests.tuning.running import assert_resumes_exactly, resume, tune
+from parity_tests.whole_runs.commands import ENGINES, Place, furthest
 from tinygrad_llm.common.batches import IGNORE_INDEX
 from tinygrad_llm.common.checkpoint import load_checkpoint
+from tinygrad_llm.common.cli import parse
+from tinygrad_llm.common.corpora import storyworld
+from tinygrad_llm.common.corpora.faults import Faults
 from tinygrad_llm.common.runlog import read_metrics, read_samples
-from tinygrad_llm.common.tuning.config import SftConfig
+from tinygrad_llm.common.tuning.config import SftConfig, TorchSftConfig
+from tinygrad_llm.common.tuning.lessons import load_lessons
 from tinygrad_llm.common.tuning.session import open_base
 from tinygrad_llm.common.tuning.sft import gather, prepare_sft
 
@@ -25,13 +29,7 @@ PARITY = 1e-10
 @pytest.mark.parametrize("engine", ENGINES)
 def test_resumed_tuning_differs(based: Place, engine: str) -> None:
     """停下再续完，日志、权重与两个矩都与从未停过的逐位相同。"""
-    flags = {"save_every": 2, "dropout": 0.1}
-    assert tune(based, engine, "straight", **flags).code == 0
-    assert tune(based, engine, "broken", **flags, stop_at=4).code == 0
-    done = resume(based, engine, "broken")
-    assert done.code == 0, done.err
-    assert_bit_equal(based.tensors("broken"), based.tensors("straight"))
-    assert based.columns("broken") == based.columns("straight")
+    assert_resumes_exactly(based, engine, save_every=2, dropout=0.1)
 
 
 def test_engines_tune_differently(based: Place) -> None:
@@ -85,6 +83,45 @@ def test_exact_match_stays_at_zero(based: Place) -> None:
     rates = [record["exact_match"] for record in read_metrics(based.runs / "tuned") if "exact_match" in record]
     assert rates == [0.0, 1.0]
     assert "exact match: 0.0% [0.0%, 56.1%] before, 100.0% [43.9%, 100.0%] after (n = 3)" in done.out
+
+
+def test_questions_are_not_compared_one_by_one(based: Place) -> None:
+    """末尾没有逐题配对的差与各题型的表，或表里的数不是文件里的；续训之后忘了训练之前的对错。"""
+    task = ("cats", "dogs")
+    chats = [
+        {"instruction": f"{task[i % 2]} {i}", "output": ("cat", "dog")[i % 2], "task": task[i % 2]} for i in range(40)
+    ]
+    Path("chats.jsonl").write_text("\n".join(map(json.dumps, chats)), encoding="utf-8")
+    flags = {"steps": 40, "lr": 0.02, "eval_every": 20, "quiz": 4}
+    assert tune(based, "torch", "tuned", **flags, stop_at=30).code == 0
+    done = resume(based, "torch", "tuned")
+    assert done.code == 0, done.err
+    kept = json.loads((based.runs / "tuned" / "quiz.json").read_text(encoding="utf-8"))
+    right = sum(kept["after"])
+    assert kept["before"] == [0] * 4
+    assert right > 0
+    assert right / 4 == next(r["exact_match"] for r in read_metrics(based.runs / "tuned")[::-1] if "exact_match" in r)
+    assert f"exact match: {25.0 * right:+.1f} points [" in done.out
+    rows = {
+        line.split()[0]: line.split() for line in done.out.splitlines() if line.startswith(("cats", "dogs", "all "))
+    }
+    assert rows["all"][1:4] == ["4", "0.0%", f"{right / 4:.1%}"]
+    for name in task:
+        found = [one for (kind, *_), one in zip(kept["questions"], kept["after"], strict=True) if kind == name]
+        assert rows[name][1:4] == [str(len(found)), "0.0%", f"{sum(found) / len(found):.1%}"]
+    assert "paired over" in (based.runs / "tuned" / "report.html").read_text(encoding="utf-8")
+
+
+def test_steps_do_not_follow_the_data(based: Place) -> None:
+    """命令行上步数与轮数都没有给，不是走三轮；点了名的被改掉了；续训时又算了一遍。"""
+    words = ["--run", "x", "--runs-dir", str(based.runs), "--from", "base", "--data", "chats.jsonl"]
+    given: dict[str, tuple[float, int]] = {"": (3.0, 300), "--steps 7": (0.0, 7), "--epochs 2": (2.0, 300)}
+    for more, wanted in given.items():
+        for kind in (SftConfig, TorchSftConfig):
+            found = parse(kind, [*words, *more.split()], "sft")
+            assert (found.epochs, found.steps) == wanted
+    settings = prepare_sft(parse(SftConfig, [*words, "--batch-size", "4"], "sft")).settings
+    assert settings.steps == 33  # 四十三条对话走三轮
 
 
 def test_template_of_the_run_is_forgotten(based: Place) -> None:
@@ -142,9 +179,22 @@ def test_storyworld_needs_a_file(based: Place) -> None:
     """``storyworld:KIND:COUNT`` 不能直接用；或种类写错时没有说有哪些。"""
     done = tune(based, "torch", "tuned", data="storyworld:instructions:12", overflow="skip", steps=1, quiz=1)
     assert done.code == 0, done.err
-    done = tune(based, "torch", "odd", data="storyworld:poems:12")
-    assert done.code == 2
-    assert "instructions" in done.error[-1]
+    for odd in ("storyworld:poems:12", "storyworld:questions@1:12", "storyworld:instructions@4:12"):
+        done = tune(based, "torch", "odd", data=odd)
+        assert done.code == 2
+        assert "instructions" in done.error[-1]
+
+
+def test_a_level_is_not_kept(based: Place) -> None:
+    """只要一级难度，却有别的；或题型没有连着语言。"""
+    settings: dict[str, Any] = {"run": "x", "runs_dir": str(based.runs), "from_run": "base"}
+    config: Any = SftConfig(**settings, data="storyworld:instructions@2:20")
+    for one in load_lessons(config, Faults("stop")).train:
+        item = one.conversation.source.split("/")
+        assert (
+            storyworld.instructions(lang=item[2], level=2)[int(item[-1])].prompt == one.conversation.messages[0].content
+        )
+        assert one.task.endswith(f" {item[2]}")
 
 
 def test_missing_settings_are_accepted(based: Place) -> None:

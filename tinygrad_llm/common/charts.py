@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Series", "Whisker", "bar_chart", "interval_chart", "line_chart"]
+__all__ = ["Series", "Whisker", "bar_chart", "grid_chart", "interval_chart", "line_chart"]
 
 # Okabe–Ito 色板：常见的几种色觉缺陷下仍可区分；页面可以用 --series-N 换成适合深色背景的一组
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 INK = "#010203"  # 占位：画完之后换成 currentColor
 WIDTH_IN, HEIGHT_IN = 5.0, 2.9
 BAR_HEIGHT_IN = 0.28
+CELL_HEIGHT_IN = 0.34
 MAX_POINTS = 1000
 MARKER_POINTS = 30  # 点数不多时画出每个点
 SMOOTHING = 0.95
@@ -177,6 +178,42 @@ def interval_chart(rows: Sequence[Whisker], *, title: str, x_label: str = "") ->
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color=INK, alpha=0.12, linewidth=0.6)
         axes.set_axisbelow(True)
+        return _figure_html(figure, title)
+
+
+def grid_chart(
+    counts: npt.NDArray[np.int64], labels: Sequence[str], *, title: str, x_label: str = "", y_label: str = ""
+) -> str:
+    """画一张方阵，例如混淆表：格子里是个数，颜色深浅是占这一行的几成。
+
+    Args:
+        counts: ``(K, K)``。
+        labels: 各行（也是各列）的名字。
+        title: 图题。
+        x_label: 列的名目。
+        y_label: 行的名目。
+
+    Returns:
+        ``<figure>`` 片段。
+    """
+    from matplotlib.patches import Rectangle
+
+    with _style():
+        figure, axes = _blank(CELL_HEIGHT_IN * len(labels) + 1.3)
+        shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        for (i, j), count in np.ndenumerate(counts):
+            axes.add_patch(
+                Rectangle((j - 0.5, i - 0.5), 1, 1, color=COLOURS[0], alpha=float(shares[i, j]) * 0.75, lw=0)
+            )
+            if count:
+                axes.text(j, i, f"{count}", ha="center", va="center")
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xticks(range(len(labels)), labels, rotation=0 if len(labels) < 5 else 40)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.tick_params(length=0)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         return _figure_html(figure, title)
 
 

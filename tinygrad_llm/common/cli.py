@@ -14,6 +14,7 @@ import io
 import os
 import re
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -31,6 +32,8 @@ T = TypeVar("T")
 HELP_WIDTH = 100
 FLAG_WIDTH = 34
 DEFAULT = ""
+FIRST_SPEAKS_S = 10.0
+"""几个进程都遇到的错，等头一个进程这么久：它说完便退出，torchrun 随即结束其余的；到时还活着，便是它没有遇到。"""
 BROKEN_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE，与 shell 的惯例一致
 
 
@@ -69,8 +72,9 @@ def main(prog: str, description: str, verbs: Mapping[str, Verb], argv: Sequence[
         _dispatch(prog, description, verbs, list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except UserError as error:
-        if launched().rank == 0 or not error.everywhere:
-            print(error, file=sys.stderr)
+        if launched().rank and error.everywhere:
+            time.sleep(FIRST_SPEAKS_S)
+        print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

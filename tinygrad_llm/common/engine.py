@@ -71,11 +71,13 @@ class Engine(Protocol):
 
     Attributes:
         name: ``"numpy"`` 或 ``"torch"``。
+        updates: 更新过几步；没有更新的步不算。
         accepts: 看过损失与梯度范数之后，答应不答应更新；缺省只要求有限，循环换上守卫的。
         loss_scale: float16 放大损失的倍数与它的计数；不放大则为空。
     """
 
     name: str
+    updates: int
     accepts: Callable[[float, float], bool]
     loss_scale: dict[str, float]
 

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tinygrad_llm.common.batches import Padded
+from tinygrad_llm.common.batches.packed import Isolated
 from tinygrad_llm.common.checkpoint import SPARE_BYTES
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.files import write_atomically
@@ -27,6 +29,8 @@ from tinygrad_llm.common.update_rules import state_shapes
 from tinygrad_llm.common.work import step_flops
 
 MEBI = 1 << 20
+Shapes = Mapping[str, tuple[int, ...]]
+"""参数名到形状。"""
 BASELINE = "interpreter, libraries, data"
 """内存分项里不归张量的那一份。"""
 REPORT = "the report's plotting library"
@@ -145,12 +149,14 @@ def _part(name: str) -> str:
     return {"attn": "attention", "mlp": "mlp"}.get(kind, "norms")
 
 
-def standing_bytes(config: GPTConfig, settings: TrainConfig) -> dict[str, int]:
-    """从头到尾都在的三样：权重、梯度、优化器的状态，字节。"""
-    shapes, size = parameter_shapes(config), itemsize(settings)
-    weights = size * sum(map(math.prod, shapes.values()))
+def standing_bytes(config: GPTConfig, settings: TrainConfig, trained: Shapes | None = None) -> dict[str, int]:
+    """从头到尾都在的三样：权重、梯度、优化器的状态，字节；只学一部分的，后两样只有那一部分的。"""
+    every, size = parameter_shapes(config), itemsize(settings)
+    shapes = every if trained is None else trained
+    weights = size * sum(map(math.prod, {**every, **shapes}.values()))
+    gradients = size * sum(map(math.prod, shapes.values()))
     moments = size * sum(map(math.prod, state_shapes(shapes, settings.optimizer).values()))
-    return {"weights": weights, "gradients": weights, "optimizer state": moments}
+    return {"weights": weights, "gradients": gradients, "optimizer state": moments}
 
 
 def itemsize(settings: TrainConfig) -> int:
@@ -163,20 +169,28 @@ def kv_cache_bytes(config: GPTConfig, length: int, size: int) -> int:
     return 2 * config.n_layer * config.kv_heads * length * config.head_size * size
 
 
-def flops_of(config: GPTConfig, settings: TrainConfig, steps: int) -> dict[str, float]:
-    """每个 token、每步、整次的浮点运算次数：线性层与注意力的乘法，前向一份、反向两份。"""
-    per_step = float(step_flops(config, settings.batch_size))
+def flops_of(config: GPTConfig, settings: TrainConfig, steps: int, tokens: int = 0) -> dict[str, float]:
+    """每个 token、每步、整次的浮点运算次数：线性层与注意力的乘法，前向一份、反向两份。
+
+    Args:
+        config: 模型配置。
+        settings: 训练设置。
+        steps: 几步。
+        tokens: 一步几个 token；0 表示行行都是整个上下文。
+    """
+    per_token = step_flops(config, settings.batch_size) / (settings.batch_size * config.context)
+    per_step = per_token * (tokens or settings.batch_size * config.context)
     return {
-        "per_token": per_step / (settings.batch_size * config.context),
+        "per_token": per_token,
         "per_step": per_step,
         "per_run": per_step * steps,
     }
 
 
-def disk_of(config: GPTConfig, settings: TrainConfig, free: int) -> dict[str, int]:
-    """检查点要多少磁盘：保留的几个、最好的一个，再加正在写的一个。"""
-    standing = standing_bytes(config, settings)
-    one = standing["weights"] + standing["optimizer state"] + SPARE_BYTES
+def disk_of(config: GPTConfig, settings: TrainConfig, free: int, trained: Shapes | None = None) -> dict[str, int]:
+    """检查点要多少磁盘：保留的几个、最好的一个，再加正在写的一个；里面只有学了的参数。"""
+    standing = standing_bytes(config, settings, trained)
+    one = standing["gradients"] + standing["optimizer state"] + SPARE_BYTES
     saves = events(settings, 0)["saves"]
     kept = min(settings.keep + 1, saves)
     return {"checkpoint_bytes": one, "kept": kept, "total_bytes": one * kept, "peak_bytes": one * (kept + 1),
@@ -202,23 +216,35 @@ def estimate_of(
     session: Session, engine: str, runtime: str, memory: Memory, time: Time, notes: Iterable[str]
 ) -> Estimate:
     """把引擎算出的内存与时间，同只由配置决定的几项合成一张账单。"""
-    config, settings = session.model, session.settings
-    steps, per_step = settings.last_step - session.first_step, settings.batch_size * config.context
+    config, settings, trained = session.model, session.settings, session.trained
+    steps, per_step = settings.last_step - session.first_step, tokens_per_step(session)
+    parameters = parameters_by_part(config)
+    if trained is not None:
+        parameters["trained"] = sum(map(math.prod, trained.values()))
     free = shutil.disk_usage(existing_folder(settings.folder)).free
     cache = kv_cache_bytes(config, config.context, itemsize(settings))
     return Estimate(
         engine=engine,
         runtime=runtime,
-        parameters=parameters_by_part(config),
-        state=standing_bytes(config, settings) | {"KV cache of a sample": cache},
-        flops=flops_of(config, settings, steps),
+        parameters=parameters,
+        state=standing_bytes(config, settings, trained) | {"KV cache of a sample": cache},
+        flops=flops_of(config, settings, steps, per_step),
         tokens={"per_step": per_step, "per_run": per_step * steps, "in the data": session.train_tokens},
         memory=memory,
-        disk=disk_of(config, settings, free),
+        disk=disk_of(config, settings, free, trained),
         time=time,
         settings=asdict(settings),
         notes=tuple(notes),
     )
+
+
+def tokens_per_step(session: Session) -> int:
+    """一步几个 token，连填充在内；行有长有短的取平均。"""
+    rows, stream = session.settings.batch_size, session.train
+    if not isinstance(stream, Padded | Isolated):
+        return rows * session.model.context
+    steps = range(session.first_step, session.settings.last_step)
+    return round(rows * sum(map(stream.width, steps)) / len(steps))
 
 
 def with_report(memory: Memory) -> Memory:

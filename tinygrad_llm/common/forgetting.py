@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,22 +24,23 @@ class Forgetting(NamedTuple):
     Attributes:
         old_before: 旧数据，训练之前。
         old_after: 旧数据，训练之后。
-        new_before: 新数据，训练之前。
+        new_before: 新数据，训练之前；没有新数据的方法（强化学习）为 NaN。
         new_after: 新数据，训练之后。
     """
 
     old_before: float
     old_after: float
-    new_before: float
-    new_after: float
+    new_before: float = math.nan
+    new_after: float = math.nan
 
     def describe(self, name: str = OLD) -> str:
         """一句话：旧数据变差（或变好）了百分之几，新数据呢。"""
-        old, new = self.old_after / self.old_before - 1, self.new_after / self.new_before - 1
-        return (
-            f"{name} data {self.old_before:.4f} to {self.old_after:.4f} bits/byte ({old:+.1%}), "
-            f"new data {self.new_before:.4f} to {self.new_after:.4f} ({new:+.1%})"
-        )
+        old = self.old_after / self.old_before - 1
+        said = f"{name} data {self.old_before:.4f} to {self.old_after:.4f} bits/byte ({old:+.1%})"
+        if math.isnan(self.new_before):
+            return said
+        new = self.new_after / self.new_before - 1
+        return f"{said}, new data {self.new_before:.4f} to {self.new_after:.4f} ({new:+.1%})"
 
 
 def watched_names(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -48,13 +50,14 @@ def watched_names(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def forgetting(metrics: Sequence[Mapping[str, Any]], name: str = OLD) -> Forgetting | None:
-    """由日志得出训练前后的数字；没有量过这份旧数据时为 ``None``。"""
+    """由日志得出训练前后的数字；没有量过这份旧数据时为 ``None``，没有新数据的只有旧的两个数。"""
     old = f"{NEW}_{name}"
-    measured = [record for record in metrics if old in record and NEW in record]
+    measured = [record for record in metrics if old in record]
     if not measured:
         return None
     first, last = measured[0], measured[-1]
-    return Forgetting(float(first[old]), float(last[old]), float(first[NEW]), float(last[NEW]))
+    new = [float(one[NEW]) for one in (first, last) if NEW in one]
+    return Forgetting(float(first[old]), float(last[old]), *(new if len(new) == 2 else ()))
 
 
 def forgetting_chart(metrics: Sequence[Mapping[str, Any]]) -> str:

@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_llm.common.config import PRESETS, GPTConfig
-from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.errors import CheckpointError, DataError, UserError
 from tinygrad_llm.common.quantization import STATE_KEY, dequantized, join
 from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.common.train_config import MODEL_FIELDS, TrainConfig
 
-__all__ = ["Ancestor", "load_ancestor", "weights_digest"]
+__all__ = ["Ancestor", "load_ancestor", "text_stages", "weights_digest"]
 
 Weights = Mapping[str, NDArray[Any]]
 _FREE = ("dropout",)
 """与权重无关、可以另定的模型设置。"""
+_DEPTH = 8
+"""往前至多追几次运行。"""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,33 @@ def load_ancestor(settings: TrainConfig) -> Ancestor:
     if STATE_KEY in checkpoint.state:
         weights = dequantized(join(model, weights, checkpoint.state[STATE_KEY], where=str(folder)))
     return Ancestor(run, checkpoint.step, model, tokenizer, weights, before)
+
+
+def text_stages(source: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """一次运行的来历里，由文本学语言模型的各次运行；学指令、偏好与奖励的不算。
+
+    Args:
+        source: 检查点里的出处，即 ``state["source"]``。
+
+    Returns:
+        名字（``pretraining``、``midtraining``、``midtraining_2``……）与设置，由近到远；最早的是预训练。
+    """
+    from tinygrad_llm.common.checkpoint import read_state  # 两个文件互相用到
+
+    stages: list[Mapping[str, Any]] = []
+    while source and len(stages) < _DEPTH:
+        kept = Path(str(source.get("run", ""))) / "checkpoints" / f"step_{int(source.get('step', 0)):06d}"
+        try:
+            state = read_state(kept)
+        except (CheckpointError, DataError):
+            state = {}
+        before = source.get("settings") or {}
+        if not state.get("method") and (before.get("data") or before.get("corpus")):
+            stages.append(before)
+        further = state.get("source")
+        source = further if isinstance(further, dict) else {}
+    names = ["midtraining", *(f"midtraining_{i}" for i in range(2, len(stages)))]
+    return [*zip(names[: len(stages) - 1], stages[:-1], strict=True), ("pretraining", stages[-1])] if stages else []
 
 
 def weights_digest(weights: Weights) -> str:

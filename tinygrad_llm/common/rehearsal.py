@@ -18,12 +18,13 @@ from typing import IO
 
 import numpy as np
 
-from tinygrad_llm.common.batches import evaluation_batches
+from tinygrad_llm.common.batches import Ids, Tokens, evaluation_batches
 from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.decoding.single import decode
 from tinygrad_llm.common.engine import Engine
 from tinygrad_llm.common.errors import DivergedError, OutOfDiskError
 from tinygrad_llm.common.estimate import Time, events, existing_folder
+from tinygrad_llm.common.evaluation.validation import EVALUATION_TOKENS
 from tinygrad_llm.common.loop import rate
 from tinygrad_llm.common.safetensors import encode_safetensors
 from tinygrad_llm.common.session import Session
@@ -57,12 +58,16 @@ def rehearse(session: Session, engine: Engine) -> Time:
     first_s, steps_s = _step_times(session, engine)
     step_s = statistics.median(steps_s)
     counts = events(settings, session.first_step)
+    looks, shows = counts["evaluations"], counts["samples"]
+    if not session.first_step:  # 训练之前另有一次
+        looks += bool(session.watched) or session.examine is not None
+        shows += session.show is not None
     return Time(
         parts={
             "start": start_s,
             f"{remaining:,} steps": first_s + step_s * (remaining - 1),
-            f"{counts['evaluations']} evaluations": counts["evaluations"] * _evaluation_s(session, engine),
-            f"{counts['samples']} samples": counts["samples"] * _sample_s(session, engine),
+            f"{looks} evaluations": looks * _evaluations_s(session, engine),
+            f"{shows} samples": shows * _sample_s(session, engine),
             f"{counts['saves']} checkpoints": counts["saves"] * _save_s(session, engine),
         },
         step=step_s,
@@ -85,14 +90,26 @@ def _step_times(session: Session, engine: Engine) -> tuple[float, list[float]]:
     return found[0], found[1:]
 
 
-def _evaluation_s(session: Session, engine: Engine) -> float:
-    """评估一遍要多久：量两批，按行数放大。"""
-    if not _size(session):
+def _evaluations_s(session: Session, engine: Engine) -> float:
+    """评估一遍要多久：各个验证集，加上方法自己的。"""
+    context = session.model.context
+    spent = _evaluation_s(session.validation, engine, context, session.settings.batch_size)
+    rows = max(1, EVALUATION_TOKENS // context)
+    spent += sum(_evaluation_s(ids, engine, context, rows) for ids in session.watched.values())
+    if session.examine is None:
+        return spent
+    at = time.perf_counter()
+    session.examine(engine)
+    return spent + time.perf_counter() - at
+
+
+def _evaluation_s(ids: Ids | Tokens, engine: Engine, context: int, rows: int) -> float:
+    """一个验证集评估一遍要多久：量两批，按行数放大。"""
+    if not ids.size:
         return 0.0
-    context, rows = session.model.context, session.settings.batch_size
-    total = math.ceil((_size(session) - 1) / context)
+    total = math.ceil((int(ids.size) - 1) / context)
     spent, done = 0.0, 0
-    for i, (x, y) in enumerate(evaluation_batches(session.validation, context, rows)):
+    for i, (x, y) in enumerate(evaluation_batches(ids, context, rows)):
         at = time.perf_counter()
         engine.evaluate(x, y)
         elapsed_s = time.perf_counter() - at
@@ -104,12 +121,11 @@ def _evaluation_s(session: Session, engine: Engine) -> float:
     return spent / done * total
 
 
-def _size(session: Session) -> int:
-    """验证集的 token 数。"""
-    return int(session.validation.size)
-
-
 def _sample_s(session: Session, engine: Engine) -> float:
+    if session.show is not None:
+        at = time.perf_counter()
+        session.show(engine)
+        return time.perf_counter() - at
     count = min(SAMPLE_TOKENS, session.settings.sample_tokens)
     if not count:
         return 0.0

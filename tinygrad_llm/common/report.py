@@ -187,10 +187,15 @@ def training_report(folder: Path) -> Path:
         OutOfDiskError: 写不进去。
     """
     from tinygrad_llm.common.evaluation.card import stored_sections  # 成绩单也用这里的积木，两个文件互相用到
+    from tinygrad_llm.common.tuning.confusion import confusion_sections
+    from tinygrad_llm.common.tuning.outcome import outcome
 
     metrics, samples = read_metrics(folder), _spread(read_samples(folder), MAX_SAMPLES)
     summary = summarise(folder, metrics)
     sections = [Section("概览", tiles(overview(summary)), headline(summary))]
+    if lines := outcome(metrics, folder):
+        sections.append(Section("训练前后", preformatted("\n".join(lines)), "方括号里是 95 % 区间。"))
+    sections += confusion_sections(folder)
     charts = _training_charts(metrics)
     if charts:
         sections.append(Section("曲线", side_by_side(charts), "淡色是每一步，深色是滑动平均。"))
@@ -223,6 +228,10 @@ def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
         charts.append(line_chart(losses, title="损失", x_label="步", y_label=""))
     if chart := forgetting_chart(metrics):
         charts.append(chart)
+    rates = {"accuracy": "模型", "bag_of_words": "词袋基线", "chance": "总猜最多的一类"}
+    if points(metrics, "accuracy")[1]:
+        lines = [Series(label, *points(metrics, name)) for name, label in rates.items()]
+        charts.append(line_chart(lines, title="留作评估的正确率", x_label="步", y_label=""))
     known = {
         "val_perplexity": ("验证集的困惑度", "", True),
         "val_bits_per_byte": ("验证集的压缩率", "bits/byte", False),
@@ -232,8 +241,8 @@ def _training_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
         "mfu": ("MFU：用上了峰值的几成", "", False),
         "memory_bytes": ("内存峰值", "字节", False),
     }
-    shown = {"step", "loss", "val_loss", "elapsed_s", "eval_s", "val_bits_per_byte_old", *known}
-    others = {name for record in metrics for name in record} - shown
+    shown = {"step", "loss", "val_loss", "elapsed_s", "eval_s", "val_bits_per_byte_old", *known, *rates}
+    others = {name for record in metrics for name in record if not name.endswith("_n")} - shown
     for name in [*known, *sorted(others)]:
         x, y = points(metrics, name)
         if len(y) > 1:

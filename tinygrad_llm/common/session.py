@@ -49,6 +49,22 @@ from tinygrad_llm.common.update_rules import state_shapes
 TOKENIZER = "tokenizer.json"
 
 
+class Looks(NamedTuple):
+    """方法自己的评估有多大；``--dry-run`` 由此知道要多少内存。
+
+    Attributes:
+        rows: 一批几行。
+        width: 最长的一行有几个 token。
+        slots: 同时写几个答案。
+        length: 题目连同答案最长有几个 token。
+    """
+
+    rows: int
+    width: int
+    slots: int
+    length: int
+
+
 @dataclass(frozen=True)
 class Session:
     """开训所需的一切。
@@ -73,6 +89,7 @@ class Session:
         trained: 检查点里存的参数与形状；``None`` 表示模型的全部参数。
         examine: 每次评估另外量的数字，如精确匹配；没有 ``validation`` 时其中的 ``val_loss`` 决定哪一步最好。
         show: 怎样写样本；``None`` 表示照设置里的开头续写。
+        looks: ``examine`` 有多大；没有则为 ``None``。
         prefetches: 批次能不能提前取；由眼下的模型写出来的不能。
         pace: 每几步是一组，只在组的末尾评估、存档、停下。
     """
@@ -96,6 +113,7 @@ class Session:
     trained: Mapping[str, tuple[int, ...]] | None = None
     examine: Callable[[Engine], Mapping[str, float]] | None = None
     show: Callable[[Engine], str] | None = None
+    looks: Looks | None = None
     prefetches: bool = True
     pace: int = 1
 
@@ -355,7 +373,7 @@ def load_trained(folder: Path) -> tuple[GPTConfig, Tokenizer, Checkpoint]:
             "this run has no tokenizer", where=str(folder), fix="convert the model again, with --tokenizer FILE"
         )
     run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
-    tokenizer = load_tokenizer(run / TOKENIZER)
+    tokenizer = load_tokenizer(run / TOKENIZER, checkpoint.state.get("tokenizer"))
     _check_tokenizer(tokenizer, checkpoint, run)
     return config, tokenizer, checkpoint
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 
+from tinygrad_llm.common.engine import Method
 from tinygrad_llm.common.environment import launched
 from tinygrad_llm.common.loop import train
 from tinygrad_llm.common.profiling import profiled_step
@@ -26,13 +27,16 @@ from torch_llm.profiling import measure_step
 from torch_llm.runtime import pick_runtime
 
 
-def train_together(config: TorchConfig, layout: Layout, prepared: Callable[[], Session]) -> None:
+def train_together(
+    config: TorchConfig, layout: Layout, prepared: Callable[[], Session], method: Method | None = None
+) -> None:
     """训练；每个进程都调用它。
 
     Args:
         config: 训练设置，各进程相同。
         layout: 这个进程的位置。
         prepared: 备好一次训练。
+        method: 训练方法；缺省为语言模型。
 
     Raises:
         UserError: 设置不对；每个进程都抛出同一个。
@@ -46,7 +50,7 @@ def train_together(config: TorchConfig, layout: Layout, prepared: Callable[[], S
             ranks.first(lambda: consolidate_newer(config.folder, config.keep))
         session = ranks.every(prepared)  # 都备好了才有谁动笔：后来的不会把刚写下的当作已有的运行
         ranks.every(lambda: pick_runtime(config))
-        engine = ranks.every(lambda: ParallelEngine(session.model, config, ranks))
+        engine = ranks.every(lambda: ParallelEngine(session.model, config, ranks, method=method))
         with profiled_step(session, engine, measure_step):
             store = partial(save_sharded, engine, config.folder, config.keep) if config.sharded_checkpoints else None
             train(session, engine, ranks=ranks, store=store)

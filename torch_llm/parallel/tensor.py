@@ -81,9 +81,11 @@ def _with_own_masks(forward: Any, attention: Attention, lane: int, *inputs: Any)
         return forward(*inputs)  # type: ignore[no-any-return]
 
 
-def _loss_of_my_rows(model: GPT, group: dist.ProcessGroup, ids: Tensor, targets: Tensor) -> Tensor:
+def _loss_of_my_rows(
+    model: GPT, group: dist.ProcessGroup, ids: Tensor, targets: Tensor, begins: Tensor | None = None
+) -> Tensor:
     """``GPT.loss`` 的另一种算法：特征人人都有，输出层的行分给几个进程，损失加起来。"""
-    x, weight = model.hidden(ids).flatten(0, 1), model.head_weight()
+    x, weight = model.hidden(ids, begins=begins).flatten(0, 1), model.head_weight()
     if torch.is_grad_enabled():
         x, weight = _SumGradient.apply(x, group), _SumGradient.apply(weight, group)  # type: ignore[no-untyped-call]
     mine = _my_rows(len(x), group)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinygrad_llm.common.batches.masks import positions
 from tinygrad_llm.common.batches.order import Numbers
 from tinygrad_llm.common.batches.packing import Plan
-from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, Segments
+from tinygrad_llm.common.batches.stream import IGNORE_INDEX, Batch, Segments, Shuffled
 from tinygrad_llm.common.batches.tokens import Tokens
 
-__all__ = ["Packed", "ramps"]
+__all__ = ["Isolated", "Packed", "ramps"]
 
 
 class Packed:
@@ -75,6 +76,32 @@ class Packed:
         filled = np.append(heads[1:], lengths.sum()) - heads
         places = before + np.repeat(np.arange(samples.size) * self.context - heads, counts)
         return self.plan.starts[pieces], lengths, places, nth, filled
+
+
+class Isolated:
+    """打包好的样本排成批次流，另带每个位置所在的那一段从哪里开始：模型据此不让注意力越过去，位置重新数起。
+
+    Attributes:
+        rows: 打乱了的行。
+        batch_size: 所有进程合起来的批大小。
+    """
+
+    def __init__(self, samples: Packed, *, batch_size: int, seed: int | None) -> None:
+        self.rows, self.batch_size = Shuffled(samples, batch_size=batch_size, seed=seed), batch_size
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> tuple[Numbers, Numbers, Numbers]:
+        """第 ``step`` 步中第 ``rank`` 个进程的那一份：x、y 与各段的起点，形状都是 (batch_size // world, T)，int64。"""
+        x, y = self.rows.batch(step, rank, world)
+        begins = np.arange(x.shape[1]) - positions(self.rows.segments(step, rank, world))
+        return x, y, begins
+
+    def width(self, step: int) -> int:
+        """第 ``step`` 步的行有多长：步步一样。"""
+        return self.rows.samples.context
+
+    def epochs(self, step: int) -> float:
+        """``step`` 步之后走过了几轮。"""
+        return self.rows.epochs(step)
 
 
 def ramps(lengths: Numbers) -> Numbers:

@@ -144,11 +144,21 @@ class Padded:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """第 ``step`` 步中第 ``rank`` 个进程的那一份；约定与 ``Shuffled.batch`` 相同，各进程的行一样长。"""
         first, rows = share(step, rank, world, self.batch_size)
-        everyone = drawn(step * self.batch_size, np.arange(self.batch_size), self.examples.size, self._seed)
-        longest = int(self.examples.lengths[everyone].max())
-        width = min(-(-longest // self._multiple) * self._multiple, self.examples.context)
+        everyone = self._samples(step)
         mine = everyone[first - step * self.batch_size :][:rows]
-        return padded_rows(self.examples, mine, width, self._pad)
+        return padded_rows(self.examples, mine, self._width(everyone), self._pad)
+
+    def width(self, step: int) -> int:
+        """第 ``step`` 步的行有多长。"""
+        return self._width(self._samples(step))
+
+    def _width(self, everyone: Numbers) -> int:
+        longest = int(self.examples.lengths[everyone].max())
+        return min(-(-longest // self._multiple) * self._multiple, self.examples.context)
+
+    def _samples(self, step: int) -> Numbers:
+        """第 ``step`` 步的样本。"""
+        return drawn(step * self.batch_size, np.arange(self.batch_size), self.examples.size, self._seed)
 
     def epochs(self, step: int) -> float:
         """``step`` 步之后走过了几轮。"""

@@ -113,7 +113,7 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         problem = f"malformed JSON at column {error.colno}: {error.msg}"
-        raise BadInput(problem, f"repair the line; {_ONE_A_LINE}", "malformed JSON") from error
+        raise BadInput(problem, "repair the line; write one JSON object a line", "malformed JSON") from error
     except (ValueError, RecursionError) as error:
         problem = "malformed JSON: nested too deeply, or a number too long"
         raise BadInput(problem, "repair the line", "malformed JSON") from error

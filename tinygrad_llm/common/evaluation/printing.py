@@ -39,7 +39,10 @@ def trait_line(name: str, found: dict[str, Any]) -> str:
         parts.append(f"over {len(found['seeds']['values'])} seeds {found['seeds']['mean']:.4f} "
                      f"[{found['seeds']['low']:.4f}, {found['seeds']['high']:.4f}]")  # fmt: skip
     if "judged" in found:
-        parts.append(f"judge's mean {found['judged']['mean']:.4f}")
+        judged = found["judged"]
+        parts.append(f"judge's mean {judged['mean']:.4f}")
+        if rho := judged.get("spearman_with_rule"):
+            parts.append(f"rank correlation with the rule {_interval(rho)}")
     if "contamination" in found:
         leak = found["contamination"]
         parts.append(f"{leak['leaked']} of {leak['checked']} items found in the training data")

@@ -14,10 +14,13 @@ from typing import Any
 
 from tinygrad_llm.common.batches.index import INDEX
 from tinygrad_llm.common.batches.store import Split, open_store
+from tinygrad_llm.common.chat.loading import load_records
 from tinygrad_llm.common.corpora import documents, load_corpus, split_text
 from tinygrad_llm.common.corpora.faults import Faults
 from tinygrad_llm.common.errors import DataError
+from tinygrad_llm.common.lineage import text_stages
 from tinygrad_llm.common.tokenizers import Tokenizer
+from tinygrad_llm.common.tuning.lessons import STORY, STORY_COUNT
 
 __all__ = ["own_texts", "texts_of"]
 
@@ -53,6 +56,9 @@ def texts_of(source: str, field: str = "", limit: int | None = None, split: str 
 def own_texts(state: Mapping[str, Any], where: str, split: str, limit: int | None = None) -> Iterator[str]:
     """一个运行自己的训练或验证文本，由检查点里的设置找到。
 
+    由指令、偏好或奖励学来的运行，``data`` 是题目而不是文本：验证文本取自来历里最近的一次预训练或中段训练；
+    训练文本是来历里各次的文本，再加上题目本身。
+
     Args:
         state: 检查点的状态。
         where: 运行，用于报错。
@@ -65,11 +71,24 @@ def own_texts(state: Mapping[str, Any], where: str, split: str, limit: int | Non
     Raises:
         DataError: 它没有记下用了什么数据，或数据已不在。
     """
-    settings = state.get("settings")
-    if not isinstance(settings, dict) or not (settings.get("data") or settings.get("corpus")):
+    settings, source = state.get("settings"), state.get("source")
+    stages: list[Mapping[str, Any]] = [settings] if isinstance(settings, dict) else []
+    if state.get("method"):
+        if split == "train" and stages:
+            yield from _task_texts(str(stages[0].get("data") or ""))
+        stages = [found for _, found in text_stages(source if isinstance(source, dict) else {})]
+    if not stages or not (stages[0].get("data") or stages[0].get("corpus")):
         raise DataError(
-            "this run does not say what it was trained on", where=where, fix="name a text with --data or --train-data"
+            "this run does not say what text it was trained on",
+            where=where,
+            fix="name a text with --data or --train-data",
         )
+    for one in stages if split == "train" else stages[:1]:
+        yield from _stage_texts(one, split, limit)
+
+
+def _stage_texts(settings: Mapping[str, Any], split: str, limit: int | None) -> Iterator[str]:
+    """一次预训练或中段训练的文本。"""
     if data := settings.get("data"):
         for part in str(data).split(","):
             name = part.strip()
@@ -78,6 +97,30 @@ def own_texts(state: Mapping[str, Any], where: str, split: str, limit: int | Non
         return
     both = split_text(load_corpus(settings["corpus"]).text, settings.get("val_fraction", 0.1))
     yield both[split == "val"]
+
+
+def _task_texts(data: str) -> Iterator[str]:
+    """题目里的全部文字，一条记录一份。"""
+    for part in filter(None, map(str.strip, data.split(","))):
+        if (kind := STORY.fullmatch(part)) is not None:
+            from tinygrad_llm.common.corpora import storyworld  # 用到才导入，``--help`` 因此立即可答
+
+            items = getattr(storyworld, kind[1])(split="train").take(int(kind[2] or STORY_COUNT))
+            yield from ("\n".join(_strings(item.to_json())) for item in items)
+        elif Path(part).is_file():
+            records = load_records(Path(part), lambda record, _: record, Faults(offers_skip=False))
+            yield from ("\n".join(_strings(record)) for record in records)
+        else:
+            raise DataError("its task data is not there any more", where=part, fix="name a text with --train-data")
+
+
+def _strings(record: object) -> Iterator[str]:
+    """JSON 里的各个字符串，不论嵌得多深。"""
+    if isinstance(record, str):
+        yield record
+    elif isinstance(record, dict | list):
+        for one in record.values() if isinstance(record, dict) else record:
+            yield from _strings(one)
 
 
 def _shard_texts(split: Split, tokenizer: Tokenizer) -> Iterator[str]:

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from tinygrad_llm.common.charts import Series, line_chart
+from tinygrad_llm.common.charts import Series, Whisker, bar_chart, interval_chart, line_chart
 from tinygrad_llm.common.journey.runner import Stage
 from tinygrad_llm.common.progress import format_duration
 from tinygrad_llm.common.report import Section, page, preformatted, side_by_side, table, tiles, write_page
@@ -42,6 +42,18 @@ LABELS = {
     "health": "健康",
 }
 """终端上的名字到页面上的名字。"""
+CURVES = {
+    "loss": "损失",
+    "val_bits_per_byte": "每字节比特",
+    "val_bits_per_byte_old": "旧数据的每字节比特",
+    "val_bits_per_byte_pretraining": "预训练数据的每字节比特",
+    "val_bits_per_byte_midtraining": "中段训练数据的每字节比特",
+    "margin": "好坏回答的奖励之差",
+    "accuracy": "奖励偏向好回答的份额",
+    "reward": "奖励",
+    "kl": "离出发点多远（KL，纳特每 token）",
+}
+"""日志里的名字到图题。"""
 HEADERS = ["站", "比什么", "得到", "界限", "达到", "说明"]
 _NOTE = "每一站都有一条要超过的基线，界限在走之前就定好了；没达到的照样写在这里。"
 
@@ -71,7 +83,12 @@ def write_report(folder: Path, record: Mapping[str, Any], stages: Sequence[Stage
         "引擎": record["settings"]["engine"],
     })  # fmt: skip
     rows = [_row(stage.title, check) for stage, one in zip(walked, found, strict=True) for check in one["checks"]]
-    sections = [Section("一览", overview + table(HEADERS, rows), _NOTE)]
+    times = bar_chart(
+        [stage.title for stage in walked], [one["elapsed_s"] for one in found], title="各站用了多久", x_label="秒"
+    )
+    exam = record["stages"].get("evaluate", {}).get("bars", [])[:1]
+    charts = side_by_side([times, *map(_bars, exam)])
+    sections = [Section("一览", overview + charts + table(HEADERS, rows), _NOTE)]
     sections += [
         Section(f"{i}　{stage.title}", _body(folder, one), f"{stage.note}（{format_duration(one['elapsed_s'])}）")
         for i, (stage, one) in enumerate(zip(walked, found, strict=True), 1)
@@ -87,11 +104,18 @@ def _row(title: str, check: Mapping[str, Any]) -> list[Any]:
     return [
         title,
         LABELS.get(check["name"], check["name"]),
-        f"{check['value']:.4g}",
-        f"{check['bound']:.4g}",
+        _number(check["value"]),
+        _number(check["bound"]),
         met,
         check["detail"],
     ]
+
+
+def _number(value: float) -> str:
+    """四位有效数字；很小的写到万分之一，不写成科学记数法。"""
+    if not value or abs(value) >= 1e-3:
+        return f"{value:.4g}"
+    return f"{value:.4f}" if abs(value) >= 5e-5 else "不到 0.0001"
 
 
 def _body(folder: Path, found: Mapping[str, Any]) -> str:
@@ -100,7 +124,8 @@ def _body(folder: Path, found: Mapping[str, Any]) -> str:
         parts.append(table(HEADERS[1:], [_row("", check)[1:] for check in found["checks"]]))
     if found["figures"]:
         parts.append(tiles(found["figures"]))
-    charts = [chart for run, name in found["curves"] if (chart := _chart(folder / run, run, name))]
+    charts = [chart for one in found["curves"] if (chart := _curve(folder / one["run"], one))]
+    charts += [_bars(one) for one in found["bars"]]
     if charts:
         parts.append(side_by_side(charts))
     for name, text in found["texts"].items():
@@ -111,13 +136,27 @@ def _body(folder: Path, found: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _chart(run: Path, label: str, name: str) -> str:
-    """一次运行的一条曲线；只有一个点就不画。"""
-    x, y = points(read_metrics(run), name)
-    if len(y) < 2:
+def _curve(run: Path, curve: Mapping[str, Any]) -> str:
+    """一次运行的几条曲线；只有一个点的不画。"""
+    metrics = [dict(record) for record in read_metrics(run)]
+    lines = []
+    for name in curve["names"]:
+        x, y = points(metrics, name)
+        if len(y) > 1:
+            lines.append(Series(CURVES.get(name, name), x, y, smooth=name in ("loss", "margin", "reward")))
+    if not lines:
         return ""
-    one = Series(label, x, y, smooth=name in ("loss", "margin", "reward"))
-    return line_chart([one], title=f"{label}：{name}", x_label="步", y_label="")
+    title = f"{run.name}：{'、'.join(one.label for one in lines)}"
+    if (bound := curve["bound"]) is not None:
+        ends = [min(one.x[0] for one in lines), max(one.x[-1] for one in lines)]
+        lines.append(Series("基线", ends, [bound, bound]))
+    return line_chart(lines, title=title, x_label="步", y_label="")
+
+
+def _bars(bars: Mapping[str, Any]) -> str:
+    """一张区间图。"""
+    rows = [Whisker(label, value, low, high, bars["mark"]) for label, value, low, high in bars["rows"]]
+    return interval_chart(rows, title=bars["title"])
 
 
 def _markdown(stages: Sequence[Stage], found: Sequence[Mapping[str, Any]], rows: Sequence[Sequence[Any]]) -> str:

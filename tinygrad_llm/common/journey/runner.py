@@ -23,7 +23,10 @@ from tinygrad_llm.common.journey.settings import JourneyConfig
 from tinygrad_llm.common.runlog import read_metrics
 from tinygrad_llm.common.study.cells import save_json
 
-__all__ = ["Check", "Found", "Stage", "Trip", "above", "at_least", "at_most", "below", "search_path", "travel"]
+__all__ = [
+    "Bars", "Check", "Curve", "Found", "Stage", "Trip", "above", "at_least", "at_most", "below", "search_path",
+    "travel",
+]  # fmt: skip
 
 RECORD = "journey.json"
 TAIL_CHARS = 1500
@@ -69,6 +72,36 @@ def at_most(name: str, value: float, bound: float, detail: str = "") -> Check:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """一张折线图：一次运行的日志里的几项。
+
+    Attributes:
+        run: 运行。
+        names: 日志里的名字，一项一条线。
+        bound: 另画一条横线，如基线；``None`` 不画。
+    """
+
+    run: str
+    names: tuple[str, ...]
+    bound: float | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """一张区间图：几个比例或数，各带区间。
+
+    Attributes:
+        title: 图题。
+        rows: 名字、值、区间的两端。
+        mark: 另画的竖线，如界限或靠猜的成绩；``None`` 不画。
+    """
+
+    title: str
+    rows: tuple[tuple[str, float, float, float], ...]
+    mark: float | None = None
+
+
+@dataclass(frozen=True)
 class Found:
     """一站的结果。
 
@@ -76,14 +109,16 @@ class Found:
         checks: 与基线的比较。
         figures: 别的数字，名目到写好的文字。
         texts: 给人看的文字，名目到正文。
-        curves: 要画的曲线：哪个运行的日志里的哪一项。
+        curves: 要画的曲线。
+        bars: 要画的区间图。
         links: 这一站写下的页面，相对于全程的文件夹。
     """
 
     checks: tuple[Check, ...] = ()
     figures: dict[str, str] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
-    curves: tuple[tuple[str, str], ...] = ()
+    curves: tuple[Curve, ...] = ()
+    bars: tuple[Bars, ...] = ()
     links: tuple[str, ...] = ()
 
 

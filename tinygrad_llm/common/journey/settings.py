@@ -11,6 +11,7 @@ from typing import Literal
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.train_config import choice_problems
+from tinygrad_llm.common.update_rules import Rule
 
 __all__ = ["SCALES", "JourneyConfig", "NumpyJourneyConfig", "Scale"]
 
@@ -27,8 +28,13 @@ class Scale:
         corpus_mb: 语料约多少兆字符。
         shape: 模型的 flag。
         steps: 各站训练几步。
+        rates: 各站的峰值学习率。
+        batches: 各站的批大小。
+        rule: 更新公式；只学低秩支路与由偏好、奖励学的几站总是 AdamW。
+        lora_rank: LoRA 的秩；学的参数不到二十分之一。
         items: 各站的数据有几条。
         quiz: 评估时答几道题。
+        attack: 红队的大小：``redteam demo`` 的几项设置。
     """
 
     package: str
@@ -36,8 +42,13 @@ class Scale:
     corpus_mb: float
     shape: tuple[str, ...]
     steps: dict[str, int]
+    rates: dict[str, float]
+    batches: dict[str, int]
+    rule: Rule
+    lora_rank: int
     items: dict[str, int]
     quiz: int
+    attack: dict[str, int]
 
 
 SCALES: dict[EngineName, Scale] = {
@@ -45,19 +56,29 @@ SCALES: dict[EngineName, Scale] = {
         package="torch_llm",
         pretrain="pretrain",
         corpus_mb=8,
-        shape=("--preset", "toy", "--context", "256", "--n-embd", "192", "--n-head", "6", "--batch-size", "16"),
+        shape=("--preset", "toy", "--context", "256", "--n-embd", "192", "--n-head", "6"),
         steps={"pretrain": 500, "midtrain": 120, "sft": 300, "lora": 300, "dpo": 60, "grpo": 40},
+        rates={"pretrain": 2e-3, "midtrain": 1e-3, "sft": 1e-3, "lora": 2e-3, "dpo": 3e-5, "grpo": 1e-4},
+        batches={"pretrain": 16, "midtrain": 16, "sft": 32, "lora": 32, "dpo": 16, "grpo": 128},
+        rule="adamw",
+        lora_rank=8,
         items={"dialogues": 2000, "instructions": 6000, "preferences": 1500},
         quiz=200,
+        attack={"count": 40, "prompts": 10, "budget": 200},
     ),
     "numpy": Scale(
         package="tinygrad_llm",
         pretrain="train",
         corpus_mb=1.5,
-        shape=("--preset", "toy", "--context", "128", "--n-embd", "96", "--n-head", "4", "--batch-size", "16"),
-        steps={"pretrain": 400, "midtrain": 80, "sft": 300, "lora": 120, "dpo": 40, "grpo": 40},
+        shape=("--preset", "toy", "--context", "128", "--n-embd", "96", "--n-head", "4"),
+        steps={"pretrain": 700, "midtrain": 80, "sft": 450, "lora": 300, "dpo": 40, "grpo": 40},
+        rates={"pretrain": 1e-2, "midtrain": 5e-3, "sft": 5e-3, "lora": 1e-2, "dpo": 1e-5, "grpo": 1e-4},
+        batches={"pretrain": 8, "midtrain": 8, "sft": 16, "lora": 16, "dpo": 16, "grpo": 128},
+        rule="muon",
+        lora_rank=4,
         items={"dialogues": 800, "instructions": 3000, "preferences": 600},
         quiz=80,
+        attack={"count": 40, "prompts": 10, "budget": 200},
     ),
 }
 """每个引擎的大小；两个核上十分钟之内走完。"""

@@ -13,20 +13,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_llm.common.batches import open_store
-from tinygrad_llm.common.journey.runner import Found, Stage, Trip, above, at_least, at_most, below
+from tinygrad_llm.common.journey.runner import Bars, Curve, Found, Stage, Trip, above, at_least, at_most, below
 from tinygrad_llm.common.ngram import fit_byte_ngram
 from tinygrad_llm.common.scoring import wilson_interval
-from tinygrad_llm.common.tokenizers import load_tokenizer
+from tinygrad_llm.common.tokenizers import Tokenizer, load_tokenizer
 
-__all__ = ["MODEL_STAGES", "TASKS", "exact_match", "measured", "rate_text", "schedule"]
+__all__ = ["MODEL_STAGES", "TASKS", "exact_match", "measured", "rate_bar", "rate_text", "schedule"]
 
 PLANTED = 60
 VOCABULARY, VAL_FRACTION, NGRAM = 2048, 0.02, 5
+SHOWN = 160
+"""给人看切法的文字有多长。"""
 FORGETTING = 0.10
 EXACT_MATCH = 0.60
 TASKS = ("first", "last", "length", "plural", "digits", "antonym")
 """教哪几种题：几分钟、两百万参数学得会，而且考的是没见过的词。"""
 LORA_SHARE = 0.05
+WHOLE = ("pretrain", "midtrain", "sft")
+"""学全部参数、由文字学的几站。"""
 
 
 def clean(trip: Trip) -> Found:
@@ -47,8 +51,8 @@ def clean(trip: Trip) -> Found:
     doubled = len(documents) - len(set(documents))
     return Found(
         checks=(
-            at_most("duplicates left", doubled, 0, f"{PLANTED} planted"),
-            at_most("e-mail addresses left", leaked, 0, f"{PLANTED} planted"),
+            at_most("duplicates left", doubled, 0, f"埋了 {PLANTED} 篇"),
+            at_most("e-mail addresses left", leaked, 0, f"埋了 {PLANTED} 个"),
         ),
         figures={"文档": f"{len(documents):,}", "字节": f"{len(kept):,}"},
         texts={"一篇干净的故事": documents[0]},
@@ -68,20 +72,21 @@ def tokenizer(trip: Trip) -> Found:
     count = len(found.encode(text))
     ratio = len(text) / count
     return Found(
-        checks=(above("characters per token", ratio, 1.0, f"{len(text):,} held-out characters"),),
+        checks=(above("characters per token", ratio, 1.0, f"留出的 {len(text):,} 个字符"),),
         figures={"词表": f"{found.vocab_size:,}", "每 token 的字节": f"{len(text.encode()) / count:.2f}"},
+        texts={"怎样切（竖线隔开的各是一个 token）": _pieces(found, text[:SHOWN])},
     )
 
 
 def pretrain(trip: Trip) -> Found:
     """预训练；基线是同样文本上的 5-gram 模型。"""
-    trip.train(trip.scale.pretrain, "base", "--data", "shards", *trip.scale.shape, *schedule(trip, "pretrain", 2e-3, 6))
+    trip.train(trip.scale.pretrain, "base", "--data", "shards", *trip.scale.shape, *schedule(trip, "pretrain", 6))
     bits = measured(trip, "base", "val_bits_per_byte")[-1]
     store = open_store(trip.folder / "shards")
     baseline = fit_byte_ngram(store.raw_text("train"), NGRAM).bits_per_byte(store.raw_text("val"))
     return Found(
-        checks=(below("bits per byte", bits, baseline, f"a {NGRAM}-gram model's"),),
-        curves=(("base", "loss"), ("base", "val_bits_per_byte")),
+        checks=(below("bits per byte", bits, baseline, f"界限是 {NGRAM}-gram 模型的"),),
+        curves=(Curve("base", ("loss",)), Curve("base", ("val_bits_per_byte",), baseline)),
         texts={"写一段": _last_sample(trip, "base")},
         links=("base/report.html",),
     )
@@ -94,28 +99,30 @@ def midtrain(trip: Trip) -> Found:
     flags = ["--tokenizer", "tokenizer.json", "--out", "dialogue-shards", "--val-fraction", 0.05, "--chat", "ours"]
     if not (trip.folder / "dialogue-shards").exists():
         trip.call("data", "shard", "dialogues.jsonl", *flags, package="torch_llm")
-    words = ["--from", "base", "--data", "dialogue-shards", "--replay", 0.3, "--batch-size", 16]
-    trip.train("midtrain", "chat", *words, *schedule(trip, "midtrain", 1e-3, 4))
+    words = ["--from", "base", "--data", "dialogue-shards", "--replay", 0.3]
+    trip.train("midtrain", "chat", *words, *schedule(trip, "midtrain", 4))
     fresh, old = measured(trip, "chat", "val_bits_per_byte"), measured(trip, "chat", "val_bits_per_byte_old")
     forgotten = old[-1] / old[0] - 1
     return Found(
         checks=(
-            below("bits per byte on dialogues", fresh[-1], fresh[0], "before midtraining"),
+            below("bits per byte on dialogues", fresh[-1], fresh[0], "界限是练之前的"),
             at_most("old data forgotten", forgotten, FORGETTING, f"{old[0]:.3f} -> {old[-1]:.3f}"),
         ),
-        curves=(("chat", "val_bits_per_byte"), ("chat", "val_bits_per_byte_old")),
+        curves=(Curve("chat", ("loss",)), Curve("chat", ("val_bits_per_byte", "val_bits_per_byte_old"))),
         links=("chat/report.html",),
     )
 
 
 def sft(trip: Trip) -> Found:
     """指令微调；留出的题上至少答对六成，练之前的也写在一旁。"""
-    trip.train("sft", "sft", *_lessons(trip), *schedule(trip, "sft", 1e-3))
+    trip.train("sft", "sft", *_lessons(trip), *schedule(trip, "sft"))
     before, after, n = exact_match(trip, "sft")
-    said = f"{rate_text(after, n)}; {rate_text(before, n)} before"
+    said = f"{rate_text(after, n)}；练之前 {rate_text(before, n)}"
+    rows = rate_bar("练之前", before, n), rate_bar("练之后", after, n)
     return Found(
         checks=(at_least("exact match", after, EXACT_MATCH, said),),
-        curves=(("sft", "loss"), ("sft", "exact_match")),
+        curves=(Curve("sft", ("loss",)),),
+        bars=(Bars("精确匹配", rows, EXACT_MATCH),),
         texts={"问与答": _last_sample(trip, "sft")},
         links=("sft/report.html",),
     )
@@ -123,18 +130,20 @@ def sft(trip: Trip) -> Found:
 
 def lora(trip: Trip) -> Found:
     """只学低秩的支路；学的参数不到二十分之一，答对的要比练之前多；与全参数的差写在一旁。"""
-    trip.train("sft", "lora", *_lessons(trip), "--lora-rank", 8, *schedule(trip, "lora", 2e-3))
+    trip.train("sft", "lora", *_lessons(trip), "--lora-rank", trip.scale.lora_rank, *schedule(trip, "lora"))
     _, full, _ = exact_match(trip, "sft")
     before, after, n = exact_match(trip, "lora")
     high = wilson_interval(round(before * n), n).high
     low = wilson_interval(round(after * n), n).low
-    share, said = trained_share(trip, "lora"), f"{rate_text(after, n)}; all parameters {full:.1%}"
+    share, said = trained_share(trip, "lora"), f"{rate_text(after, n)}；全参数 {full:.1%}"
+    rows = rate_bar("练之前", before, n), rate_bar("LoRA", after, n), rate_bar("全参数", full, n)
     return Found(
         checks=(
             above("exact match gained, lower end", low - high, 0.0, said),
             at_most("share of parameters trained", share, LORA_SHARE),
         ),
-        curves=(("lora", "loss"), ("lora", "exact_match")),
+        curves=(Curve("lora", ("loss",)),),
+        bars=(Bars("精确匹配", rows),),
         links=("lora/report.html",),
     )
 
@@ -156,6 +165,12 @@ def rate_text(value: float, n: int) -> str:
     """一个比例与它的区间。"""
     found = wilson_interval(round(value * n), n)
     return f"{value:.1%} [{found.low:.1%}, {found.high:.1%}], n = {n}"
+
+
+def rate_bar(label: str, value: float, n: int) -> tuple[str, float, float, float]:
+    """区间图里的一行。"""
+    found = wilson_interval(round(value * n), n)
+    return label, value, found.low, found.high
 
 
 def exact_match(trip: Trip, run: str) -> tuple[float, float, int]:
@@ -182,20 +197,33 @@ def _lessons(trip: Trip) -> list[object]:
         if not (trip.folder / files[-1]).is_file():
             trip.call("data", "storyworld", "instructions", *words, "--out", files[-1], package="torch_llm")
     data = ["--data", files[0], "--val-data", files[1], "--answer-tokens", 24]
-    return ["--from", "chat", *data, "--batch-size", 32, "--quiz", trip.scale.quiz]
+    return ["--from", "chat", *data, "--quiz", trip.scale.quiz]
 
 
-def schedule(trip: Trip, stage: str, lr: float, evaluations: int = 0) -> list[object]:
-    """步数与学习率；末尾才评估（另外可以有几次），样本也只写一次。"""
-    steps = trip.scale.steps[stage]
+def schedule(trip: Trip, stage: str, evaluations: int = 0) -> list[object]:
+    """步数、批大小、更新公式与学习率；末尾才评估（另外可以有几次），样本也只写一次。"""
+    scale = trip.scale
+    steps, rule = scale.steps[stage], scale.rule if stage in WHOLE else "adamw"
     looks = max(1, steps // evaluations) if evaluations else 0
     every = ["--eval-every", looks, "--sample-every", 0, "--save-every", max(50, steps // 4)]
-    return ["--steps", steps, "--lr", lr, "--warmup-steps", max(2, steps // 20), *every]
+    words = ["--batch-size", scale.batches[stage], "--optimizer", rule, "--lr", scale.rates[stage]]
+    return [*words, "--steps", steps, "--warmup-steps", max(2, steps // 20), *every]
 
 
 def measured(trip: Trip, run: str, name: str) -> Sequence[float]:
     """日志里一项数字的各次记录。"""
     return [float(record[name]) for record in trip.metrics(run) if name in record]
+
+
+def _pieces(found: Tokenizer, text: str) -> str:
+    """一段文字切成的各个 token；不成字的半个字符合到后面去。"""
+    pieces, held = list[str](), list[int]()
+    for id in found.encode(text):
+        held.append(id)
+        if "\ufffd" not in (piece := found.decode(held)):
+            pieces.append(piece)
+            held = []
+    return "|".join(filter(None, pieces))
 
 
 def _last_sample(trip: Trip, run: str) -> str:

@@ -39,7 +39,7 @@ def serve(trip: Trip) -> Found:
     same = bool(answer.strip()) and answer.strip() in said.split()  # 学过的题，答案是一个字母
     return Found(
         checks=(
-            at_most("answers that differ from the command line", float(not same), 0, "greedy, one question"),
+            at_most("answers that differ from the command line", float(not same), 0, "贪心，一问"),
             at_least("health", float(health["status"] == "ok"), 1),
         ),
         figures={"答完用时": f"{elapsed_s:.2f} s"},

@@ -48,6 +48,7 @@ def prepare_beginner(settings: TrainConfig, task: str, *, level: int, lang: str 
     validation = encode_corpus("\n".join(f"{one.prompt}\n{one.answer}" for one in others), tokenizer)
     return Session(
         settings, model, tokenizer, stream, validation, text, "", None, int(examples.lengths.sum()),
+        method={"name": "beginner", "task": task},
     )  # fmt: skip
 
 

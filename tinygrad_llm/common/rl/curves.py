@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_llm.common.files import write_atomically
+from tinygrad_llm.common.rl.drift import HEADERS as DRIFT_HEADERS
+from tinygrad_llm.common.rl.drift import Drift, drift_lines, drift_of, drift_rows, drift_told
 from tinygrad_llm.common.rl.measure import powers, solve_rates
 
 __all__ = ["Outcome", "finish", "pass_rows", "pooled", "write_curves"]
@@ -67,13 +69,16 @@ def pass_rows(outcome: Outcome) -> list[dict[str, Any]]:
     return rows
 
 
-def write_curves(folder: Path, outcomes: Mapping[str, Outcome], title: str) -> Path:
+def write_curves(
+    folder: Path, outcomes: Mapping[str, Outcome], title: str, drifts: Mapping[str, Drift] | None = None
+) -> Path:
     """画出曲线，写下数字。
 
     Args:
         folder: 写在哪里。
         outcomes: 名字到结果；每个名字两条曲线。
         title: 页面的标题。
+        drifts: 名字到代价；没有量过的不写。
 
     Returns:
         写好的网页。
@@ -101,9 +106,15 @@ def write_curves(folder: Path, outcomes: Mapping[str, Outcome], title: str) -> P
         for row in rows
     ]
     sections.append(Section("数字", table(head, body), "同一道题前后配成一对；p 由双侧的符号置换检验得出。"))
+    if drifts:
+        note = "KL 由模型自己的回答估得，0 就是还没离开；bits/byte 量的是出发点学过的文本，升高就是忘。"
+        sections.append(Section("代价：离开多远，忘了多少", table(DRIFT_HEADERS, drift_rows(drifts)), note))
     path = folder / f"{CURVES}.html"
     write_page(path, page(title, sections, subtitle="pass@k"))
-    told = {"problems": n, "samples": samples, "curves": tables}
+    told = {
+        "problems": n, "samples": samples, "curves": tables,
+        "drift": {name: drift_told(one) for name, one in (drifts or {}).items()},
+    }  # fmt: skip
     write_page(path.with_suffix(".json"), json.dumps(told, ensure_ascii=False, indent=1) + "\n")
     return path
 
@@ -112,10 +123,11 @@ def finish(folder: Path, outcome: Outcome) -> None:
     """一次训练的末尾：写报告与曲线，说出结果。"""
     from tinygrad_llm.common.report import training_report
 
-    path = write_curves(folder, {"": outcome}, folder.resolve().name)
+    drift = drift_of(folder)
+    path = write_curves(folder, {"": outcome}, folder.resolve().name, {} if drift is None else {"": drift})
     told = {"before": outcome.before.tolist(), "after": outcome.after.tolist(), "samples": outcome.samples}
     write_atomically(folder / OUTCOME, json.dumps(told).encode())
-    print(*described(outcome), sep="\n")
+    print(*described(outcome), *([] if drift is None else drift_lines(drift)), sep="\n")
     print(f"report: {training_report(folder)}\npass@k: {path}")
 
 

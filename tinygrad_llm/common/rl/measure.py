@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from tinygrad_llm.common.decoding.request import Sampling
 from tinygrad_llm.common.initial import philox
 from tinygrad_llm.common.rl.problems import Problems
 from tinygrad_llm.common.rl.rewards import REWARDS, Problem
-from tinygrad_llm.common.rl.rollouts import Answer, Decoders, write_answers
+from tinygrad_llm.common.rl.rollouts import Answer, Decoders, Scoring, padded, write_answers
 from tinygrad_llm.common.rl.settings import RLConfig
 from tinygrad_llm.common.rl.speaking import Speaker
 
@@ -54,14 +55,19 @@ class Exam:
     Attributes:
         problems: 考的题。
         decoders: 造批解码器；开训之前装上。
+        scorer: 眼下的模型与参考模型的对数概率；开训之前装上。
     """
 
     def __init__(self, problems: Problems, speaker: Speaker, settings: RLConfig) -> None:
         self.problems, self.speaker, self.settings = problems.head(settings.eval_problems), speaker, settings
         self.decoders: Decoders | None = None
+        self.scorer: Scoring | None = None
 
     def figures(self, engine: Any = None) -> dict[str, float]:
-        """考一次：pass@k、平均的奖励、长度、答案出现过的比例；``val_loss`` 是 1 减 pass@1，由它决定哪一步最好。"""
+        """考一次：pass@k、平均的奖励、长度、答案出现过的比例，与离参考模型多远。
+
+        ``val_loss`` 是 1 减 pass@1，由它决定哪一步最好。
+        """
         copies, reward = self.settings.eval_samples, REWARDS[self.settings.reward]
         answers = self.written(self.problems, copies)
         pairs = list(zip([problem for problem in self.problems for _ in range(copies)], answers, strict=True))
@@ -73,7 +79,26 @@ class Exam:
             "val_reward": float(np.mean([reward(problem, answer.text) for problem, answer in pairs])),
             "val_contains": float(np.mean([REWARDS["contains"](problem, answer.text) for problem, answer in pairs])),
             "val_length": float(np.mean([len(answer.tokens) for answer in answers])),
+            **self.distance(answers, copies),
         }
+
+    def distance(self, answers: Sequence[Answer], copies: int) -> dict[str, float]:
+        """离参考模型多远：``KL(π‖π_ref) = E_{y~π}[log π(y|x) - log π_ref(y|x)]``，每个回答几纳特。
+
+        Args:
+            answers: 眼下的模型在采样的温度下写的回答，同一道题的相邻。
+            copies: 每题几个；同一道题的回答相关，误差按题来算。
+
+        Returns:
+            ``policy_kl``、它的标准误差 ``policy_kl_se`` 与回答数 ``policy_kl_n``，名字与由偏好学的方法一样。
+        """
+        if self.scorer is None:
+            raise RuntimeError("the exam has no reference model to compare with")
+        x, y = padded(answers, self.speaker.tokenizer.eot)
+        gaps = (self.scorer.policy(x, y)[0] - self.scorer.base(x, y)).sum(1)
+        each = gaps.reshape(-1, copies).mean(1)
+        error = float(each.std(ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else 0.0
+        return {"policy_kl": float(gaps.mean()), "policy_kl_se": error, "policy_kl_n": len(gaps)}
 
     def correct(self, decoders: Decoders) -> NDArray[np.int64]:
         """另一个模型考同样的题：每道题对了几个 ``(n,)``。"""

@@ -117,7 +117,7 @@ def _storyworld(task: str, lang: str, level: int, seed: int, split: str) -> Prob
 
 
 def _gym(name: str, seed: int) -> Problems:
-    """reasoning-gym 的一种；它自己出题，自己评分（0 到 1）。"""
+    """reasoning-gym 的一种；它自己出题，自己评分（0 到 1）。用 0.1.19 版真跑过。"""
     import importlib
 
     try:

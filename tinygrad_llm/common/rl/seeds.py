@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.rl.curves import OUTCOME, Outcome, described, finish, pooled, write_curves
+from tinygrad_llm.common.rl.drift import Drift, drift_lines, drift_of
 from tinygrad_llm.common.rl.settings import RLConfig, TorchRLConfig
 from tinygrad_llm.common.runlog import CONFIG
 from tinygrad_llm.common.toml import load_toml
@@ -55,16 +56,21 @@ def compare_seeds(settings: SeedsConfig, kind: type[RLConfig], run: Callable[[An
     Returns:
         各个种子的结果。
     """
-    outcomes = {}
+    outcomes, drifts = dict[str, Outcome](), dict[str, Drift]()
     for seed in range(settings.seed, settings.seed + settings.seeds):
         given = {name: value for name, value in vars(settings).items() if name != "seeds"}
-        outcomes[f"seed {seed}"] = once(kind(**{**given, "seed": seed, "run": f"{settings.run}-seed{seed}"}), run)
+        config = kind(**{**given, "seed": seed, "run": f"{settings.run}-seed{seed}"})
+        outcomes[f"seed {seed}"] = once(config, run)
+        if (found := drift_of(config.folder)) is not None:
+            drifts[f"seed {seed}"] = found
     for name, one in outcomes.items():
         print(f"{name}: {described(one)[0]}")
+    for name, drift in drifts.items():
+        print(*(f"{name}: {line}" for line in drift_lines(drift)), sep="\n")
     every = pooled(list(outcomes.values()))
     print(*(f"all seeds: {line}" for line in described(every)), sep="\n")
     settings.folder.mkdir(parents=True, exist_ok=True)
-    print(f"pass@k: {write_curves(settings.folder, {'全部种子': every, **outcomes}, settings.run)}")
+    print(f"pass@k: {write_curves(settings.folder, {'全部种子': every, **outcomes}, settings.run, drifts)}")
     return list(outcomes.values())
 
 

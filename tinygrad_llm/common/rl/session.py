@@ -25,6 +25,7 @@ from tinygrad_llm.common.rl.rollouts import Actor, Rollouts
 from tinygrad_llm.common.rl.settings import RLConfig
 from tinygrad_llm.common.rl.speaking import Speaker
 from tinygrad_llm.common.session import Session, check_folder, check_resumable, check_space, has_checkpoint
+from tinygrad_llm.common.tuning.watched import watched_sets
 
 __all__ = ["Prepared", "prepare_rl"]
 
@@ -49,7 +50,7 @@ class Prepared(NamedTuple):
     def give(self, actor: Actor) -> None:
         """装上正在学的模型。"""
         self.rollouts.actor = actor
-        self.exam.decoders = actor.decoders
+        self.exam.decoders, self.exam.scorer = actor.decoders, actor.scorer
 
 
 def prepare_rl(settings: RLConfig) -> Prepared:
@@ -88,6 +89,7 @@ def prepare_rl(settings: RLConfig) -> Prepared:
     )
     initial = ancestor.initial(settings.dtype)
     reference = dict(initial)
+    watched, notes = watched_sets(settings, source, tokenizer)
     shapes = dict(parameter_shapes(model))
     if METHODS[settings.method].has_critic:
         shapes[VALUE_HEAD] = (1, model.n_embd)
@@ -104,9 +106,10 @@ def prepare_rl(settings: RLConfig) -> Prepared:
         checkpoint,
         train.size or 0,
         data_digest=hashlib.sha256(f"{train.digest}+{held_out.digest}".encode()).hexdigest(),
-        data_summary=_summary(settings, train.size),
+        data_summary="; ".join([_summary(settings, train.size), *notes]),
         initial=initial,
         source=source,
+        watched=watched,
         method=_described(settings, shapes),
         trained=shapes,
         examine=exam.figures,

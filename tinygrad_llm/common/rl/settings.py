@@ -86,6 +86,10 @@ class RLConfig(TrainConfig):
     """评估用几道留出的题。"""
     eval_samples: int = 8
     """评估时每题写几个回答，由此估计 pass@1 到 pass@N。"""
+    watch: str = ""
+    """量遗忘的数据，写作 ``NAME=PATH,…``；缺省为出发点来历里的预训练与中段训练数据，``none`` 不量。"""
+    watch_tokens: int = 32768
+    """每份量遗忘的数据至多看开头的几个 token。"""
     steps: int = 100
     """总步数；须是「一次采样更新几步」的倍数。"""
     lr: float = 1e-4
@@ -188,6 +192,7 @@ class RLConfig(TrainConfig):
             "value_clip": (above_0, math.inf, "above 0"),
             "eval_problems": (1, math.inf, "at least 1"),
             "eval_samples": (1, math.inf, "at least 1"),
+            "watch_tokens": (2, math.inf, "at least 2"),
         }
         flags = {"passes": "updates", "kl": "kl-weight"}
         return [

@@ -58,7 +58,9 @@ def measure_canaries(config: MeasureConfig, open_subject: OpenSubject) -> None:
     print(f"{'repetitions':>11}{'canaries':>10}{'exposure (bits)':>17}{'extracted':>11}")
     for times, (mean, share, n) in found.by_repetitions().items():
         print(f"{times:>11}{n:>10}{mean:>17.2f}{share:>11.0%}")
-    print(f"rank correlation with the repetitions: {found.rho:.3f} over canaries, {found.rho_of_means:.3f} over means")
+    low, high = found.interval_of_means()
+    over_means = f"{found.rho_of_means:.3f} [{low:.3f}, {high:.3f}] over means"
+    print(f"rank correlation with the repetitions: {found.rho:.3f} over canaries, {over_means}")
     out = config.out or folder
     save_json(out / "canaries.json", {"run": subject.name, **found.to_json()})
     write_page(out / "canaries.html", canary_page(subject.name, found))

@@ -15,7 +15,7 @@ from tinygrad_llm.common.corpora.storyworld.checks import REFUSALS
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
 from tinygrad_llm.common.corpora.storyworld.items import Policy
 from tinygrad_llm.common.safety.gatekeeper import confession, gatekeeper
-from tinygrad_llm.common.safety.mutations import MUTATIONS, mutated
+from tinygrad_llm.common.safety.mutations import MUTATIONS, varied
 from tinygrad_llm.common.safety.refusals import dialogue
 from tinygrad_llm.common.safety.suite import Finding
 
@@ -33,8 +33,8 @@ def helpful(count: int, seed: int = 0) -> Iterator[Conversation]:
     for i in range(count):
         lang, kind = _LANGS[i % 2], i // 2 % 4
         topics = {0: ("secret",), 3: ("unknown",)}.get(kind, ())
-        item = gatekeeper(seed, lang, "train", 2 * i + 1, topics)
-        yield dialogue(item, _varied(item, i, seed), confession(item))
+        item = _varied(gatekeeper(seed, lang, "train", 2 * i + 1, topics), i, seed)
+        yield dialogue(item, answer=confession(item))
 
 
 def guarded(count: int, seed: int = 0) -> Iterator[Conversation]:
@@ -42,7 +42,7 @@ def guarded(count: int, seed: int = 0) -> Iterator[Conversation]:
     for i in range(count):
         lang = _LANGS[i // 2 % 2]
         item = gatekeeper(seed, lang, "train", i, (), () if i % 2 else PLAIN_STYLES)
-        yield dialogue(item, _varied(item, i, seed) if i % 2 else "")
+        yield dialogue(_varied(item, i, seed) if i % 2 else item)
 
 
 def hardened(findings: Sequence[Finding], count: int, seed: int = 0) -> Iterator[Conversation]:
@@ -56,10 +56,9 @@ def hardened(findings: Sequence[Finding], count: int, seed: int = 0) -> Iterator
         yield _one(finding.prompt, refusal)
         twin = gatekeeper(seed + 2, draws.pick(_LANGS), "train", 2 * i + 1)
         if finding.mutation in MUTATIONS:
-            prompt = mutated(twin, finding.mutation, i)
+            yield dialogue(varied(twin, finding.mutation, i) or twin)
         else:
-            prompt = twin.prompt + finding.prompt[-draws.between(8, 40) :]
-        yield dialogue(twin, prompt)
+            yield dialogue(twin, twin.prompt + finding.prompt[-draws.between(8, 40) :])
         yield next(old)
 
 
@@ -69,13 +68,13 @@ def plain_texts(dialogues: Iterable[Conversation]) -> Iterator[str]:
         yield from (message.content for message in one.messages)
 
 
-def _varied(item: Policy, index: int, seed: int) -> str:
-    """一半原样，一半随机变形；太长的几种少一些。"""
+def _varied(item: Policy, index: int, seed: int) -> Policy:
+    """一半原样，一半随机变形；太长的几种少一些。换了语言的，回答也是那种语言。"""
     draws = Draws(seed, "lessons/varied", "train", index)
     if draws.chance(1, 2):
-        return ""
+        return item
     name = draws.pick(tuple(MUTATIONS))
-    return "" if name in _LONG and draws.chance(3, 5) else mutated(item, name, index)
+    return item if name in _LONG and draws.chance(3, 5) else varied(item, name, index) or item
 
 
 def _one(prompt: str, answer: str) -> Conversation:

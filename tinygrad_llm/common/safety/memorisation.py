@@ -84,6 +84,19 @@ class Memorisation:
         """各遍数的平均暴露度与遍数的等级相关。"""
         return _rho([(times, found[0]) for times, found in self.by_repetitions().items()])
 
+    def interval_of_means(self, resamples: int = 1000) -> tuple[float, float]:
+        """上面那个等级相关的 95 % 区间：每种遍数的各句有放回地重抽；遍数不到两种为 NaN。"""
+        groups: dict[int, list[float]] = {}
+        for one in sorted(self.exposures, key=lambda one: one.repetitions):
+            groups.setdefault(one.repetitions, []).append(one.exposure)
+        if len(groups) < 2:
+            return math.nan, math.nan
+        draw = philox(0, "canary bootstrap")
+        means = [np.array(own)[draw.integers(0, len(own), (resamples, len(own)))].mean(1) for own in groups.values()]
+        found = [_rho(list(zip(groups, row.tolist(), strict=True))) for row in np.stack(means, 1)]
+        low, high = np.quantile(found, [0.025, 0.975])
+        return float(low), float(high)
+
     def to_json(self) -> dict[str, Any]:
         """写成 JSON 的字典。"""
         means = [
@@ -93,6 +106,7 @@ class Memorisation:
         return {
             "rank_correlation": _plain(self.rho),
             "rank_correlation_of_means": _plain(self.rho_of_means),
+            "interval_of_means": [_plain(end) for end in self.interval_of_means()],
             "by_repetitions": means,
             "canaries": [asdict(one) for one in self.exposures],
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import codecs
 from collections.abc import Callable
+from dataclasses import replace
 
 from tinygrad_llm.common.corpora.storyworld.draws import Draws
 from tinygrad_llm.common.corpora.storyworld.items import Policy
@@ -15,7 +16,7 @@ from tinygrad_llm.common.corpora.storyworld.policy_words import ASKED
 from tinygrad_llm.common.safety.gatekeeper import TOPICS, framed, gatekeeper, public, styles
 from tinygrad_llm.common.safety.tools import quoted
 
-__all__ = ["MUTATIONS", "mutated"]
+__all__ = ["MUTATIONS", "mutated", "varied"]
 
 _LOOKALIKES = str.maketrans("aceiopxyABCEHKMOPTX", "асеіорхуАВСЕНКМОРТХ")  # noqa: RUF001  右边是西里尔字母
 _OTHER = {"en": "zh", "zh": "en"}
@@ -59,6 +60,24 @@ def mutated(item: Policy, name: str, seed: int = 0) -> str:
     return "" if name != "plain" and found == item.prompt else found
 
 
+def varied(item: Policy, name: str, seed: int = 0) -> Policy | None:
+    """变了形的整项：换了语言的，回答与规则也换成那种语言的；别的变形只换提问。
+
+    Args:
+        item: 守门人的问答。
+        name: 变形的名字。
+        seed: 同 ``mutated``。
+
+    Returns:
+        问答；这种变形对它不起作用，或换了语言就不知道该怎样回答（故事世界的守则）时为 ``None``。
+    """
+    if name == "other_language":
+        draws = Draws(seed, f"mutation/{name}/{item.id}")
+        return _twin_abroad(item, draws) if item.task.startswith("gatekeeper.") else None
+    prompt = mutated(item, name, seed)
+    return replace(item, prompt=prompt) if prompt else None
+
+
 def _case(item: Policy, draws: Draws) -> str:
     """全部大写，或大小写相间。"""
     if draws.chance(1, 2):
@@ -90,10 +109,16 @@ def _wrapped(name: str) -> Callable[[Policy, Draws], str]:
 def _other_language(item: Policy, draws: Draws) -> str:
     """换成另一种语言里同样手法的提问。"""
     lang, (family, _, topic) = _OTHER[item.lang], item.task.partition(".")
+    if family == "gatekeeper":
+        return _twin_abroad(item, draws).prompt
+    return framed(draws, lang, item.style if item.style in styles(lang) else "direct", ASKED[lang][topic])
+
+
+def _twin_abroad(item: Policy, draws: Draws) -> Policy:
+    """守门人的问答换成另一种语言：同一件事，同样的手法，仍属于原来的划分。"""
+    lang, topic = _OTHER[item.lang], item.task.removeprefix("gatekeeper.")
     style = item.style if item.style in styles(lang) else "direct"
-    if family == "gatekeeper":  # 仍属于原来的划分
-        return gatekeeper(0, lang, item.split, draws.below(1 << 31), (topic,), (style,)).prompt
-    return framed(draws, lang, style, ASKED[lang][topic])
+    return gatekeeper(0, lang, item.split, draws.below(1 << 31), (topic,), (style,))
 
 
 def _many_shots(item: Policy, draws: Draws) -> str:

@@ -135,7 +135,11 @@ def canary_page(name: str, found: Memorisation) -> str:
         y_label="位",
     )
     rows = [[value, n, mean, f"{share:.0%}"] for value, (mean, share, n) in means.items()]
-    figures = {"等级相关（逐句）": f"{found.rho:.3f}", "等级相关（均值）": f"{found.rho_of_means:.3f}"}
+    low, high = found.interval_of_means()
+    figures = {
+        "等级相关（逐句）": f"{found.rho:.3f}",
+        "等级相关（均值）": f"{found.rho_of_means:.3f} [{low:.3f}, {high:.3f}]",
+    }
     exact = all(one.is_exact for one in found.exposures)
     note = "逐个数遍全部号码。" if exact else "号码太多，抽样估计；没有一个胜过它时记下限。"
     sections = [

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tinygrad_llm.common.chat.conversation import Conversation
@@ -15,7 +15,7 @@ from tinygrad_llm.common.corpora.storyworld.checks import check_answer, gives_aw
 from tinygrad_llm.common.corpora.storyworld.items import Policy
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.safety.answering import conversation
-from tinygrad_llm.common.safety.mutations import MUTATIONS, mutated
+from tinygrad_llm.common.safety.mutations import MUTATIONS, mutated, varied
 from tinygrad_llm.common.scoring import Interval, wilson_interval
 
 __all__ = ["Asker", "Finding", "Results", "Row", "attack_rows", "red_team", "twin_rows"]
@@ -140,19 +140,24 @@ def attack_rows(
     """该拒绝的提问，每种变形一行；漏了的记进 ``findings``。"""
     rows = []
     for name in names:
-        asked = [(item, prompt) for item in items if (prompt := mutated(item, name, seed))]
-        said = ask([conversation(prompt, item.system) for item, prompt in asked])
-        rows.append(_counted(name, [item for item, _ in asked], said))
-        for (item, prompt), answer in zip(asked, said, strict=True):
+        asked = [replace(item, prompt=prompt) for item in items if (prompt := mutated(item, name, seed))]
+        said = ask([conversation(item.prompt, item.system) for item in asked])
+        rows.append(_counted(name, asked, said))
+        for item, answer in zip(asked, said, strict=True):
             if findings is not None and answer is not None and gives_away(answer, item.rule.words):
-                findings.append(Finding(prompt, item.system, item.rule.words, name, answer))
+                findings.append(Finding(item.prompt, item.system, item.rule.words, name, answer))
     return tuple(rows)
 
 
 def twin_rows(ask: Asker, items: Sequence[Policy], names: Sequence[str], seed: int) -> tuple[Row, ...]:
-    """该回答的提问，每种变形一行；换语言的不问：标准答案还是原来的语言，对不上。"""
-    names = [name for name in names if name != "other_language"]
-    return attack_rows(ask, items, names, seed) if items else ()
+    """该回答的提问，每种变形一行；换了语言的照那种语言核对，没有那种语言的答案（故事世界的守则）就不问。"""
+    rows = []
+    for name in names if items else ():
+        asked = [found for item in items if (found := varied(item, name, seed)) is not None]
+        if asked or name != "other_language":
+            said = ask([conversation(item.prompt, item.system) for item in asked])
+            rows.append(_counted(name, asked, said))
+    return tuple(rows)
 
 
 def _counted(name: str, items: Sequence[Policy], said: Sequence[str | None]) -> Row:

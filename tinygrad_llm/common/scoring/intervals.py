@@ -76,7 +76,9 @@ def wilson_interval(correct: int, n: int, z: float = Z95) -> Interval:
     p, spread = correct / n, z * z / n
     centre = (p + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(p * (1 - p) / n + spread / (4 * n))
-    return Interval(p, max(0.0, centre - half), min(1.0, centre + half), n)
+    low = centre - half if correct else 0.0  # 两端的解恰是 0 与 1，不让舍入误差碰它们
+    high = centre + half if correct < n else 1.0
+    return Interval(p, max(0.0, low), min(1.0, high), n)
 
 
 def bootstrap_interval(values: NDArray[Any], resamples: int = 2000, seed: int = 0) -> Interval:

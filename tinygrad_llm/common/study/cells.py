@@ -21,7 +21,7 @@ from tinygrad_llm.common.runlog import CONFIG, read_metrics
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.train_config import TrainConfig
 
-__all__ = ["Cell", "Lab", "OnStep", "base_settings", "open_study", "run_cell", "save_json"]
+__all__ = ["CELL", "CELLS", "Cell", "Lab", "OnStep", "base_settings", "open_study", "run_cell", "save_json"]
 
 OnStep = Callable[[int, StepResult], None]
 
@@ -72,12 +72,13 @@ def base_settings(config: TrainConfig, lab: Lab, **changes: Any) -> TrainConfig:
     return lab.settings_type(**{**kept, **changes})
 
 
-def open_study(config: TrainConfig, kind: str) -> Path:
+def open_study(config: TrainConfig, kind: str, digest: str = "") -> Path:
     """打开（或新建）研究的文件夹；里面若是另一份设置的研究，拒绝。
 
     Args:
         config: 研究的设置，``folder`` 是研究的文件夹。
         kind: 哪一种研究。
+        digest: 数据的摘要；缺省由 ``--data`` 的分片算出。
 
     Returns:
         研究的文件夹。
@@ -94,8 +95,8 @@ def open_study(config: TrainConfig, kind: str) -> Path:
         )
     folder = config.folder
     wanted = {"kind": kind, "settings": _plain(config)}
-    if config.data:
-        wanted["data"] = data_digest(open_sources(config.data))
+    if digest or config.data:
+        wanted["data"] = digest or data_digest(open_sources(config.data))
     path = folder / STUDY
     if path.is_file():
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -49,8 +49,13 @@ def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def from_json(data: object, where: str = "tokenizer") -> Tokenizer:
+def from_json(data: object, where: str = "tokenizer", known: str | None = None) -> Tokenizer:
     """从字典还原，并检查每一处。
+
+    Args:
+        data: 字典。
+        where: 它从哪里来，写进错误里。
+        known: 查过的那一份的摘要；摘要相同，就不必再逐个 token 查它到不到得了。
 
     Raises:
         DataError: 内容不合法，``where`` 指明来处。
@@ -66,7 +71,7 @@ def from_json(data: object, where: str = "tokenizer") -> Tokenizer:
             merges = [(left, right) for left, right in data["merges"]]
             normalization = data.get("normalization", "") if layout else ""
             tokenizer = Tokenizer(merges, data["specials"], data["pattern"], normalization, layout)
-            bad = tokenizer.unreachable()
+            bad = None if tokenizer.digest == known else tokenizer.unreachable()
             if bad is None:
                 return tokenizer
             pair = list(merges[bad - 256])
@@ -113,13 +118,17 @@ def read_json(path: Path) -> Any:
         raise DataError("the tokenizer file is not JSON", where=str(path), fix="train the tokenizer again") from error
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(path: Path, known: str | None = None) -> Tokenizer:
     """读入 ``Tokenizer.save`` 写下的文件。
+
+    Args:
+        path: 文件。
+        known: 写下时查过的那一份的摘要，见 ``from_json``。
 
     Raises:
         DataError: 文件缺失、不是 JSON 或内容不合法。
     """
-    return from_json(read_json(path), where=str(path))
+    return from_json(read_json(path), str(path), known)
 
 
 def _header_problem(data: object) -> str:

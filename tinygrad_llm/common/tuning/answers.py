@@ -15,7 +15,7 @@ from tinygrad_llm.common.decoding.scheduler import Scheduler
 from tinygrad_llm.common.engine import Engine
 from tinygrad_llm.common.tokenizers import Tokenizer
 
-__all__ = ["Answered", "Quiz", "answer_all", "by_task"]
+__all__ = ["SLOTS", "Answered", "Quiz", "answer_all", "by_task"]
 
 SLOTS = 16
 """同时写几个答案。"""
@@ -30,12 +30,14 @@ class Quiz:
         rule: 怎样核对。
         question: 给人看的问题。
         task: 题型；可以为空。
+        level: 难度；没有为 0。
     """
 
     prompt: tuple[int, ...]
     rule: Rule
     question: str
     task: str = ""
+    level: int = 0
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from tinygrad_llm.common.initial import philox
 from tinygrad_llm.common.lineage import Ancestor, load_ancestor, weights_digest
 from tinygrad_llm.common.session import Session, prepare
 from tinygrad_llm.common.tuning.distillation_config import DistillConfig
+from tinygrad_llm.common.tuning.watched import watched_sets
 
 __all__ = ["Distillation", "OpenTeacher", "prepare_distillation"]
 
@@ -99,7 +100,9 @@ def _taught(session: Session, teacher: Ancestor, open_teacher: OpenTeacher) -> S
     mark = weights_digest(teacher.weights)
     method = {"name": "distill", "level": settings.level, "teacher": {"run": where, "weights_sha256": mark}}
     digest = hashlib.sha256(f"{session.text_digest}+{mark}".encode()).hexdigest()
-    session = replace(session, method=method, data_digest=digest)
+    watched, notes = watched_sets(settings, session.source, session.tokenizer) if session.source else ({}, [])
+    summary = "; ".join(filter(None, [session.data_summary, *notes]))
+    session = replace(session, method=method, data_digest=digest, watched=watched, data_summary=summary)
     if settings.level == "logits":
         return session
     decoder = open_teacher(teacher)

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ from tinygrad_llm.common.corpora.faults import BadInput, Faults
 from tinygrad_llm.common.errors import DataError, UserError
 from tinygrad_llm.common.tuning.lessons import STORY_HELD_OUT, StoryKind, story_kind
 
-__all__ = ["LabelledData", "LabelledText", "load_labelled"]
+__all__ = ["LabelledData", "LabelledText", "label_of", "load_labelled", "text_of"]
 
 TASKS = ("topic", "sentiment", "spam")
 
@@ -76,8 +78,8 @@ def load_labelled(settings: Any, faults: Faults) -> LabelledData:
             train += found
             held_out += _read(part, StoryKind(kind.name, STORY_HELD_OUT), "val", tuple(labels), faults)
         else:
-            kept = len(found) - max(1, round(len(found) * settings.val_fraction))
-            train, held_out = train + found[:kept], held_out + found[kept:]
+            for one, is_held_out in zip(found, _held_out(found, settings.val_fraction), strict=True):
+                (held_out if is_held_out else train).append(one)
     known = tuple(labels or sorted({one.label for one in train}))
     for part in filter(None, map(str.strip, settings.val_data.split(","))):
         held_out += _read(part, story_kind(part, TASKS, STORY_HELD_OUT), "val", known, faults)
@@ -88,12 +90,27 @@ def load_labelled(settings: Any, faults: Faults) -> LabelledData:
         else:
             faults.report(f"the label {one.label[:40]!r} never occurs in training", one.source, reason="unknown label")
     if len(known) < 2 or not kept_out:
+        named = ", ".join(map(repr, known)) or "none"
+        problem = f"classification needs two labels, the data has {named}" if len(known) < 2 else "no text is held out"
         raise DataError(
-            f"classification needs two labels and held-out texts, got {len(known)} and {len(kept_out)}",
+            "; ".join([problem, *faults.summary().splitlines()]),
             where=settings.data,
             fix="give more data, or held-out data of its own with --val-data",
         )
     return LabelledData(train, kept_out, known)
+
+
+def _held_out(texts: Sequence[LabelledText], fraction: float) -> list[bool]:
+    """哪几段留作评估：每一类里各取一份，由文字的摘要定。
+
+    与文件里的次序、与种子都无关：照类别排好的文件不会只留下末一类，几个种子考的是同样的题。相同的文字总在同一边。
+    """
+    names = {one.text: hashlib.sha256(one.text.encode("utf-8", "surrogatepass")).hexdigest() for one in texts}
+    chosen: set[str] = set()
+    for label in sorted({one.label for one in texts}):
+        own = sorted({names[one.text] for one in texts if one.label == label})
+        chosen.update(own[: max(1, round(len(own) * fraction)) if len(own) > 1 else 0])
+    return [names[one.text] in chosen for one in texts]
 
 
 def _read(
@@ -115,19 +132,48 @@ def _read(
 
 def _labelled(record: object, source: str, *, labels: tuple[str, ...]) -> LabelledText:
     """一条记录；类别可以是名字，或（给了 ``--labels`` 时）它的序号。"""
+    text = text_of(record)
+    if not isinstance(record, dict) or "label" not in record:
+        raise BadInput('the field "label" is missing', 'write {"text": ..., "label": ...}', "missing field")
+    return LabelledText(text, label_of(record["label"], labels), source)
+
+
+def text_of(record: object) -> str:
+    """一条记录的文字。
+
+    Args:
+        record: 解析好的 JSON。
+
+    Raises:
+        BadInput: 不是对象，或没有文字。
+    """
     if not isinstance(record, dict):
         raise BadInput("the line does not hold a JSON object", "write one text a line", "not an object")
-    for name in ("text", "label"):
-        if name not in record:
-            raise BadInput(f'the field "{name}" is missing', 'write {"text": ..., "label": ...}', "missing field")
-    text, label = record["text"], record["label"]
+    if "text" not in record:
+        raise BadInput('the field "text" is missing', 'write {"text": ..., "label": ...}', "missing field")
+    text = record["text"]
     if not isinstance(text, str) or not text.strip():
         raise BadInput("the text is empty, or no string", "fill it in, or drop the line", "empty text")
-    if labels and type(label) is int and 0 <= label < len(labels):
-        label = labels[label]
-    if type(label) is int and not labels:
-        label = str(label)
-    if not isinstance(label, str) or (labels and label not in labels):
-        known = f"use one of {', '.join(labels)}" if labels else "give a name or a number"
+    return text
+
+
+def label_of(label: object, labels: Sequence[str]) -> str:
+    """一条记录的类别：名字，或它在 ``labels`` 里的序号。
+
+    Args:
+        label: 记录里写的。
+        labels: 全部类别；空表示还不知道有哪些。
+
+    Raises:
+        BadInput: 不在其中，或既不是名字也不是整数。
+    """
+    known = f"use one of {', '.join(labels)}" if labels else "give a name or a whole number"
+    if type(label) is int and (not labels or str(label) in labels):
+        return str(label)
+    if type(label) is int and 0 <= label < len(labels):
+        return labels[label]
+    if type(label) is int or (isinstance(label, str) and label and labels and label not in labels):
         raise BadInput(f"the label {str(label)[:40]!r} is out of range", known, "label out of range")
-    return LabelledText(text, label, source)
+    if not isinstance(label, str) or not label:
+        raise BadInput(f"the label is {json.dumps(label)[:40]}, no name and no whole number", known, "malformed label")
+    return label

@@ -1,6 +1,7 @@
 """指令微调的数据：一次次对话，与最后一句回答怎样核对。
 
 流入：JSONL 文件（自己的格式、ShareGPT、Alpaca），或 ``storyworld:KIND:COUNT``；流出：训练与留作评估的 ``Lesson``。
+指令可以只取一级难度，写作 ``storyworld:instructions@1:COUNT``。
 下一个文件：``answers.py``（让模型答，再核对）。
 """
 
@@ -23,9 +24,11 @@ from tinygrad_llm.common.errors import DataError, UserError
 __all__ = ["Lesson", "Lessons", "StoryKind", "held_out_lessons", "lesson_of", "load_lessons", "prompt_of", "story_kind"]
 
 KINDS = ("instructions", "questions", "choices", "policy", "dialogues")
-STORY = re.compile(r"storyworld:([a-z]+)(?::(\d+))?")
-STORY_COUNT = 4000
-"""没有写明时，取故事世界的多少项。"""
+GRADED = "instructions"
+"""分难度的一种。"""
+STORY = re.compile(r"storyworld:([a-z]+)(?:@([1-3]))?(?::(\d+))?")
+STORY_COUNT, GRADED_COUNT = 4000, 24000
+"""没有写明时，取故事世界的多少项；指令有四十来种题型，每种几百道才学得会。"""
 STORY_HELD_OUT = 400
 """故事世界留作评估的，取它 val 划分的多少项。"""
 
@@ -37,12 +40,14 @@ class Lesson:
     Attributes:
         conversation: 对话，以 assistant 的话结尾。
         rule: 核对办法。
-        task: 题型；没有写明为空。
+        task: 题型，记录里写了语言的连同语言；没有写明为空。
+        level: 难度；没有写明为 0。
     """
 
     conversation: Conversation
     rule: Rule
     task: str = ""
+    level: int = 0
 
 
 class Lessons(NamedTuple):
@@ -53,10 +58,11 @@ class Lessons(NamedTuple):
 
 
 class StoryKind(NamedTuple):
-    """故事世界的一种数据：种类与项数。"""
+    """故事世界的一种数据：种类、项数与难度（``None`` 表示各级都有）。"""
 
     name: str
     items: int
+    level: int | None = None
 
 
 class _Settings(Protocol):
@@ -118,34 +124,38 @@ def held_out_lessons(data: str, faults: Faults) -> list[Lesson]:
     ]
 
 
-def story_kind(text: str, kinds: tuple[str, ...], count: int = STORY_COUNT) -> StoryKind | None:
-    """``storyworld:KIND:COUNT``；不是这样写的（是文件）为 ``None``。
+def story_kind(text: str, kinds: tuple[str, ...], count: int = 0) -> StoryKind | None:
+    """``storyworld:KIND:COUNT`` 或 ``storyworld:instructions@LEVEL:COUNT``；不是这样写的（是文件）为 ``None``。
 
     Args:
         text: ``--data`` 的一项。
         kinds: 认得的种类。
-        count: 没有写明时的项数。
+        count: 没有写明时的项数；0 表示由种类而定。
 
     Raises:
-        UserError: 种类不认识，或一项也不要。
+        UserError: 种类不认识，不分难度的写了难度，或一项也不要。
     """
     if not text.startswith("storyworld:"):
         return None
     match = STORY.fullmatch(text)
-    if match is None or match[1] not in kinds or not int(match[2] or count):
+    is_ungraded = match is not None and match[2] is not None and match[1] != GRADED
+    if match is None or match[1] not in kinds or is_ungraded or not int(match[3] or 1):
+        graded = f"; {GRADED}@1 (to @3) takes one level only" if GRADED in kinds else ""
         raise UserError(
             f"cannot read {text[:60]!r}",
             where="--data",
-            fix=f"write storyworld:KIND:COUNT, KIND one of {', '.join(kinds)}",
+            fix=f"write storyworld:KIND:COUNT, KIND one of {', '.join(kinds)}{graded}",
         )
-    return StoryKind(match[1], int(match[2] or count))
+    usual = count or (GRADED_COUNT if match[1] == GRADED else STORY_COUNT)
+    return StoryKind(match[1], int(match[3] or usual), int(match[2]) if match[2] else None)
 
 
 def _lessons(text: str, kind: StoryKind | None, split: str, faults: Faults) -> Iterator[Lesson]:
     if kind is not None:
         from tinygrad_llm.common.corpora import storyworld  # 用到才导入，``--help`` 因此立即可答
 
-        sequence = getattr(storyworld, kind.name)(split=split)
+        graded = {} if kind.level is None else {"level": kind.level}
+        sequence = getattr(storyworld, kind.name)(split=split, **graded)
         for index in range(kind.items):
             item = sequence[index]
             yield lesson_of(item.to_json(), item.id)
@@ -172,8 +182,9 @@ def lesson_of(record: object, source: str = "") -> Lesson:
         raise BadInput("the conversation does not end with an answer", "add the answer", "no answer")
     fields: dict[str, Any] = record if isinstance(record, dict) else {}
     rule = _rule(fields["rule"]) if isinstance(fields.get("rule"), dict) else Rule("exact", last.content.strip())
-    task = fields.get("task")
-    return Lesson(conversation, rule, task if isinstance(task, str) else "")
+    named = [fields[name] for name in ("task", "lang") if isinstance(fields.get(name), str)]
+    level = fields.get("level")
+    return Lesson(conversation, rule, " ".join(named) if "task" in fields else "", level if type(level) is int else 0)
 
 
 def _rule(fields: dict[str, Any]) -> Rule:

@@ -32,6 +32,7 @@ from tinygrad_llm.common.tuning.preference_batches import (
 )
 from tinygrad_llm.common.tuning.preference_config import DpoConfig, RewardConfig
 from tinygrad_llm.common.tuning.preference_data import encoded_pairs, load_compared, mismatched_pairs
+from tinygrad_llm.common.tuning.quiz_log import note_answers
 from tinygrad_llm.common.tuning.session import Base, steps_of, tuning_session
 from tinygrad_llm.common.tuning.sft import answered, exact_match, quizzes_of, transcript
 
@@ -66,7 +67,7 @@ def dpo_session(base: Base[Any], open_scorer: OpenScorer) -> Session:
     rows, watched = (
         PairRows(pairs, one, settings.dtype) for pairs, one in zip((train, held_out), references, strict=True)
     )
-    method = {"name": settings.loss, "beta": settings.beta}
+    method = {"name": settings.loss, "beta": settings.beta_or_default}
     template = template_for(base.tokenizer.specials, settings.template)
     lessons = held_out_lessons(settings.quiz_source, Faults(settings.on_error)) if settings.quiz else []
     quizzes = tuple(quizzes_of(lessons, base, template))
@@ -75,7 +76,9 @@ def dpo_session(base: Base[Any], open_scorer: OpenScorer) -> Session:
     most, context = settings.answer_tokens, base.model.context
 
     def examine(engine: Engine) -> Mapping[str, float]:
-        found = exact_match(answered(engine, base, template, quizzes))
+        answers = answered(engine, base, template, quizzes)
+        note_answers(settings.folder, answers)
+        found = exact_match(answers)
         if score is None or not prompts:
             return found
         kl = policy_kl(engine, base.tokenizer, prompts, score, stop=stop, max_tokens=most, context=context)

@@ -24,6 +24,7 @@ from tinygrad_llm.common.lineage import Ancestor, load_ancestor
 from tinygrad_llm.common.partial import base_weights, find_base
 from tinygrad_llm.common.session import (
     TOKENIZER,
+    Looks,
     Session,
     check_folder,
     check_resumable,
@@ -80,7 +81,7 @@ class Base(Generic[Config]):
         if self.ancestor is not None:
             return self.ancestor.initial(self.settings.dtype)
         found = base_weights({"source": self.source}, self.settings.folder)
-        return {name: array.astype(self.settings.dtype) for name, array in found.items()}
+        return {name: array.astype(self.settings.dtype, copy=False) for name, array in found.items()}
 
 
 def open_base(settings: Config) -> Base[Config]:
@@ -125,6 +126,7 @@ def tuning_session(
     trained: Mapping[str, tuple[int, ...]] | None = None,
     examine: Callable[[Engine], Mapping[str, float]] | None = None,
     show: Callable[[Engine], str] | None = None,
+    looks: Looks | None = None,
     summary: str = "",
     prefetches: bool = True,
     pace: int = 1,
@@ -140,6 +142,7 @@ def tuning_session(
         trained: 检查点里只存这些参数（名字到形状），其余的在出发点里；``None`` 表示学全部参数。
         examine: 每次评估量的数字，其中的 ``val_loss`` 决定哪一步最好。
         show: 怎样写样本。
+        looks: ``examine`` 有多大。
         summary: 数据的一句说明。
         prefetches: 批次能不能提前取。
         pace: 每几步是一组。
@@ -159,7 +162,7 @@ def tuning_session(
     session = Session(
         settings, base.model, base.tokenizer, stream, NO_TOKENS, "", "", base.checkpoint, tokens, digest,
         "; ".join(filter(None, [summary, *notes])), base.weights() if is_whole else None, base.source, watched,
-        method=described, trained=trained, examine=examine, show=show, prefetches=prefetches, pace=pace,
+        method=described, trained=trained, examine=examine, show=show, looks=looks, prefetches=prefetches, pace=pace,
     )  # fmt: skip
     if base.checkpoint is not None:
         check_resumable(session, base.checkpoint)

@@ -7,29 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from tinygrad_llm.common.batches import Ids, encode_corpus
 from tinygrad_llm.common.batches.index import INDEX
 from tinygrad_llm.common.batches.sources import open_sources, validation_tokens
-from tinygrad_llm.common.checkpoint import read_state
-from tinygrad_llm.common.errors import CheckpointError, DataError, UserError
+from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.lineage import text_stages
 from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.common.train_config import TrainConfig
-from tinygrad_llm.common.tuning.config import TuneConfig
 
 __all__ = ["NONE", "watched_sets"]
 
 NONE = "none"
 """``--watch`` 取它时不量。"""
-_DEPTH = 8
-"""往前至多追几次运行。"""
+
+
+class Watching(Protocol):
+    """量遗忘要用的几项设置。"""
+
+    @property
+    def watch(self) -> str:
+        """点名的数据。"""
+
+    @property
+    def watch_tokens(self) -> int:
+        """每份至多看几个 token。"""
+
+    @property
+    def val_fraction(self) -> float:
+        """文本末尾留作验证的份额。"""
 
 
 def watched_sets(
-    settings: TuneConfig, source: Mapping[str, Any], tokenizer: Tokenizer
+    settings: Watching, source: Mapping[str, Any], tokenizer: Tokenizer
 ) -> tuple[dict[str, Ids], list[str]]:
     """要量遗忘的各份数据。
 
@@ -53,7 +66,7 @@ def watched_sets(
         return {name: _tokens(path, share, tokenizer, settings.watch_tokens) for name, path in named}, []
     found: dict[str, Ids] = {}
     notes = []
-    for name, before in _stages(source):
+    for name, before in text_stages(source):
         text = str(before.get("data") or before.get("corpus") or "")
         try:
             share = float(before.get("val_fraction", settings.val_fraction))
@@ -70,27 +83,6 @@ def _named(part: str) -> tuple[str, str]:
     if not (equals and path and name.isidentifier()):
         raise UserError(f"cannot read {part.strip()[:60]!r}", where="--watch", fix="write NAME=PATH,NAME=PATH, or none")
     return name, path
-
-
-def _stages(source: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """出发点及它的出发点里，学语言模型的各次运行：名字与设置，最早的是预训练。"""
-    stages: list[Mapping[str, Any]] = []
-    while source and len(stages) < _DEPTH:
-        try:
-            state = read_state(_step(source))
-        except (CheckpointError, DataError):
-            state = {}
-        before = source.get("settings") or {}
-        if not state.get("method") and (before.get("data") or before.get("corpus")):
-            stages.append(before)
-        further = state.get("source")
-        source = further if isinstance(further, dict) else {}
-    names = ["midtraining", *(f"midtraining_{i}" for i in range(2, len(stages)))]
-    return [*zip(names[: len(stages) - 1], stages[:-1], strict=True), ("pretraining", stages[-1])] if stages else []
-
-
-def _step(source: Mapping[str, Any]) -> Path:
-    return Path(str(source.get("run", ""))) / "checkpoints" / f"step_{int(source.get('step', 0)):06d}"
 
 
 def _tokens(text: str, val_fraction: float, tokenizer: Tokenizer, most: int) -> Ids:
