@@ -21,13 +21,24 @@ async function open() {
   database.onversionchange = () => database.close();
 }
 
-const shelf = (mode) => database.transaction(SHELF, mode).objectStore(SHELF);
+const shelf = () => database.transaction(SHELF, "readonly").objectStore(SHELF);
+
+// 当场提交：下一刻网页被关掉，这一笔也存得完
+async function change(alter) {
+  const transaction = database.transaction(SHELF, "readwrite");
+  alter(transaction.objectStore(SHELF));
+  transaction.commit();
+  await new Promise((resolve, reject) => {
+    transaction.oncomplete = resolve;
+    transaction.onabort = () => reject(transaction.error);
+  });
+}
 
 // 全部对话与读不出来的个数
 export async function loadAll() {
   try {
     await open();
-    const [keys, values] = await Promise.all([promised(shelf("readonly").getAllKeys()), promised(shelf("readonly").getAll())]);
+    const [keys, values] = await Promise.all([promised(shelf().getAllKeys()), promised(shelf().getAll())]);
     const talks = values.map((value, i) => restored(keys[i], value));
     return { talks: talks.filter(Boolean), broken: talks.filter((talk) => !talk).length };
   } catch {
@@ -38,7 +49,7 @@ export async function loadAll() {
 
 export async function loadOne(id) {
   if (!isLasting) return null;
-  return restored(id, await promised(shelf("readonly").get(id)).catch(() => null));
+  return restored(id, await promised(shelf().get(id)).catch(() => null));
 }
 
 // 存着的仍用原来的 id，别的标签页也认得
@@ -50,7 +61,7 @@ function restored(key, value) {
 export async function save(talk) {
   if (!isLasting) return;
   try {
-    await promised(shelf("readwrite").put(toPlain(talk), talk.id));
+    await change((shelf) => shelf.put(toPlain(talk), talk.id));
     channel?.postMessage({ saved: talk.id });
   } catch {
     isLasting = false; // 满了，或被清掉了
@@ -59,7 +70,7 @@ export async function save(talk) {
 
 export async function remove(id) {
   if (!isLasting) return;
-  await promised(shelf("readwrite").delete(id)).catch(() => {});
+  await change((shelf) => shelf.delete(id)).catch(() => {});
   channel?.postMessage({ removed: id });
 }
 
