@@ -34,6 +34,7 @@ from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.guard import is_finite
 from tinygrad_llm.common.initial import initial_weights
 from tinygrad_llm.common.loop import step_seed
+from tinygrad_llm.common.system import release_idle_memory
 from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.update_rules import STATES, make_optimizers, update_rules
 from torch_llm.decoding.slots import TorchSlots
@@ -230,17 +231,22 @@ class TorchEngine:
 
     def evaluate(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
         """一个批次的损失之和（纳特）。"""
-        self.model.eval()
+        self._stop_training()
         with torch.no_grad(), self.runtime.autocast():
             return float(self.plain_loss(self.tensor(x), self.tensor(y)).item())
 
     def examine(self, batch: Batch) -> Examined:
         """照训练的方法算一个批次的损失，不求导。"""
-        self.model.eval()
+        self._stop_training()
         with torch.no_grad(), self.runtime.autocast():
             loss, figures = self.method.loss(self.model, *map(self.tensor, batch))
         sums = {name: float(value) for name, value in figures.items()}
         return Examined(float(loss), sums, self.method.units(batch))
+
+    def _stop_training(self) -> None:
+        if self.model.training:
+            release_idle_memory()
+        self.model.eval()
 
     def product(self, size: int) -> Callable[[], object]:
         """备好两个 ``size × size`` 的矩阵，返回「以训练的精度乘一次，等它算完」。"""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import existing_run
 
 Rows = list[tuple[str, str, str, str]]
 _DIFFERENCE = ("项目", "差")
@@ -39,14 +40,7 @@ class ReportConfig:
     @property
     def folders(self) -> list[Path]:
         """各运行的文件夹。"""
-        found = []
-        for run in self.runs:
-            named = Path(self.runs_dir) / run
-            folder = named if named.is_dir() else Path(run)
-            if not folder.is_dir():
-                raise UserError("no such run", where=str(named), fix="check the name and --runs-dir")
-            found.append(folder)
-        return found
+        return [existing_run(self.runs_dir, run) for run in self.runs]
 
 
 def main(config: ReportConfig) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tinygrad_llm.common.config import PRESETS, GPTConfig
 from tinygrad_llm.common.errors import CheckpointError, DataError, UserError
 from tinygrad_llm.common.quantization import STATE_KEY, dequantized, join
+from tinygrad_llm.common.run_names import run_folder
 from tinygrad_llm.common.tokenizers import Tokenizer
 from tinygrad_llm.common.train_config import MODEL_FIELDS, TrainConfig
 
@@ -123,8 +124,7 @@ def load_ancestor(settings: TrainConfig) -> Ancestor:
     """
     from tinygrad_llm.common.session import load_trained  # 两个文件互相用到
 
-    named = Path(settings.runs_dir) / settings.from_run
-    folder = named if named.exists() or not Path(settings.from_run).exists() else Path(settings.from_run)
+    folder = run_folder(settings.runs_dir, settings.from_run)
     if folder.resolve() == settings.folder.resolve():
         raise UserError("a run cannot start from itself", where=str(folder), fix="give the new run another --run NAME")
     model, tokenizer, checkpoint = load_trained(folder)

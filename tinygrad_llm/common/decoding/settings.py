@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from tinygrad_llm.common.checkpoint import step_folder
 from tinygrad_llm.common.decoding.request import MAX_LOGPROBS, Constraint, Sampling, penalises, sampling_problems
 from tinygrad_llm.common.errors import DataError, UserError
+from tinygrad_llm.common.run_names import run_folder
 
 if TYPE_CHECKING:
     from tinygrad_llm.common.tokenizers.interface import TextTokenizer
@@ -90,17 +91,13 @@ class TextConfig:
     @property
     def folder(self) -> Path:
         """运行名对应的文件夹，或其中点名的检查点；本身就是现成的路径时原样返回。"""
-        folder = self._found(self.run)
+        folder = run_folder(self.runs_dir, self.run)
         return folder if self.checkpoint == "latest" else step_folder(folder, self.checkpoint)
 
     @property
     def draft_folder(self) -> Path:
         """``--draft`` 的运行文件夹。"""
-        return self._found(self.draft)
-
-    def _found(self, run: str) -> Path:
-        named = Path(self.runs_dir) / run
-        return named if named.exists() or not Path(run).exists() else Path(run)
+        return run_folder(self.runs_dir, self.draft)
 
     @property
     def sampling(self) -> Sampling:

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from tinygrad_llm.common.checkpoint import step_folder
 from tinygrad_llm.common.config import GPTConfig, parameter_count
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import existing_run
 
 __all__ = ["VALIDATION", "EvaluateConfig", "working_dtype"]
 
@@ -145,8 +146,5 @@ class EvaluateConfig:
         Raises:
             UserError: 没有这个运行。
         """
-        named = Path(self.runs_dir) / run
-        folder = named if named.is_dir() else Path(run)
-        if not folder.is_dir():
-            raise UserError("no such run", where=str(named), fix="check the name and --runs-dir")
+        folder = existing_run(self.runs_dir, run)
         return folder if self.checkpoint == "latest" else step_folder(folder, self.checkpoint)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import run_folder
 from tinygrad_llm.common.train_config import choice_problems
 
 from .scheme import GROUPS, Format, Scheme
@@ -62,8 +63,7 @@ class QuantizeConfig:
     @property
     def source_folder(self) -> Path:
         """要量化的运行文件夹。"""
-        named = Path(self.runs_dir) / self.source
-        return named if named.exists() or not Path(self.source).exists() else Path(self.source)
+        return run_folder(self.runs_dir, self.source)
 
     def scheme(self, format: Format) -> Scheme:
         """这种格式的存法；int4 有没有零点由误差定。"""
@@ -118,8 +118,7 @@ class _Measured:
 
     def folder(self, run: str) -> Path:
         """运行名对应的文件夹；本身就是现成的路径时原样返回。"""
-        named = Path(self.runs_dir) / run
-        return named if named.exists() or not Path(run).exists() else Path(run)
+        return run_folder(self.runs_dir, run)
 
 
 @dataclass(frozen=True)

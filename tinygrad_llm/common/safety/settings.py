@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import run_folder
 
 __all__ = [
     "DataConfig", "DemonstrationConfig", "Family", "LeaksConfig", "MeasureConfig", "PlantConfig", "RedteamConfig",
@@ -43,8 +44,7 @@ class _OfRun:
 
     def folder(self, run: str) -> Path:
         """运行名对应的文件夹；本身就是现成的路径时原样返回。"""
-        named = Path(self.runs_dir) / run
-        return named if named.exists() or not Path(run).exists() else Path(run)
+        return run_folder(self.runs_dir, run)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import run_folder
 
 __all__ = ["ServeConfig"]
 
@@ -92,21 +93,16 @@ class ServeConfig:
             found.append(f"--deadline-s must be above 0 and at most 86400, got {self.deadline_s}")
         if not 0 <= self.drain_s <= 86_400:
             found.append(f"--drain-s must be from 0 to 86400, got {self.drain_s}")
-        return found + _name_problems(self._names())
+        return found + _name_problems([name for name, _ in self._named_runs()])
 
     @property
     def models(self) -> dict[str, Path]:
         """名字到运行文件夹；同名的几个由 ``problems`` 报出。"""
-        found = {}
-        for spec in self.model:
-            name, equals, run = spec.partition("=")
-            folder = Path(self.runs_dir) / (run if equals else spec)
-            named = Path(run if equals else spec)
-            found[name if equals else named.name] = folder if folder.exists() or not named.exists() else named
-        return found
+        return {name: run_folder(self.runs_dir, run) for name, run in self._named_runs()}
 
-    def _names(self) -> list[str]:
-        return [name if equals else Path(spec).name for spec in self.model for name, equals, _ in [spec.partition("=")]]
+    def _named_runs(self) -> list[tuple[str, str]]:
+        parts = [(spec, *spec.partition("=")) for spec in self.model]
+        return [(name, run) if equals else (Path(spec).name, spec) for spec, name, equals, run in parts]
 
 
 def _name_problems(names: Sequence[str]) -> list[str]:

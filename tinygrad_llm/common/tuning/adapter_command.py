@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tinygrad_llm.common.cli import Verb
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import run_folder
 
 if TYPE_CHECKING:
     from tinygrad_llm.common.checkpoint import Checkpoint
@@ -77,7 +78,7 @@ def merge(config: MergeAdapter) -> None:
     from tinygrad_llm.common.partial import is_partial
     from tinygrad_llm.common.session import load_trained
 
-    folder = _folder(config.source, config.runs_dir)
+    folder = run_folder(config.runs_dir, config.source)
     if not is_partial(_raw(folder).state):
         raise UserError("this run holds whole weights already", where=str(folder), fix="name a run trained with LoRA")
     _, tokenizer, whole = load_trained(folder)
@@ -93,7 +94,7 @@ def export(config: ExportAdapter) -> None:
     from tinygrad_llm.common.config import GPTConfig
     from tinygrad_llm.common.tuning.adapters import write_peft
 
-    folder = _folder(config.source, config.runs_dir)
+    folder = run_folder(config.runs_dir, config.source)
     checkpoint = _raw(folder)
     adapter = (checkpoint.state.get("method") or {}).get("adapter")
     if not isinstance(adapter, dict):
@@ -132,12 +133,6 @@ def import_adapter(config: ImportAdapter) -> None:
     target = Path(config.runs_dir) / config.run
     _write(target, Checkpoint(0, branches, {}, state), base.tokenizer)
     print(f"{target}: rank {lora.rank} on {', '.join(lora.targets)}, base {base.folder}")
-
-
-def _folder(name: str, runs_dir: str) -> Path:
-    """运行名或文件夹。"""
-    named = Path(runs_dir) / name
-    return named if named.exists() or not Path(name).exists() else Path(name)
 
 
 def _raw(folder: Path) -> Checkpoint:

@@ -20,7 +20,14 @@ from tinygrad_llm.common.engine import Batch, Engine
 from tinygrad_llm.common.errors import DataError
 from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.tokenizers import Tokenizer
-from tinygrad_llm.common.tuning.confusion import HeldOut, confusion, confusion_text, macro_f1, save_held_out
+from tinygrad_llm.common.tuning.confusion import (
+    HeldOut,
+    confusion,
+    confusion_text,
+    largest_share,
+    macro_f1,
+    save_held_out,
+)
 from tinygrad_llm.common.tuning.labelled_data import LabelledText, load_labelled
 from tinygrad_llm.common.tuning.labelled_rows import LabelledRows, Reading
 from tinygrad_llm.common.tuning.session import Base, steps_of, tuning_session
@@ -147,11 +154,9 @@ def classification_session(base: Base[Any], prepared: Prepared, predict: Callabl
     shapes = settings.scope.shapes(base.model)
     head = {"classifier.weight": (classes, base.model.n_embd), "classifier.bias": (classes,)}
     examine = _examiner(settings, prepared, predict)
-    empty = np.zeros(held_out.labels.size, np.int64)
-    chance = HeldOut(prepared.labels, held_out.labels, empty, prepared.baseline, 0).chance
     summary = (
         f"{len(prepared.train.rows):,} texts in {classes} classes, {len(held_out.rows):,} held out; "
-        f"always the largest class {chance:.1%}, bag of words {_accuracy(prepared):.1%}"
+        f"always the largest class {largest_share(held_out.labels):.1%}, bag of words {_accuracy(prepared):.1%}"
     )
     return tuning_session(
         base,

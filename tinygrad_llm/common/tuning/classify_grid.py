@@ -21,6 +21,7 @@ from tinygrad_llm.common.checkpoint import FOLDER, list_checkpoints
 from tinygrad_llm.common.config import parameter_count
 from tinygrad_llm.common.errors import DivergedError, InterruptedRunError, UserError
 from tinygrad_llm.common.lineage import load_ancestor
+from tinygrad_llm.common.run_names import run_folder
 from tinygrad_llm.common.runlog import CONFIG, read_metrics
 from tinygrad_llm.common.study.cells import CELL, CELLS, open_study, save_json
 from tinygrad_llm.common.toml import load_toml
@@ -99,18 +100,13 @@ def factors(config: GridConfig, fixed_tokens: int) -> list[Factor]:
     scopes = [own, *(word for word in config.trained if word.partition("@")[0] != own.partition("@")[0])]
     causals = ("yes" if config.causal else "no", *config.causals)
     return [
-        Factor("from", {Path(base).name: {"from_run": str(_named(config, base))} for base in bases}),
+        # 各格另有自己的 runs_dir，所以出发点写成路径
+        Factor("from", {Path(base).name: {"from_run": str(run_folder(config.runs_dir, base))} for base in bases}),
         Factor("pool", {pool: {"pool": pool} for pool in (config.pool, *config.pools)}),
         Factor("trained", dict(_trained(config, word) for word in scopes)),
         Factor("padding", {word: _padding(config, word, fixed_tokens) for word in sides}),
         Factor("causal", {word: {"causal": word == "yes"} for word in causals}),
     ]
-
-
-def _named(config: GridConfig, base: str) -> Path:
-    """出发点的文件夹；各格另有自己的 ``runs_dir``，所以写成路径。"""
-    named = Path(config.runs_dir) / base
-    return named if named.exists() or not Path(base).exists() else Path(base)
 
 
 def _own_scope(config: GridConfig) -> str:
@@ -177,7 +173,7 @@ def run_grid(config: GridConfig, kind: type[ClassifyConfig], run: Callable[[Any]
     if config.resume or config.dry_run:
         raise UserError("classify-grid takes no --resume and no --dry-run", fix="the same command again goes on")
     shared = {field.name: getattr(config, field.name) for field in fields(kind)}
-    first = str(_named(config, config.from_run.split(",")[0].strip()))
+    first = str(run_folder(config.runs_dir, config.from_run.split(",")[0].strip()))
     base = open_base(kind(**{**shared, "from_run": first}))
     prepared = prepare_rows(base)
     longest = max(len(row) for rows in (prepared.train.rows, prepared.held_out.rows) for row in rows)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from tinygrad_llm.common.checkpoint import step_folder
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import run_folder
 from tinygrad_llm.common.train_config import choice_problems
 from tinygrad_llm.common.tuning.config import ClassifyConfig, OnError, Overflow, TorchClassifyConfig
 from tinygrad_llm.common.tuning.labelled_rows import Pool
@@ -104,6 +105,5 @@ class ApplyConfig:
     @property
     def folder(self) -> Path:
         """运行名对应的文件夹，或其中点名的检查点。"""
-        named = Path(self.runs_dir) / self.run
-        folder = named if named.exists() or not Path(self.run).exists() else Path(self.run)
+        folder = run_folder(self.runs_dir, self.run)
         return folder if self.checkpoint == "latest" else step_folder(folder, self.checkpoint)

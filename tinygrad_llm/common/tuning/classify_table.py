@@ -25,7 +25,7 @@ from tinygrad_llm.common.study.figures import COLOURS, save_figure
 from tinygrad_llm.common.study.tables import half_width, markdown_table, write_markdown
 from tinygrad_llm.common.tuning.classification import Prepared
 from tinygrad_llm.common.tuning.classify_grid import Row
-from tinygrad_llm.common.tuning.confusion import confusion
+from tinygrad_llm.common.tuning.confusion import confusion, largest_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +127,7 @@ def write_grid(folder: Path, rows: Sequence[Row], prepared: Prepared, steps: int
     """
     truth = prepared.held_out.labels
     found = summarised(rows, truth)
-    chance = float(np.bincount(truth).max() / truth.size)
+    chance = largest_share(truth)
     bag = wilson_interval(int((prepared.baseline == truth).sum()), truth.size)
     told = {
         "labels": list(prepared.labels),

@@ -21,8 +21,8 @@ from tinygrad_llm.common.report import Section, side_by_side, table
 from tinygrad_llm.common.scoring.intervals import wilson_interval
 
 __all__ = [
-    "HELD_OUT", "HeldOut", "confusion", "confusion_sections", "confusion_text", "load_held_out", "macro_f1",
-    "save_held_out",
+    "HELD_OUT", "HeldOut", "confusion", "confusion_sections", "confusion_text", "largest_share", "load_held_out",
+    "macro_f1", "save_held_out",
 ]  # fmt: skip
 
 HELD_OUT = "held_out.json"
@@ -50,7 +50,12 @@ class HeldOut:
     @property
     def chance(self) -> float:
         """总猜最多的一类能对几成。"""
-        return float(np.bincount(self.truth).max() / self.truth.size)
+        return largest_share(self.truth)
+
+
+def largest_share(truth: Table) -> float:
+    """最多的一类占几成：总猜它能对的比例。"""
+    return float(np.bincount(truth).max() / truth.size)
 
 
 def confusion(truth: Table, guesses: Table, classes: int) -> Table:

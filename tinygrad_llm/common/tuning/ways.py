@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import run_folder
 from tinygrad_llm.common.tuning.config import LORA_RATE, SftConfig, TorchSftConfig
 
 __all__ = ["Arm", "SftCompareConfig", "TorchSftCompareConfig", "Way", "arms", "way_of"]
@@ -117,8 +117,7 @@ def arms(config: SftCompareConfig) -> list[Arm]:
     """
     kind = TorchSftConfig if isinstance(config, TorchSftCompareConfig) else SftConfig
     shared = {field.name: getattr(config, field.name) for field in fields(kind)}
-    named = Path(config.runs_dir) / config.from_run
-    start = named if named.exists() or not Path(config.from_run).exists() else Path(config.from_run)
+    start = run_folder(config.runs_dir, config.from_run)
     found = []
     for seed in range(config.seed, config.seed + config.seeds):
         for way in filter(None, map(way_of, config.ways)):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tinygrad_llm.common.errors import UserError
+from tinygrad_llm.common.run_names import run_folder
 from tinygrad_llm.common.train_config import choice_problems
 
 __all__ = ["ExportConfig", "export"]
@@ -45,8 +46,7 @@ class ExportConfig:
     @property
     def folder(self) -> Path:
         """要写出的运行。"""
-        named = Path(self.runs_dir) / self.run
-        return named if named.exists() or not Path(self.run).exists() else Path(self.run)
+        return run_folder(self.runs_dir, self.run)
 
 
 def export(config: ExportConfig) -> None:
