@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import sys
@@ -25,6 +26,25 @@ def test_peak_memory_has_the_wrong_unit() -> None:
     assert block.nbytes < peak < 100 * block.nbytes
     del block
     assert peak_memory_bytes() >= peak - (1 << 20)
+
+
+_IDLE = """
+import numpy as np
+from tinygrad_llm.common.system import release_idle_memory, resident_bytes
+blocks = [np.ones(100_000, np.uint8) for _ in range(1000)]  # 每块不到 128 KiB，由分配器从堆里切
+last = blocks[-1]  # 堆顶占着，其余的还不掉
+del blocks
+before = resident_bytes()
+release_idle_memory()
+print(before - resident_bytes())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can give it back")
+def test_idle_memory_stays_resident() -> None:
+    """释放了一百兆的小块，分配器还留着。"""
+    found = subprocess.run([sys.executable, "-c", _IDLE], check=True, capture_output=True, text=True)
+    assert int(found.stdout) > 80_000_000
 
 
 def test_hardware_lacks_a_field() -> None:

@@ -48,7 +48,9 @@ def test_stop_does_not_stop_the_server(chats: Chats) -> None:
     chat.settled()
     expect(chat.page.locator(".note")).to_have_text("Stopped")
     answer.release.set()
-    chat.page.wait_for_timeout(150)
+    for _ in range(200):  # 服务器要再写几个字才发现对方走了
+        if not chats.server.gone:
+            chat.page.wait_for_timeout(50)
     assert chats.server.gone == 1
     assert chat.said() == ["Count", "one two"]
     chat.ask("Again")
