@@ -11,7 +11,6 @@ from typing import Literal
 
 from tinygrad_llm.common.errors import UserError
 from tinygrad_llm.common.train_config import choice_problems
-from tinygrad_llm.common.update_rules import Rule
 
 __all__ = ["SCALES", "JourneyConfig", "NumpyJourneyConfig", "Scale"]
 
@@ -30,7 +29,7 @@ class Scale:
         steps: 各站训练几步。
         rates: 各站的峰值学习率。
         batches: 各站的批大小。
-        rule: 更新公式；只学低秩支路与由偏好、奖励学的几站总是 AdamW。
+        muon: 由 Muon 更新矩阵的几站，其余用 AdamW：练得太准的模型，由奖励学时就没有可涨的了。
         lora_rank: LoRA 的秩；学的参数不到二十分之一。
         items: 各站的数据有几条。
         quiz: 评估时答几道题。
@@ -44,7 +43,7 @@ class Scale:
     steps: dict[str, int]
     rates: dict[str, float]
     batches: dict[str, int]
-    rule: Rule
+    muon: tuple[str, ...]
     lora_rank: int
     items: dict[str, int]
     quiz: int
@@ -55,14 +54,14 @@ SCALES: dict[EngineName, Scale] = {
     "torch": Scale(
         package="torch_llm",
         pretrain="pretrain",
-        corpus_mb=8,
+        corpus_mb=5,
         shape=("--preset", "toy", "--context", "256", "--n-embd", "192", "--n-head", "6"),
-        steps={"pretrain": 500, "midtrain": 120, "sft": 300, "lora": 300, "dpo": 60, "grpo": 40},
-        rates={"pretrain": 2e-3, "midtrain": 1e-3, "sft": 1e-3, "lora": 4e-3, "dpo": 3e-5, "grpo": 1e-4},
+        steps={"pretrain": 180, "midtrain": 60, "sft": 300, "lora": 250, "dpo": 40, "grpo": 24},
+        rates={"pretrain": 1e-2, "midtrain": 5e-3, "sft": 1e-3, "lora": 4e-3, "dpo": 3e-5, "grpo": 1e-4},
         batches={"pretrain": 16, "midtrain": 16, "sft": 32, "lora": 32, "dpo": 16, "grpo": 128},
-        rule="adamw",
+        muon=("pretrain", "midtrain"),
         lora_rank=8,
-        items={"dialogues": 2000, "instructions": 6000, "preferences": 1500},
+        items={"dialogues": 2000, "instructions": 6000, "preferences": 800},
         quiz=200,
         attack={"count": 40, "prompts": 10, "budget": 200},
     ),
@@ -74,7 +73,7 @@ SCALES: dict[EngineName, Scale] = {
         steps={"pretrain": 700, "midtrain": 80, "sft": 450, "lora": 300, "dpo": 40, "grpo": 40},
         rates={"pretrain": 1e-2, "midtrain": 5e-3, "sft": 5e-3, "lora": 1e-2, "dpo": 1e-5, "grpo": 1e-4},
         batches={"pretrain": 8, "midtrain": 8, "sft": 16, "lora": 16, "dpo": 16, "grpo": 128},
-        rule="muon",
+        muon=("pretrain", "midtrain", "sft"),
         lora_rank=4,
         items={"dialogues": 800, "instructions": 3000, "preferences": 600},
         quiz=80,

@@ -29,8 +29,6 @@ EXACT_MATCH = 0.60
 TASKS = ("first", "last", "length", "plural", "digits", "antonym")
 """教哪几种题：几分钟、两百万参数学得会，而且考的是没见过的词。"""
 LORA_SHARE = 0.05
-WHOLE = ("pretrain", "midtrain", "sft")
-"""学全部参数、由文字学的几站。"""
 
 
 def clean(trip: Trip) -> Found:
@@ -80,7 +78,7 @@ def tokenizer(trip: Trip) -> Found:
 
 def pretrain(trip: Trip) -> Found:
     """预训练；基线是同样文本上的 5-gram 模型。"""
-    trip.train(trip.scale.pretrain, "base", "--data", "shards", *trip.scale.shape, *schedule(trip, "pretrain", 6))
+    trip.train(trip.scale.pretrain, "base", "--data", "shards", *trip.scale.shape, *schedule(trip, "pretrain", 3))
     bits = measured(trip, "base", "val_bits_per_byte")[-1]
     store = open_store(trip.folder / "shards")
     baseline = fit_byte_ngram(store.raw_text("train"), NGRAM).bits_per_byte(store.raw_text("val"))
@@ -100,7 +98,7 @@ def midtrain(trip: Trip) -> Found:
     if not (trip.folder / "dialogue-shards").exists():
         trip.call("data", "shard", "dialogues.jsonl", *flags, package="torch_llm")
     words = ["--from", "base", "--data", "dialogue-shards", "--replay", 0.3]
-    trip.train("midtrain", "chat", *words, *schedule(trip, "midtrain", 4))
+    trip.train("midtrain", "chat", *words, *schedule(trip, "midtrain", 2))
     fresh, old = measured(trip, "chat", "val_bits_per_byte"), measured(trip, "chat", "val_bits_per_byte_old")
     forgotten = old[-1] / old[0] - 1
     return Found(
@@ -203,7 +201,7 @@ def _lessons(trip: Trip) -> list[object]:
 def schedule(trip: Trip, stage: str, evaluations: int = 0) -> list[object]:
     """步数、批大小、更新公式与学习率；末尾才评估（另外可以有几次），样本也只写一次。"""
     scale = trip.scale
-    steps, rule = scale.steps[stage], scale.rule if stage in WHOLE else "adamw"
+    steps, rule = scale.steps[stage], "muon" if stage in scale.muon else "adamw"
     looks = max(1, steps // evaluations) if evaluations else 0
     every = ["--eval-every", looks, "--sample-every", 0, "--save-every", max(50, steps // 4)]
     words = ["--batch-size", scale.batches[stage], "--optimizer", rule, "--lr", scale.rates[stage]]

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -102,15 +102,19 @@ def reference_of(pairs: Preferences, score: Scorer, pad: int) -> list[NDArray[An
         score: 参考模型。
         pad: 填充处的 x。
     """
-    return [np.concatenate(list(_scored(side, score, pad))) for side in pairs.sides]
+    return [np.concatenate(_scored(side, score, pad)) for side in pairs.sides]
 
 
-def _scored(side: Examples, score: Scorer, pad: int) -> Iterator[NDArray[Any]]:
+def _scored(side: Examples, score: Scorer, pad: int) -> list[NDArray[Any]]:
+    """各条的分数，按原来的次序；一样长的放在一批里算，少填充。"""
+    by_length = np.argsort(side.lengths, kind="stable")
+    found: list[NDArray[Any]] = [np.empty(0)] * side.size
     for start in range(0, side.size, REFERENCE_ROWS):
-        samples = np.arange(start, min(start + REFERENCE_ROWS, side.size))
-        lengths = side.lengths[samples]
-        found = score(*padded_rows(side, samples, int(lengths.max()), pad))
-        yield found[np.arange(found.shape[1]) < lengths[:, None]]
+        samples = by_length[start : start + REFERENCE_ROWS]
+        width = int(side.lengths[samples[-1]])
+        for sample, row in zip(samples.tolist(), score(*padded_rows(side, samples, width, pad)), strict=True):
+            found[sample] = row[: side.lengths[sample]]
+    return found
 
 
 def examined(engine: Engine, rows: Rows) -> dict[str, float]:
