@@ -30,7 +30,7 @@ LEARNT = {"guarded": "学过拒绝", "hardened": "又从攻击里学过"}
 def dpo(trip: Trip) -> Found:
     """由偏好学；好坏两个回答的差要拉开，答题的本事至多丢两点。"""
     data = ["--from", "sft", "--data", f"storyworld:preferences:{trip.scale.items['preferences']}"]
-    data += ["--overflow", "skip", "--quiz", 0]  # 答题的本事由 answered 在教过的题上量
+    data += ["--overflow", "skip", "--quiz", "0"]  # 答题的本事由 answered 在教过的题上量
     trip.train("dpo", "dpo", *data, *schedule(trip, "dpo"))
     margins = measured(trip, "dpo", "margin")
     before, after = answered(trip, "sft"), answered(trip, "dpo")
