@@ -23,7 +23,7 @@ from tinygrad_llm.common.cleaning.config import DecontaminateConfig
 from tinygrad_llm.common.cleaning.words import Hashes, find_words, joined, ngrams
 from tinygrad_llm.common.errors import DataError
 
-__all__ = ["Leaks", "find_leak", "index_items", "leaked_grams", "read_items"]
+__all__ = ["Leaks", "find_leak", "index_items", "leaked_grams", "read_items", "strings_of"]
 
 _SIEVE_BITS = 22
 
@@ -64,7 +64,7 @@ def read_items(path: Path) -> Iterator[str]:
         with opener(path, "rt", encoding="utf-8") as file:
             for line in file:
                 if name.endswith((".jsonl", ".json")):
-                    yield from _strings(json.loads(line)) if line.strip() else ()
+                    yield from strings_of(json.loads(line)) if line.strip() else ()
                 else:
                     yield line.strip()
                 number += 1
@@ -78,12 +78,13 @@ def read_items(path: Path) -> Iterator[str]:
         ) from error
 
 
-def _strings(value: Any) -> Iterator[str]:
+def strings_of(value: object) -> Iterator[str]:
+    """JSON 里的各个字符串，不论嵌得多深。"""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings(item)
+            yield from strings_of(item)
 
 
 def index_items(items: Iterator[str], config: DecontaminateConfig) -> Leaks:

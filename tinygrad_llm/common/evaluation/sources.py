@@ -15,6 +15,7 @@ from typing import Any
 from tinygrad_llm.common.batches.index import INDEX
 from tinygrad_llm.common.batches.store import Split, open_store
 from tinygrad_llm.common.chat.loading import load_records
+from tinygrad_llm.common.cleaning.decontaminate import strings_of
 from tinygrad_llm.common.corpora import documents, load_corpus, split_text
 from tinygrad_llm.common.corpora.faults import Faults
 from tinygrad_llm.common.errors import DataError
@@ -106,21 +107,12 @@ def _task_texts(data: str) -> Iterator[str]:
             from tinygrad_llm.common.corpora import storyworld  # 用到才导入，``--help`` 因此立即可答
 
             items = getattr(storyworld, kind[1])(split="train").take(int(kind[2] or STORY_COUNT))
-            yield from ("\n".join(_strings(item.to_json())) for item in items)
+            yield from ("\n".join(strings_of(item.to_json())) for item in items)
         elif Path(part).is_file():
             records = load_records(Path(part), lambda record, _: record, Faults(offers_skip=False))
-            yield from ("\n".join(_strings(record)) for record in records)
+            yield from ("\n".join(strings_of(record)) for record in records)
         else:
             raise DataError("its task data is not there any more", where=part, fix="name a text with --train-data")
-
-
-def _strings(record: object) -> Iterator[str]:
-    """JSON 里的各个字符串，不论嵌得多深。"""
-    if isinstance(record, str):
-        yield record
-    elif isinstance(record, dict | list):
-        for one in record.values() if isinstance(record, dict) else record:
-            yield from _strings(one)
 
 
 def _shard_texts(split: Split, tokenizer: Tokenizer) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_llm.common.checkpoint import list_checkpoints
+from tinygrad_llm.common.run_names import run_folder
 from tinygrad_llm.common.runlog import CONFIG, read_metrics
 from tinygrad_llm.common.scoring.intervals import Interval, seed_interval
 from tinygrad_llm.common.study.cells import CELLS, open_study, save_json
@@ -76,8 +77,7 @@ def _cell(config: Any, kind: type[DistillConfig], folder: Path, name: str, seed:
     """一次训练的设置；只留它自己用得着的几项。"""
     shared = {field.name: getattr(config, field.name) for field in fields(kind)}
     for key in ("teacher", "from_run"):  # 名字是相对原来的 ``--runs-dir`` 说的
-        named = Path(config.runs_dir) / str(shared[key])
-        shared[key] = str(named.resolve()) if shared[key] and named.exists() else shared[key]
+        shared[key] = shared[key] and str(run_folder(config.runs_dir, shared[key]).resolve())
     level = "sequence" if name == "sequence" else "logits"
     usual = {field.name: field.default for field in fields(DistillConfig)}
     unused = ("alpha", "temperature", "reverse") if level == "sequence" else (
