@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from parity_tests.serving_page.chat import Chats
 from parity_tests.serving_page.fake import Answer
@@ -73,7 +74,7 @@ def _attack(chats: Chats, payloads: Sequence[str], folder: Path) -> None:
     file = folder / "talk.json"
     file.write_text(json.dumps(_talk(payloads)), encoding="utf-8")
     page.locator("#file").set_input_files(file)
-    page.wait_for_function(f"document.querySelectorAll('.message').length === {len(payloads)}")
+    expect(page.locator(".message")).to_have_count(len(payloads))  # 字符串形式的等待要 eval，页面不许
     page.locator("#talks .talk").first.focus()
     assert page.evaluate(_STRANGE) == []
     page.reload()
