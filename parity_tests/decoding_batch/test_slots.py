@@ -185,3 +185,12 @@ def test_packed_weights_are_other_weights(config: GPTConfig, seed: int) -> None:
     """排好次序的权重，算出的 logits 与整段前向相差超过 1e-5。"""
     side = Side("torch", config)
     assert worst(side, seed, packed=True) <= BOUND
+
+
+@pytest.mark.parametrize("vendor", ["GenuineIntel", "AuthenticAMD"])
+@given(config=configs(), seed=st.integers(0, 10_000))
+def test_a_vendors_processor_multiplies_otherwise(vendor: str, config: GPTConfig, seed: int) -> None:
+    """某一家的处理器上，矩阵乘法换了一个库，算出的 logits 与整段前向相差超过 1e-5。"""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch_llm.decoding.products.cpu_vendor", lambda: vendor)
+        assert worst(Side("torch", config), seed) <= BOUND

@@ -12,12 +12,14 @@ import re
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 __all__ = [
     "available_memory_bytes",
+    "cpu_vendor",
     "folder_commit",
     "git_commit",
     "hardware",
@@ -131,7 +133,7 @@ def hardware() -> dict[str, str]:
         "numpy": np.__version__,
         "cpus": str(usable_cpus()),
     }
-    if model := _cpu_model():
+    if model := _cpu_info("model name"):
         described["cpu"] = model
     if total := _total_memory_bytes():
         described["memory"] = f"{total / 2**30:.1f} GiB"
@@ -187,12 +189,19 @@ def usable_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _cpu_model() -> str:
+@cache
+def cpu_vendor() -> str:
+    """处理器是哪一家的，如 ``"GenuineIntel"``、``"AuthenticAMD"``；操作系统说不清时，别的描述也可能在里面。"""
+    return _cpu_info("vendor_id")
+
+
+def _cpu_info(field: str) -> str:
+    """``/proc/cpuinfo`` 里的一项；没有这个文件时是 ``platform.processor()``。"""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def _total_memory_bytes() -> int:

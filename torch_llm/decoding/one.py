@@ -17,16 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torch_llm.decoding.cache import PlainCache, SlotCache
+from torch_llm.decoding.products import onednn, prefers_onednn
 from torch_llm.gpt import GPT, MLP
 
 __all__ = ["OneToken"]
 
 
 class _Matrix(NamedTuple):
-    """一个线性层的权重与偏置；模块的属性要查几张表，逐个 token 地算时，事先取出来省下不少。"""
+    """一个线性层（或归一化层）的权重与偏置；模块的属性要查几张表，逐个 token 地算时，事先取出来省下不少。"""
 
     weight: Tensor
     bias: Tensor | None
+    is_onednn: bool
 
 
 class _Layer(NamedTuple):
@@ -131,7 +133,7 @@ class OneToken:
 
 
 def _matrix(module: Any) -> _Matrix:
-    return _Matrix(module.weight, getattr(module, "bias", None))
+    return _Matrix(module.weight, getattr(module, "bias", None), prefers_onednn(module.weight))
 
 
 def _layer(block: Any, cache: PlainCache) -> _Layer:
@@ -146,6 +148,8 @@ def _layer(block: Any, cache: PlainCache) -> _Layer:
 
 def product(layer: _Matrix, x: Tensor, out: Tensor) -> Tensor:
     """``W x + b``，写进 ``out``。"""
+    if layer.is_onednn:
+        return out.copy_(onednn(x[None], layer.weight, layer.bias)[0])
     if layer.bias is None:
         return torch.mv(layer.weight, x, out=out)
     return torch.addmv(layer.bias, layer.weight, x, out=out)
@@ -153,5 +157,7 @@ def product(layer: _Matrix, x: Tensor, out: Tensor) -> Tensor:
 
 def added(x: Tensor, layer: _Matrix, y: Tensor) -> Tensor:
     """``x + W y + b``。"""
+    if layer.is_onednn:
+        return onednn(y[None], layer.weight, layer.bias)[0].add_(x)
     z = torch.addmv(x, layer.weight, y)
     return z if layer.bias is None else z.add_(layer.bias)

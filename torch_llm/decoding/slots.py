@@ -11,23 +11,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from tinygrad_llm.common.decoding.slots import Group, Ledger, Plan, Rows
 from torch_llm.decoding.cache import Int8Cache, PlainCache, SlotCache, plain_caches
 from torch_llm.decoding.one import OneToken
 from torch_llm.decoding.one_integer import OneInteger
+from torch_llm.decoding.products import Products
 from torch_llm.gpt import GPT, MLP, Attention, rope_table
 
 __all__ = ["TorchSlots"]
-
-Packed = dict[nn.Module, Tensor]
-"""模块（输出层以模型自己为名）到排好次序的权重。"""
-_PACKED_ROWS = 8
-"""照这么多行来排次序。"""
-_FEWEST_PACKED = 3
-"""少于这么多行时，MKL 的矩阵乘向量更快。"""
 
 
 class TorchSlots:
@@ -38,7 +32,7 @@ class TorchSlots:
         slots: 同时写几个序列。
         context: 每个槽的上限；缺省是模型的上下文。
         kv_cache: ``"plain"`` 与激活同类型；``"int8"`` 占四分之一的内存，有误差。
-        packed: 另存一份 oneDNN 排好次序的权重：几行到几十行一起算时快三成左右，多占一份权重的内存；此后权重不能再变。
+        packed: 见 ``Products``。
 
     Attributes:
         slots: 有几个槽。
@@ -52,7 +46,7 @@ class TorchSlots:
         config, like = model.config, model.ln_f.weight
         self.model, self._ledger = model, Ledger(config, slots, context)
         self.slots, self.context, self._like = slots, self._ledger.context, like
-        self._packed = pack(model) if packed else {}
+        self._multiply = Products(model, packed=packed)
         shape = (slots, config.kv_heads, self.context, config.head_size)
         whole: Tensor | None = None
         if kv_cache == "int8":
@@ -111,7 +105,7 @@ class TorchSlots:
         return [found[span] for span in plan.spans]
 
     def _logits(self, x: Tensor) -> Tensor:
-        return multiply(self._packed, self.model, x) if self.model in self._packed else self.model.logits(x)
+        return self._multiply(self.model, x)
 
     def _features(self, plan: Plan) -> Tensor:
         """输出层之前的特征 ``(N, C)``；缓存与账都已写好。"""
@@ -130,11 +124,11 @@ class TorchSlots:
             positions = self._tensor(plan.positions)
             rope = self._rope[0][positions], self._rope[1][positions]
         masks = [self._mask(group) for group in plan.groups]
-        step = _Step(plan, masks, rope, *self._places(plan), self._packed)
+        step = _Step(plan, masks, rope, *self._places(plan), self._multiply)
         block: Any
         for block, layer in zip(model.h, self._layers, strict=True):
             x = x + attend(block.attn, layer, block.ln_1(x), step)
-            x = x + feed_forward(block.mlp, block.ln_2(x), step.packed)
+            x = x + feed_forward(block.mlp, block.ln_2(x), step.multiply)
         self._ledger.commit(plan)
         features = model.ln_f(x)
         return features  # type: ignore[no-any-return]
@@ -160,20 +154,20 @@ class TorchSlots:
 class _Step:
     """一次前向里各层共用的东西：分组与掩码、旋转的角度、写到哪里。"""
 
-    __slots__ = ("masks", "packed", "plan", "positions", "rope", "slots")
+    __slots__ = ("masks", "multiply", "plan", "positions", "rope", "slots")
 
     def __init__(
         self, plan: Plan, masks: list[Tensor | None], rope: tuple[Tensor, Tensor] | None,
-        slots: Tensor | int, positions: Tensor | int, packed: Packed,
+        slots: Tensor | int, positions: Tensor | int, multiply: Products,
     ) -> None:  # fmt: skip
-        self.packed = packed
+        self.multiply = multiply
         self.plan, self.masks, self.rope, self.slots, self.positions = plan, masks, rope, slots, positions
 
 
 def attend(attn: Attention, layer: SlotCache, x: Tensor, step: _Step) -> Tensor:
     """一层的注意力 ``(N, C) → (N, C)``：新的 k、v 写进缓存，各组的 q 与各自的缓存相比。"""
     heads, shared = attn.n_head, attn.n_kv_head
-    qkv = multiply(step.packed, attn.c_attn, x).view(len(x), heads + 2 * shared, attn.head_dim)
+    qkv = step.multiply(attn.c_attn, x).view(len(x), heads + 2 * shared, attn.head_dim)
     qk, v = qkv[:, : heads + shared], qkv[:, heads + shared :]
     if attn.qk_norm:
         qk = torch.cat((attn.q_norm(qk[:, :heads]), attn.k_norm(qk[:, heads:])), 1)
@@ -186,45 +180,18 @@ def attend(attn: Attention, layer: SlotCache, x: Tensor, step: _Step) -> Tensor:
         (attend_one if group.width == 1 else attend_long)(q[group.tokens], *layer.read(group), group, mask)
         for group, mask in zip(step.plan.groups, step.masks, strict=True)
     ]
-    return multiply(step.packed, attn.c_proj, outs[0] if len(outs) == 1 else torch.cat(outs))
+    return step.multiply(attn.c_proj, outs[0] if len(outs) == 1 else torch.cat(outs))
 
 
-def feed_forward(mlp: Any, x: Tensor, packed: Packed) -> Tensor:
+def feed_forward(mlp: Any, x: Tensor, multiply: Products) -> Tensor:
     """一层的前馈网络，与 ``MLP.forward`` 同义；换成了别的模块（例如量化的）就由它自己来算。"""
     if type(mlp) is not MLP:
         y: Tensor = mlp(x)
         return y
-    up = multiply(packed, mlp.c_fc, x)
+    up = multiply(mlp.c_fc, x)
     if mlp.kind == "swiglu":
-        return multiply(packed, mlp.c_proj, F.silu(multiply(packed, mlp.c_gate, x)) * up)
-    return multiply(packed, mlp.c_proj, F.gelu(up, approximate="tanh" if mlp.kind == "gelu_tanh" else "none"))
-
-
-def pack(model: GPT) -> Packed:
-    """各线性层与输出层的权重，各存一份 oneDNN 排好次序的；不是 CPU 上 float32 的普通线性层就不管。
-
-    MKL 乘行数很少的矩阵时，每次都要把权重重新整理一遍；事先整理好，就只剩读一遍权重的时间。
-    """
-    layers = [module for module in model.h.modules() if type(module) is nn.Linear]
-    weights: list[tuple[nn.Module, Tensor]] = [(layer, layer.weight) for layer in layers]
-    if type(model).logits is GPT.logits and type(model.wte) is nn.Embedding:
-        weights.append((model, model.head_weight()))
-    return {
-        module: torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _PACKED_ROWS)
-        for module, weight in weights
-        if weight.device.type == "cpu" and weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
-    }
-
-
-def multiply(packed: Packed, module: Any, x: Tensor) -> Tensor:
-    """``module(x)``；行数多于两行、又有排好次序的权重时用它。"""
-    weight = packed.get(module)
-    if weight is None or len(x) < _FEWEST_PACKED:
-        found: Tensor = module.logits(x) if isinstance(module, GPT) else module(x)
-        return found
-    bias = getattr(module, "bias", None)
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return y
+        return multiply(mlp.c_proj, F.silu(multiply(mlp.c_gate, x)) * up)
+    return multiply(mlp.c_proj, F.gelu(up, approximate="tanh" if mlp.kind == "gelu_tanh" else "none"))
 
 
 def attend_one(q: Tensor, k: Tensor, v: Tensor, group: Group, mask: Tensor | None) -> Tensor:
