@@ -15,7 +15,6 @@ from tinygrad_llm.common.engine import Batch
 from tinygrad_llm.losses import (
     dpo_loss,
     ipo_loss,
-    kl_penalty,
     kto_baseline,
     kto_loss,
     orpo_loss,
@@ -223,9 +222,11 @@ def _mean_where(rewards: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _drift(found: Answers, reference: Tensor) -> Tensor:
-    """每个回答里平均每个 token 的 ``KL(π_ref‖π)`` 的估计 ``(B, K)``（纳特），每一项都不小于 0。
+    """每个回答里平均每个 token 的 KL 的估计 ``(B, K)``（纳特），每一项都不小于 0：``(log π - log π_ref)² / 2``。
 
-    回答不出自策略，所以照它们出自参考模型来估：``r - 1 - log r``，``r = π/π_ref``；策略抛弃了的按对数增长，不会爆掉。
-    策略自己写的回答上的 KL 在评估时另量，见 ``tinygrad_llm/common/tuning/policy_kl.py``。
+    两个策略相近时，它与 KL 只差三阶的小量。回答不出自策略，无偏的估计不可用；``r - 1 - log r``（``r`` 是两个概率的比）
+    在比值很大的一两个 token 上按指数增长，平均数便只剩它们。策略自己写的回答上的 KL 另量，见
+    ``tinygrad_llm/common/tuning/policy_kl.py``。
     """
-    return found.per_token(kl_penalty(reference, found.tokens.detach()))
+    gap = found.tokens.detach() - reference
+    return found.per_token(gap * gap / 2)
