@@ -23,6 +23,8 @@ RL_TASKS = "antonym+length"
 SIGNIFICANT = 0.05
 INT8 = 0.01
 OVER_REFUSAL = 0.05
+EXACT_ENOUGH = ("--dtype", "float32")
+"""成绩单印出的位数，float32 就够，比 float64 快一倍；量化前后的困惑度只差万分之几，仍用缺省的。"""
 TASK_TITLES = {"instructions-val": "没见过的指令题，各阶段", "storyworld-choices": "故事的选择题，各阶段"}
 LEARNT = {"guarded": "学过拒绝", "hardened": "又从攻击里学过"}
 
@@ -88,7 +90,7 @@ def evaluate(trip: Trip) -> Found:
     """考试：成绩单把各阶段排在一起；练过指令的要答得比没练的多，区间的下沿也要大于零。"""
     tasks = ["--tasks", "instructions-val.jsonl", "storyworld-choices", "--limit", 200, "--max-tokens", 24]
     files = ["--data", "shards", "--json", "card.json", "--out", "card"]
-    trip.call("evaluate", "chat", "sft", "dpo", "--runs-dir", ".", "--template", "ours", *tasks, *files)
+    trip.call("evaluate", "chat", "sft", "dpo", "--runs-dir", ".", "--template", "ours", *tasks, *files, *EXACT_ENOUGH)
     card = trip.read("card.json")
     rows = {row["name"]: row for row in card["comparisons"][0]["rows"]}
     gap = rows["instructions-val"]
@@ -179,7 +181,7 @@ def answered(trip: Trip, run: str) -> tuple[float, int]:
     name = f"answers-{run}.json"
     if not (trip.folder / name).is_file():
         words = ["--tasks", "instructions-val.jsonl", "--template", "ours", "--max-tokens", 24, "--json", name]
-        trip.call("evaluate", run, "--runs-dir", ".", *words)
+        trip.call("evaluate", run, "--runs-dir", ".", *words, *EXACT_ENOUGH)
     raw = next(iter(trip.read(name)["results"][0]["tasks"].values()))["score"]["raw"]
     return float(raw["value"]), int(raw["n"])
 
