@@ -28,7 +28,7 @@ LABELS = {
     "old data forgotten": "旧数据忘掉的份额",
     "exact match": "精确匹配",
     "share of parameters trained": "学的参数的份额",
-    "margin": "好坏回答的奖励之差",
+    "held-out margin": "没见过的好坏回答的奖励之差",
     "points of exact match lost": "精确匹配丢掉的份额",
     "gain in pass@1": "pass@1 的增量",
     "p of no gain": "「没有涨」的 p",

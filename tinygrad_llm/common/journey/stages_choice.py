@@ -34,12 +34,12 @@ def dpo(trip: Trip) -> Found:
     data = ["--from", "sft", "--data", f"storyworld:preferences:{trip.scale.items['preferences']}"]
     data += ["--overflow", "skip", "--quiz", "0"]  # 答题的本事由 answered 在教过的题上量
     trip.train("dpo", "dpo", *data, *schedule(trip, "dpo"))
-    margins = measured(trip, "dpo", "margin")
+    margins = measured(trip, "dpo", "val_margin")
     before, after = answered(trip, "sft"), answered(trip, "dpo")
     lost = round(before[0] - after[0], 9)  # 恰好两点不算多：0.76 - 0.74 在二进制里比 0.02 大一点点
     return Found(
         checks=(
-            above("margin", margins[-1], margins[0], "界限是练之前的"),
+            above("held-out margin", margins[-1], margins[0], "界限是练之前的"),
             at_most("points of exact match lost", lost, POINTS_LOST, f"练之后 {rate_text(*after)}"),
         ),
         curves=(Curve("dpo", ("margin",)), Curve("dpo", ("accuracy",))),
