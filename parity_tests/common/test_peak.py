@@ -64,9 +64,13 @@ def test_peak_is_measured_again_or_of_another_engine(tmp_path: Path, monkeypatch
 
 
 def test_mfu_differs_from_the_definition() -> None:
-    """每步 600 次运算、用了 2 秒，峰值每秒 1000 次：三成。"""
-    assert Meter(100, 600, 1000.0).figures(2.0, 100) == {"tokens_per_s": 50.0, "mfu": pytest.approx(0.3)}
-    assert Meter(100, 600, 1000.0).figures(2.0, 50) == {"tokens_per_s": 25.0, "mfu": pytest.approx(0.15)}
+    """每行 8 个 token 的 4 行用了 2 秒：只算这么长的行里的乘法，不管上下文有多长；前向一份，反向两份。"""
+    model = GPTConfig(vocab_size=5, context=1024, n_layer=1, n_head=1, n_embd=3)
+    hidden = model.hidden_size
+    dense = 3 * 2 * 4 * 8 * (3 * 9 + 3 * 3 + 3 * hidden + hidden * 3 + 3 * 5)
+    attention = 6 * 2 * 4 * 8 * 8 * 3
+    found = Meter(model, 1000.0).figures(2.0, 4, 8)
+    assert found == {"tokens_per_s": 16.0, "mfu": pytest.approx((dense + attention) / 2 / 1000)}
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch"])

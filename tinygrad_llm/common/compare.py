@@ -181,8 +181,7 @@ def _charts(names: list[str], metrics: list[Any], summaries: list[dict[str, Any]
         )
 
     charts = [drawn(name, [1.0, 1.0], title, "步") for name, title in wanted.items()]
-    per_step = [_dig(one["sessions"][-1] if one["sessions"] else {}, ("tokens_per_step",)) for one in summaries]
-    if None not in per_step and per_step[0] != per_step[1]:
-        scales = [float(tokens or 0) for tokens in per_step]
-        charts.insert(1, drawn("loss", scales, "训练损失（横轴是 token）", "token"))
+    per_step = [(one["cost"]["tokens"] or 0) / max(one["steps"], 1) for one in summaries]
+    if 0 not in per_step and per_step[0] != per_step[1]:
+        charts.insert(1, drawn("loss", per_step, "训练损失（横轴是 token）", "token"))
     return [chart for chart in charts if chart]

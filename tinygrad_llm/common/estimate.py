@@ -26,7 +26,7 @@ from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.system import resident_bytes
 from tinygrad_llm.common.train_config import TrainConfig
 from tinygrad_llm.common.update_rules import state_shapes
-from tinygrad_llm.common.work import step_flops
+from tinygrad_llm.common.work import row_flops
 
 MEBI = 1 << 20
 Shapes = Mapping[str, tuple[int, ...]]
@@ -178,10 +178,10 @@ def flops_of(config: GPTConfig, settings: TrainConfig, steps: int, tokens: int =
         steps: 几步。
         tokens: 一步几个 token；0 表示行行都是整个上下文。
     """
-    per_token = step_flops(config, settings.batch_size) / (settings.batch_size * config.context)
-    per_step = per_token * (tokens or settings.batch_size * config.context)
+    tokens = tokens or settings.batch_size * config.context
+    per_step = settings.batch_size * row_flops(config, round(tokens / settings.batch_size))
     return {
-        "per_token": per_token,
+        "per_token": per_step / tokens,
         "per_step": per_step,
         "per_run": per_step * steps,
     }

@@ -86,7 +86,9 @@ def train(
             progress.note(engine.describe())
             if session.data_summary:
                 progress.note(f"data over {settings.steps} steps: {session.data_summary}")
-            meter = ranks.first(lambda: _open_meter(session, engine, log, ranks)) or Meter(1, 1, 1.0)  # 别的进程不记
+            meter = ranks.first(lambda: _open_meter(session, engine, log, ranks)) or Meter(
+                session.model, 1.0
+            )  # 别的进程不记
             _Loop(session, engine, log, stop, progress, on_step, ranks, store, meter).run()
 
 
@@ -211,8 +213,9 @@ class _Loop:
         with np.errstate(over="ignore", invalid="ignore"):  # 溢出由 guard 处理，不必再警告
             result = self.engine.train_step(step, batch, lr)
         elapsed_s = time.perf_counter() - started_at
-        tokens = batch[0].size * self.ranks.parts
-        figures, memory = self.meter.figures(elapsed_s, tokens), self.engine.memory_bytes()
+        width = batch[0].shape[-1]
+        rows = batch[0].size // width * self.ranks.parts
+        figures, memory = self.meter.figures(elapsed_s, rows, width), self.engine.memory_bytes()
         kind = self.guard.observe(step, result.loss, result.grad_norm, updated=result.updated)
         self.record(
             self.log.metric,

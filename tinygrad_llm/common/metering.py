@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tinygrad_llm.common.config import GPTConfig
 from tinygrad_llm.common.peak import Multiplier, peak_of
 from tinygrad_llm.common.session import Session
 from tinygrad_llm.common.system import folder_commit, git_commit, hardware
-from tinygrad_llm.common.work import step_flops
+from tinygrad_llm.common.work import row_flops
 
 __all__ = ["Meter", "open_meter", "session_record"]
 
@@ -40,21 +41,20 @@ class Meter:
     """一步的尺子。
 
     Attributes:
-        tokens: 每步多少个 token，几个进程合计。
-        flops: 每步的矩阵乘法要算多少次浮点运算；重算的不计。
+        model: 模型。
         peak_flops_per_s: 这里的矩阵乘法每秒至多多少次；几个进程各有一份时合计。
     """
 
-    tokens: int
-    flops: int
+    model: GPTConfig
     peak_flops_per_s: float
 
-    def figures(self, elapsed_s: float, tokens: int) -> dict[str, float]:
-        """``tokens`` 个 token 的一步用了 ``elapsed_s`` 秒：每秒多少 token，用上了峰值的几成（MFU）。"""
-        return {
-            "tokens_per_s": tokens / elapsed_s,
-            "mfu": self.flops * tokens / self.tokens / elapsed_s / self.peak_flops_per_s,
-        }
+    def figures(self, elapsed_s: float, rows: int, width: int) -> dict[str, float]:
+        """``rows`` 行、每行 ``width`` 个 token 的一步用了 ``elapsed_s`` 秒：每秒多少 token，用上了峰值的几成（MFU）。
+
+        重算的不计；冻住的参数照算，所以 LoRA 的 MFU 偏高，至多高一半。
+        """
+        flops = row_flops(self.model, width) * rows
+        return {"tokens_per_s": rows * width / elapsed_s, "mfu": flops / elapsed_s / self.peak_flops_per_s}
 
 
 def open_meter(session: Session, engine: Metered, devices: int = 1) -> Meter:
@@ -65,10 +65,9 @@ def open_meter(session: Session, engine: Metered, devices: int = 1) -> Meter:
         engine: 引擎。
         devices: 几份这样的设备一道算。
     """
-    settings, model = session.settings, session.model
+    settings = session.settings
     where = f"{engine.name}: {engine.describe()}, {settings.dtype}, {settings.workers or 'all'} cores"
-    peak = peak_of(settings.folder, where, engine) * devices
-    return Meter(settings.batch_size * model.context, step_flops(model, settings.batch_size), peak)
+    return Meter(session.model, peak_of(settings.folder, where, engine) * devices)
 
 
 def session_record(session: Session, engine: Metered, meter: Meter) -> dict[str, Any]:
@@ -85,8 +84,6 @@ def session_record(session: Session, engine: Metered, meter: Meter) -> dict[str,
         "hardware": hardware(),
         "code": _code(),
         "folder_commit": _here(str(Path.cwd())),
-        "tokens_per_step": meter.tokens,
-        "flops_per_step": meter.flops,
         "peak_flops_per_s": meter.peak_flops_per_s,
     }
 

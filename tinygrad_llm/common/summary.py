@@ -125,18 +125,25 @@ def _cost(metrics: Metrics, sessions: Sequence[Mapping[str, Any]]) -> dict[str, 
     """时间、token 与浮点运算次数；走过又重走的步不算。能耗没有量过，不写。"""
     seconds = [value for _, value in _finite(metrics, "elapsed_s")]
     evaluation = [value for _, value in _finite(metrics, "eval_s")]
-    tokens_per_step, flops_per_step = (_constant(sessions, name) for name in ("tokens_per_step", "flops_per_step"))
-    steps = len(points(metrics, "loss")[0])
+    time_of, mfu_of, speed_of = (dict(_finite(metrics, name)) for name in ("elapsed_s", "mfu", "tokens_per_s"))
+    counts = [speed * time_of[step] for step, speed in speed_of.items() if step in time_of]
+    used = [mfu * time_of[step] * _peak(sessions, step) for step, mfu in mfu_of.items() if step in time_of]
     return {
         "training_s": sum(seconds) if seconds else None,
         "evaluation_s": sum(evaluation) if evaluation else None,
-        "tokens": None if tokens_per_step is None else int(tokens_per_step * steps),
-        "flops": None if flops_per_step is None else float(flops_per_step * steps),
+        "tokens": round(sum(counts)) if counts else None,
+        "flops": float(round(sum(used))) if used and math.isfinite(sum(used)) else None,
         "tokens_per_s": _median(metrics, "tokens_per_s"),
         "mfu": _median(metrics, "mfu"),
         "peak_flops_per_s": _constant(sessions, "peak_flops_per_s"),
         "peak_memory_bytes": max((int(value) for _, value in _finite(metrics, "memory_bytes")), default=None),
     }
+
+
+def _peak(sessions: Sequence[Mapping[str, Any]], step: float) -> float:
+    """做第 ``step`` 步的那一回量到的峰值；没有记录为 NaN。"""
+    found = [one.get("peak_flops_per_s") for one in sessions if one.get("step", 0) <= step]
+    return found[-1] if found and type(found[-1]) is float else math.nan
 
 
 def _constant(sessions: Sequence[Mapping[str, Any]], name: str) -> float | None:

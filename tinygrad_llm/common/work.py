@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 from tinygrad_llm.common.config import GPTConfig
@@ -83,3 +85,9 @@ def attention_flops(config: GPTConfig, batch: int) -> int:
 def step_flops(config: GPTConfig, batch: int) -> int:
     """一步里全部矩阵乘法的浮点运算次数。"""
     return dense_flops(config, batch) + attention_flops(config, batch)
+
+
+@cache
+def row_flops(config: GPTConfig, width: int) -> int:
+    """``width`` 个 token 的一行，在一步里的浮点运算次数；注意力随长度的平方而长，不能按 token 摊。"""
+    return step_flops(replace(config, context=width), 1)
