@@ -86,9 +86,8 @@ def train(
             progress.note(engine.describe())
             if session.data_summary:
                 progress.note(f"data over {settings.steps} steps: {session.data_summary}")
-            meter = ranks.first(lambda: _open_meter(session, engine, log, ranks)) or Meter(
-                session.model, 1.0
-            )  # 别的进程不记
+            meter = ranks.first(lambda: _open_meter(session, engine, log, ranks))
+            meter = meter or Meter(session.model, 1.0)  # 别的进程不记，峰值是几都行
             _Loop(session, engine, log, stop, progress, on_step, ranks, store, meter).run()
 
 

@@ -3,7 +3,8 @@
 流入：一个 token、它的槽与位置；流出：输出层之前的特征 ``(C,)``。
 
 批大小为 1 时，一个 token 只是一百来次矩阵乘向量，每次不到 0.2 ms；其余几百次小运算各要几微秒，合起来占三成。
-所以这里：中间结果写进预先分配的缓冲，视图事先切好；残差并进矩阵乘法（``addmv``）；没有掩码，注意力只看活着的长度。
+所以这里：中间结果写进预先分配的缓冲，视图事先切好；残差并进矩阵乘法（``addmv``；oneDNN 除外）；没有掩码，
+注意力只看活着的长度。
 CPU 上、float32 或 float64、线性层都没有换过的模型走得了它，其余照 ``slots.py``。
 """
 
@@ -24,11 +25,10 @@ __all__ = ["OneToken"]
 
 
 class _Matrix(NamedTuple):
-    """一个线性层（或归一化层）的权重与偏置；模块的属性要查几张表，逐个 token 地算时，事先取出来省下不少。"""
+    """一个线性层或归一化层的权重与偏置；模块的属性要查几张表，逐个 token 地算时，事先取出来省下不少。"""
 
     weight: Tensor
     bias: Tensor | None
-    is_onednn: bool
 
 
 class _Layer(NamedTuple):
@@ -57,6 +57,7 @@ class OneToken:
         config, like, blocks = model.config, model.ln_f.weight, list[Any](model.h)
         heads, shared, width, half = config.n_head, config.kv_heads, config.head_size, config.head_size // 2
         self._model, self._rope, self._config = model, rope, config
+        self._is_onednn = prefers_onednn(like)
         self._layers = [_layer(block, cache) for block, cache in zip(blocks, layers, strict=True)]
         self._last, self._table = _matrix(model.ln_f), model.wte.weight
         self._head_norms = [(b.attn.q_norm, b.attn.k_norm) if config.qk_norm else () for b in blocks]
@@ -100,18 +101,33 @@ class OneToken:
         if self._rope is None:
             x = x + model.wpe.weight[position - begin]
         for layer, norms in zip(self._layers, self._head_norms, strict=True):
-            product(layer.c_attn, self._norm(layer.ln_1, x), self._qkv)
+            self._product(layer.c_attn, self._norm(layer.ln_1, x), self._qkv)
             for norm, rows in zip(norms, (self._raw_q, self._raw_k), strict=False):
                 rows.copy_(norm(rows))
-            x = added(x, layer.c_proj, self._attend(layer.cache, slot, position, first))
+            x = self._added(x, layer.c_proj, self._attend(layer.cache, slot, position, first))
             h = self._norm(layer.ln_2, x)
-            up = product(layer.c_fc, h, self._up)
+            up = self._product(layer.c_fc, h, self._up)
             if mlp_kind == "swiglu":
-                up.mul_(F.silu(product(layer.c_gate, h, self._gate), inplace=True))
+                up.mul_(F.silu(self._product(layer.c_gate, h, self._gate), inplace=True))
             else:
                 up = F.gelu(up, approximate="tanh" if mlp_kind == "gelu_tanh" else "none")
-            x = added(x, layer.mlp_proj, up)
+            x = self._added(x, layer.mlp_proj, up)
         return self._norm(self._last, x)
+
+    def _product(self, layer: _Matrix, x: Tensor, out: Tensor) -> Tensor:
+        """``W x + b``，写进 ``out``。"""
+        if self._is_onednn:
+            return out.copy_(onednn(x[None], layer.weight, layer.bias)[0])
+        if layer.bias is None:
+            return torch.mv(layer.weight, x, out=out)
+        return torch.addmv(layer.bias, layer.weight, x, out=out)
+
+    def _added(self, x: Tensor, layer: _Matrix, y: Tensor) -> Tensor:
+        """``x + W y + b``。"""
+        if self._is_onednn:
+            return onednn(y[None], layer.weight, layer.bias)[0].add_(x)
+        z = torch.addmv(x, layer.weight, y)
+        return z if layer.bias is None else z.add_(layer.bias)
 
     def _norm(self, norm: _Matrix, x: Tensor) -> Tensor:
         if self._config.norm == "layernorm":
@@ -133,7 +149,7 @@ class OneToken:
 
 
 def _matrix(module: Any) -> _Matrix:
-    return _Matrix(module.weight, getattr(module, "bias", None), prefers_onednn(module.weight))
+    return _Matrix(module.weight, getattr(module, "bias", None))
 
 
 def _layer(block: Any, cache: PlainCache) -> _Layer:
@@ -144,20 +160,3 @@ def _layer(block: Any, cache: PlainCache) -> _Layer:
         (_matrix(block.ln_2), _matrix(gate)),
     )
     return _Layer(*first, *second, _matrix(mlp.c_fc), _matrix(mlp.c_proj), cache)
-
-
-def product(layer: _Matrix, x: Tensor, out: Tensor) -> Tensor:
-    """``W x + b``，写进 ``out``。"""
-    if layer.is_onednn:
-        return out.copy_(onednn(x[None], layer.weight, layer.bias)[0])
-    if layer.bias is None:
-        return torch.mv(layer.weight, x, out=out)
-    return torch.addmv(layer.bias, layer.weight, x, out=out)
-
-
-def added(x: Tensor, layer: _Matrix, y: Tensor) -> Tensor:
-    """``x + W y + b``。"""
-    if layer.is_onednn:
-        return onednn(y[None], layer.weight, layer.bias)[0].add_(x)
-    z = torch.addmv(x, layer.weight, y)
-    return z if layer.bias is None else z.add_(layer.bias)
