@@ -57,6 +57,87 @@ def test_the_input_is_kept(name: str) -> None:
         assert y.requires_grad
 
 
+NORMS: dict[str, tg.nn.Module] = {
+    "layer norm": tg.nn.LayerNorm(8, dtype=tg.float64),
+    "layer norm without a bias": tg.nn.LayerNorm(8, bias=False, dtype=tg.float64),
+    "rms norm": tg.nn.RMSNorm(8, dtype=tg.float64),
+    "rms norm without a weight": tg.nn.RMSNorm(8, elementwise_affine=False),
+}
+
+
+def _ones(**options: Any) -> Any:
+    return tg.ones(3, 8, dtype=tg.float64, **options)
+
+
+AFTER: dict[str, Callable[[Any], Any]] = {
+    "linear": tg.nn.Linear(8, 3, dtype=tg.float64),
+    "attention": lambda h: F.scaled_dot_product_attention(h, h, h, is_causal=True),
+    "two at once": lambda h: F.linear(h, _ones(requires_grad=True)) * F.linear(h, _ones()),
+}
+
+
+@pytest.mark.parametrize("after", AFTER)
+@pytest.mark.parametrize("norm", NORMS)
+def test_rebuilding_the_output_of_a_norm_changes_the_gradients(norm: str, after: str) -> None:
+    """归一化的输出在反传时重算，梯度却与留着它时不逐位相同；反传两次也一样。"""
+    modules = [m for m in (NORMS[norm], AFTER[after]) if isinstance(m, tg.nn.Module)]
+    found = []
+    for context in (tg.enable_grad, first_order):
+        x = _leaf()
+        for module in modules:
+            module.zero_grad()
+        with context():
+            y = AFTER[after](NORMS[norm](x))
+        (y * y).sum().backward(retain_graph=True)
+        (y * y).sum().backward()
+        found.append([x.grad.numpy(), *(p.grad.numpy() for m in modules for p in m.parameters())])
+    for kept, rebuilt in zip(*found, strict=True):
+        np.testing.assert_array_equal(rebuilt, kept)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.fused  # 普通算子照常留着输入
+@pytest.mark.usefixtures("young_heap")
+def test_the_output_of_a_norm_is_kept(norm: str) -> None:
+    """只求一阶导时，归一化的输出还留在全连接的节点里；平时却又没有留着。"""
+    weight = _ones(requires_grad=True)
+    for context, is_kept in ((first_order, False), (tg.enable_grad, True)):
+        with context():
+            h = NORMS[norm](_leaf())
+            held = weakref.ref(h.array)
+            y = F.linear(h, weight)
+            del h
+            gc.collect()
+            assert (held() is not None) == is_kept
+            assert y.requires_grad
+
+
+def test_an_output_written_to_is_rebuilt_as_it_was_before() -> None:
+    """归一化的输出被就地改写之后才交给全连接，权重的梯度却按改写之前的算。"""
+    found = []
+    for context in (tg.enable_grad, first_order):
+        weight = _ones(requires_grad=True)
+        with context():
+            h = F.layer_norm(_leaf(), (8,))
+            with tg.no_grad():
+                h.mul_(2)
+            F.linear(h, weight).sum().backward()
+        found.append(weight.grad.numpy())
+    np.testing.assert_array_equal(found[1], found[0])
+
+
+def test_a_weight_written_to_before_the_backward_is_not_noticed() -> None:
+    """归一化的权重在反传之前被改写，重算出的输出已经不对，却没有报错。"""
+    norm = tg.nn.LayerNorm(8, dtype=tg.float64)
+    weight = _ones(requires_grad=True)
+    with first_order():
+        y = F.linear(norm(_leaf()), weight).sum()
+    with tg.no_grad():
+        norm.bias.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
 @pytest.mark.parametrize("name", ["gelu", "silu", "layer norm"])
 @pytest.mark.fused  # 普通算子照常留着输入
 def test_the_second_derivative_is_wrong_instead_of_refused(name: str) -> None:

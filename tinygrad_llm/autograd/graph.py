@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,15 @@ class Node(NodeApi):
             )
         if self.time != clock.time:
             self.check_unwritten([self.saved[slot] for slot in self.plan.watched])
+        if Node in map(type, self.saved):
+            return [value.rebuilt() if type(value) is Node else value for value in self.saved]
         return self.saved
+
+    def rebuilt(self) -> Any:
+        """重算输出，见 ``Plan.rebuild``。"""
+        forward, slots = self.plan.rebuild  # type: ignore[misc]  # 能重算的才会问到
+        saved = self.checked_saved()
+        return forward(*[saved[slot] for slot in slots])
 
     def check_unwritten(self, arrays: Iterable[Any]) -> None:
         """留下的数组此后被就地改写过则报错。"""
@@ -255,87 +263,6 @@ def _plan(op: Op, wanted: int, kind: str) -> Plan | None:
     return op.lean_plan(wanted) if op.composed is not None and switch.first_order else op.plan(wanted)
 
 
-def unary_method(op: Op, otherwise: Callable[[Op, Any], Any]) -> Callable[[Any], Any]:
-    """一元算子的方法，等于 ``apply(op, (x,), {})``，但省去一切用不着的判断：追踪小图时，开销都在这里。
-
-    Args:
-        op: 没有属性、没有 ``keeps`` 的算子。
-        otherwise: ``(op, x)``，不是最常见的情形（整数、视图、正在追踪）时改走这里。
-
-    Returns:
-        ``(x)`` → 结果。
-    """
-    forward, plans = op.forward, op.plans
-
-    def method(x: Any) -> Any:
-        if x.base is not None or extras.users or not x.needs_grad:
-            return otherwise(op, x)
-        array = x.array
-        y = forward(array)
-        if type(y) is not _ndarray:
-            y = np.asarray(y)
-        output = _new(tensor_type)
-        output.array = y
-        if switch.grad_enabled:
-            plan: Any = plans.get(0b11) or op.plan(0b11)
-            node = output.node = _new(Node)
-            node.op, node.plan, node.edges, node.attrs, node.hooks = op, plan, (x.node or x,), _NO_ATTRS, None
-            node.saved, node.order, node.time = plan.pick((array, y)), next_order(), clock.time
-            node.shape, node.dtype = y.shape, y.dtype
-            output.needs_grad = True
-        return output
-
-    method.__doc__ = op.doc
-    return method
-
-
-def binary_method(
-    op: Op, otherwise: Callable[[Op, Any, Any], Any], is_elementwise: bool = True
-) -> Callable[[Any, Any], Any]:
-    """二元算子的方法，等于 ``apply(op, (a, b), {})``；两个都是 Tensor、dtype 相同的情形就地办完。
-
-    Args:
-        op: 没有属性、没有 ``keeps``、两个输入都可导的算子。
-        otherwise: ``(op, a, b)``，其余情形改走这里。
-        is_elementwise: 逐元素的运算，结果的内存次序随操作数。
-
-    Returns:
-        ``(a, b)`` → 结果。
-    """
-    forward, plans = op.forward, op.plans
-
-    def method(a: Any, b: Any) -> Any:
-        if not isinstance(b, tensor_type) or a.base is not None or b.base is not None or extras.users:
-            return otherwise(op, a, b)
-        left, right = a.array, b.array
-        if left.dtype is not right.dtype:
-            return otherwise(op, a, b)
-        try:
-            y = forward(left, right)
-        except (ValueError, TypeError, RuntimeWarning):  # 一般路线会再遇到它，并说清是哪里不合
-            return otherwise(op, a, b)
-        if type(y) is not _ndarray:
-            y = np.asarray(y)
-        if y.ndim > 1 and is_elementwise and not left.flags.c_contiguous:
-            y = like_operands(y, left, right)
-        output = _new(tensor_type)
-        output.array = y
-        need_a, need_b = a.needs_grad, b.needs_grad
-        if (need_a or need_b) and switch.grad_enabled:
-            wanted = 0b111 if need_a and need_b else 0b101 if need_a else 0b110  # 最高位是哨兵，见 ``Op.plan``
-            plan: Any = plans.get(wanted) or op.plan(wanted)
-            node = output.node = _new(Node)
-            node.op, node.plan, node.attrs, node.hooks, node.time = op, plan, _NO_ATTRS, None, clock.time
-            node.edges = (a.node or a if need_a else None, b.node or b if need_b else None)
-            node.saved, node.order = plan.pick((left, right, y)) if plan.sources else (), next_order()
-            node.shape, node.dtype = y.shape, y.dtype
-            output.needs_grad = True
-        return output
-
-    method.__doc__ = op.doc
-    return method
-
-
 class Destinations:
     """VJP 里的 ``into``：参数事先备好 ``grad_buffer`` 的，梯度直接放进去，省一份内存与一次复制。
 
@@ -368,7 +295,6 @@ class Destinations:
 
 
 _new, _ndarray = object.__new__, np.ndarray
-_NO_ATTRS: dict[str, Any] = {}
 
 
 def _record(
@@ -383,9 +309,24 @@ def _record(
     node = _new(Node)
     node.op, node.plan, node.edges, node.attrs, node.time, node.hooks = op, plan, edges, attrs, clock.time, None
     node.saved, node.order = plan.pick(pool), next_order()
+    if switch.first_order and plan.is_joint and op.composed is not None:
+        node.saved = _without_rebuildable(node)
     y = output.array
     node.shape, node.dtype = y.shape, y.dtype
     output.node, output.needs_grad = node, True
+
+
+def _without_rebuildable(node: Node) -> Sequence[Any]:
+    """要留的输入若能由算出它的节点重算，就改留那个节点：它反传时要用的东西反正留着，而且比这里晚释放。"""
+    saved = list(node.saved or ())
+    for slot in node.plan.watched:
+        name, array = node.plan.sources[slot], saved[slot]
+        edge = None if name == "y" else node.edges[node.op.inputs.index(name)]
+        if type(edge) is not Node or edge.plan.rebuild is None:
+            continue
+        if edge.dtype is array.dtype and not written_since(array, edge.time):
+            saved[slot] = edge
+    return saved
 
 
 def _cast(x: Any, dtype: Any) -> Any:

@@ -116,7 +116,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def first_order() -> Iterator[None]:
-    """``with`` 之内建的图只求一阶导：融合算子不为二阶导留下输入，训练省一成多内存。
+    """``with`` 之内建的图只求一阶导，训练省两成内存：融合算子不为二阶导留下输入，归一化的输出反传时重算。
 
     在这样的图上用 ``create_graph=True`` 会报错，不会给出错的数。
     """

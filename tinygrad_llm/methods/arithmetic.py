@@ -13,8 +13,9 @@ import numpy as np
 
 from tinygrad_llm import dtypes
 from tinygrad_llm.autograd import graph
-from tinygrad_llm.autograd.graph import apply, binary_method, unary_method
+from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.autograd.mode import switch
+from tinygrad_llm.autograd.shortcuts import binary_method, unary_method
 from tinygrad_llm.methods.old_order import numbers_first
 from tinygrad_llm.methods.shaping import shaped
 from tinygrad_llm.ops import complex as cx

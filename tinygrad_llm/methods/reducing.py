@@ -11,7 +11,8 @@ import numpy as np
 
 from tinygrad_llm import dtypes, return_types
 from tinygrad_llm.autograd import graph
-from tinygrad_llm.autograd.graph import apply, unary_method
+from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.autograd.shortcuts import unary_method
 from tinygrad_llm.methods.arithmetic import as_float, binary
 from tinygrad_llm.methods.numpy_names import numpy_names
 from tinygrad_llm.methods.operands import refuse

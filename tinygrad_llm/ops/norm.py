@@ -63,6 +63,7 @@ def _layer_norm_composed(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     wrt="x weight bias",
     composed=_layer_norm_composed,
     plain=lambda x, weight, bias, eps: _layer_norm(x, weight, bias, eps, keep=False)[0],
+    rebuild=lambda xhat, weight, bias: _scaled_and_shifted(xhat, weight, bias),
 )
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Any:
     """沿最后一轴标准化，再缩放平移。
@@ -110,6 +111,14 @@ def _affine(h: Array, weight: Array | None, bias: Array | None, out: Array) -> N
         out += bias
 
 
+def _scaled_and_shifted(xhat: Array, weight: Array | None, bias: Array | None) -> Array:
+    """由 ``x̂`` 重算 ``y``。"""
+    y = np.empty(xhat.shape, xhat.dtype)
+    hs, ys = as_rows(xhat), as_rows(y)
+    for_rows(hs.shape, lambda rows: _affine(hs[rows], weight, bias, ys[rows]))
+    return y
+
+
 def _rms_norm_vjp(g: Any, weight: Any, xhat: Any, rrms: Any, needs: tuple[bool, bool]) -> tuple[Any, Any]:
     """与 LayerNorm 同理，只是没有均值一路：``∂L/∂x = (t - x̂ · mean(t ⊙ x̂)) / rms``，``t = g ⊙ w``。"""
     gs, xs, dx = as_rows(g), as_rows(xhat), np.empty(xhat.shape, xhat.dtype)
@@ -140,6 +149,7 @@ def _rms_norm_composed(x: Any, weight: Any, *, eps: float) -> Any:
     wrt="x weight",
     composed=_rms_norm_composed,
     plain=lambda x, weight, eps: _rms_norm(x, weight, eps, keep=False)[0],
+    rebuild=lambda xhat, weight: _scaled_and_shifted(xhat, weight, None),
 )
 def rms_norm(x: Array, weight: Array | None, *, eps: float) -> Any:
     """沿最后一轴除以均方根，再缩放。

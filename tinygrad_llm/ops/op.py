@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -27,6 +27,10 @@ Rule = tuple[int, Callable[..., Any], int, tuple[int, ...]]
 """求导表的一行：（对第几个输入求导，VJP，``g`` 之外要几样，它们是 ``Plan.sources`` 的第几项）。"""
 
 
+Rebuild = tuple[Callable[..., Any], tuple[int, ...]]
+"""怎样重算输出：（函数，它要的是 ``Plan.sources`` 的第几项）。"""
+
+
 class Plan:
     """给定「哪些输入需要梯度」后，前向要留下什么、反向要跑哪几行。
 
@@ -41,6 +45,7 @@ class Plan:
         is_region: 见 ``Op``。
         is_simple: 可以走引擎里最短的路：各行各算一份梯度，不合写。
         needs: 各输入是否需要梯度。
+        rebuild: 怎样由留下的东西重算 ``y``；不能重算则为 ``None``。
     """
 
     __slots__ = (
@@ -50,13 +55,21 @@ class Plan:
         "is_simple",
         "needs",
         "pick",
+        "rebuild",
         "rules",
         "sources",
         "wants_more",
         "watched",
     )
 
-    def __init__(self, op: Op, needs: tuple[bool, ...], sources: tuple[str, ...], rules: tuple[Rule, ...]) -> None:
+    def __init__(
+        self,
+        op: Op,
+        needs: tuple[bool, ...],
+        sources: tuple[str, ...],
+        rules: tuple[Rule, ...],
+        rebuild: Rebuild | None = None,
+    ) -> None:
         self.needs, self.sources, self.rules = needs, sources, rules
         inputs = op.inputs * len(needs) if op.variadic else op.inputs
         pool = (*inputs, "y", "shapes", "needs", "into", *op.attrs, *op.keeps)
@@ -68,6 +81,7 @@ class Plan:
         self.is_joint = op.joint is not None
         self.is_region = op.is_region
         self.is_simple = not (self.is_joint or op.is_region)
+        self.rebuild = rebuild
 
 
 def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
@@ -75,6 +89,13 @@ def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     if not places:
         return lambda pool: ()
     return itemgetter(*places) if len(places) > 1 else itemgetter(*places, *places)
+
+
+def _added(sources: list[str], names: Iterable[str]) -> tuple[int, ...]:
+    """还没有的名字添到 ``sources`` 末尾；返回它们各是第几项。"""
+    wants = list(names)
+    sources += [name for name in wants if name not in sources]
+    return tuple(sources.index(name) for name in wants)
 
 
 def _flags(wanted: int) -> tuple[bool, ...]:
@@ -117,6 +138,7 @@ class Op:
         keeps: 前向顺手留下的中间量的名字。
         composed: 由普通算子写成的同一个函数：融合算子的对照，也是二阶导的来路。
         plain: 只要 ``y`` 的前向：不记图时用它，省去为反向准备的东西。
+        rebuild: 由反向要留的东西重算 ``y``；见 ``lean_plan``。
         is_view: 输出与第一个输入共享内存。
         is_region: 输出是输入的一块区域，由属性 ``key`` 指明：几块的梯度合写进一个数组，不必各自补零再相加。
         wirtinger: 求导表已经照复数的约定写好，不必再取共轭（见 ``_conjugating``）。
@@ -125,7 +147,7 @@ class Op:
 
     __slots__ = (
         "attrs", "composed", "defaults", "doc", "formula", "forward", "inputs", "is_region", "is_view", "joint",
-        "keeps", "name", "plain", "plans", "variadic", "vjps", "wirtinger",
+        "keeps", "name", "plain", "plans", "rebuild", "variadic", "vjps", "wirtinger",
     )  # fmt: skip
 
     def __init__(
@@ -137,6 +159,7 @@ class Op:
         keeps: tuple[str, ...],
         composed: Callable[..., Any] | None,
         plain: Callable[..., Any] | None,
+        rebuild: Callable[..., Any] | None,
         is_view: bool,
         is_region: bool,
         wirtinger: bool,
@@ -144,7 +167,7 @@ class Op:
         self.name, self.formula, self.forward = forward.__name__, formula, forward
         self.doc = forward.__doc__
         self.vjps, self.joint, self.keeps = vjps, joint, keeps
-        self.composed, self.plain, self.wirtinger = composed, plain, wirtinger
+        self.composed, self.plain, self.rebuild, self.wirtinger = composed, plain, rebuild, wirtinger
         self.is_view, self.is_region = is_view, is_region
         parameters = inspect.signature(forward).parameters.values()
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -186,7 +209,7 @@ class Op:
             return plan
 
     def lean_plan(self, wanted: int) -> Plan | None:
-        """同 ``plan``，但不为二阶导留下融合算子的输入；见 ``mode.first_order``。"""
+        """同 ``plan``，但不为二阶导留下融合算子的输入，另记下怎样重算 ``y``；见 ``mode.first_order``。"""
         key = ("lean", wanted)
         if key not in self.plans:
             self.plans[key] = self._make_plan(_flags(wanted), lean=True)
@@ -214,11 +237,12 @@ class Op:
         sources: list[str] = list(self.inputs) if self.composed is not None and not lean else []
         rules = []
         for index, vjp in active:
-            wants = list(inspect.signature(vjp).parameters)[1:]
-            sources += [name for name in wants if name not in sources]
-            slots = tuple(sources.index(name) for name in wants)
+            slots = _added(sources, list(inspect.signature(vjp).parameters)[1:])
             rules.append((index, vjp, len(slots), slots))
-        return Plan(self, needs, tuple(sources), tuple(rules))
+        rebuild = None
+        if self.rebuild is not None and lean:
+            rebuild = self.rebuild, _added(sources, inspect.signature(self.rebuild).parameters)
+        return Plan(self, needs, tuple(sources), tuple(rules), rebuild)
 
     def _check(self) -> None:
         """声明时就核对名字：求导表里写错一个字，``import`` 时即报错。"""
@@ -239,6 +263,9 @@ class Op:
             if not set(names) <= allowed:
                 wrong = sorted(set(names) - allowed)
                 raise TypeError(f"op {self.name!r}: derivative names {wrong}, known: {sorted(allowed)}")
+        rebuilds = set(inspect.signature(self.rebuild).parameters) if self.rebuild is not None else set()
+        if not rebuilds <= known - {"y", "needs", "into"}:
+            raise TypeError(f"op {self.name!r}: rebuild takes {sorted(rebuilds)}, known: {sorted(known)}")
 
 
 def op(
@@ -249,6 +276,7 @@ def op(
     wrt: str = "",
     composed: Callable[..., Any] | None = None,
     plain: Callable[..., Any] | None = None,
+    rebuild: Callable[..., Any] | None = None,
     is_view: bool = False,
     is_region: bool = False,
     wirtinger: bool = False,
@@ -263,6 +291,7 @@ def op(
         wrt: 与 ``joint`` 同用：可求导的输入名，以空格分隔。
         composed: 由普通算子写成的同一个函数。
         plain: 只要 ``y`` 的前向，参数与前向相同；不记图时用它。
+        rebuild: 由反向要留的东西重算 ``y``，逐位相同；形参名的规矩同 VJP，只是没有 ``g``。
         is_view: 输出与第一个输入共享内存。
         is_region: 输出是输入的一块区域，由属性 ``key`` 指明。
         wirtinger: 求导表已经照复数的约定写好：``g`` 乘的是导数的共轭。
@@ -281,7 +310,7 @@ def op(
 
     def declare(forward: Callable[..., Any]) -> Op:
         names = tuple(keeps.split())
-        declared = Op(forward, formula, vjps, joint, names, composed, plain, is_view, is_region, wirtinger)
+        declared = Op(forward, formula, vjps, joint, names, composed, plain, rebuild, is_view, is_region, wirtinger)
         REGISTRY[declared.name] = declared
         return declared
 
