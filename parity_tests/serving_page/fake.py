@@ -181,8 +181,9 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(ConnectionError):  # 页面不等答复了：又按了键，或测试已经结束
+                self.end_headers()
+                self.wfile.write(data)
 
     return Handler
 
