@@ -74,7 +74,8 @@ def test_importing_the_engine_loads_numpy_and_nothing_else() -> None:
 def test_help_answers_at_once(command: str) -> None:
     """``--help`` 不加载帮助用不着的东西：torch、画图的库，或别的命令的模块。"""
     result = _python("-X", "importtime", "-m", *command.split(), "--help")
-    assert "usage:" in result.stdout, result.stderr
+    assert result.returncode == 0, result.stderr
+    assert "usage:" in result.stdout
     loaded = [line.rpartition("|")[2].strip() for line in result.stderr.splitlines() if line.startswith("import time:")]
     installed = {name for name in packages_distributions() if not name.startswith("_")}  # 下划线开头的是 pip 的钩子
     third_party = installed & {name.partition(".")[0] for name in loaded} - {"tinygrad_llm", "torch_llm"}

@@ -56,6 +56,14 @@ def _layer_norm_composed(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     return y if bias is None else y + bias
 
 
+def _scaled_and_shifted(xhat: Array, weight: Array | None, bias: Array | None) -> Array:
+    """由 ``x̂`` 重算 ``y``。"""
+    y = np.empty(xhat.shape, xhat.dtype)
+    hs, ys = as_rows(xhat), as_rows(y)
+    for_rows(hs.shape, lambda rows: _affine(hs[rows], weight, bias, ys[rows]))
+    return y
+
+
 @op(
     "y = (x - μ)/√(σ² + ε) ⊙ w + b",
     keeps="xhat rstd",
@@ -63,7 +71,7 @@ def _layer_norm_composed(x: Any, weight: Any, bias: Any, *, eps: float) -> Any:
     wrt="x weight bias",
     composed=_layer_norm_composed,
     plain=lambda x, weight, bias, eps: _layer_norm(x, weight, bias, eps, keep=False)[0],
-    rebuild=lambda xhat, weight, bias: _scaled_and_shifted(xhat, weight, bias),
+    rebuild=_scaled_and_shifted,
 )
 def layer_norm(x: Array, weight: Array | None, bias: Array | None, *, eps: float) -> Any:
     """沿最后一轴标准化，再缩放平移。
@@ -109,14 +117,6 @@ def _affine(h: Array, weight: Array | None, bias: Array | None, out: Array) -> N
         out[...] = h
     if bias is not None:
         out += bias
-
-
-def _scaled_and_shifted(xhat: Array, weight: Array | None, bias: Array | None) -> Array:
-    """由 ``x̂`` 重算 ``y``。"""
-    y = np.empty(xhat.shape, xhat.dtype)
-    hs, ys = as_rows(xhat), as_rows(y)
-    for_rows(hs.shape, lambda rows: _affine(hs[rows], weight, bias, ys[rows]))
-    return y
 
 
 def _rms_norm_vjp(g: Any, weight: Any, xhat: Any, rrms: Any, needs: tuple[bool, bool]) -> tuple[Any, Any]:
