@@ -27,7 +27,7 @@ VERBS = {
     "tokenizers": Verb("benchmarks.tokenizers:main", "byte-level BPE: trainer and encoder, beside Rust and naive code"),
     "cleaning": Verb("benchmarks.cleaning:main", "cleaning: CPU time of each stage, and how much it finds"),
     "player": Verb(
-        "benchmarks.player:main", "the page that replays a recording: bytes, time to open, steps per second"
+        "benchmarks.player:main", "recordings: what recording costs; the page: bytes, time to open, steps per second"
     ),
 }
 

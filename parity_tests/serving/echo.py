@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,14 @@ class EchoSlots:
         steps: 走过几步。
         is_broken: 下一步就出错。
         sharpness: 该说的那个字节比别的大多少。
+        gate: 开着（``set``）；关上时每一步都停在门口。
     """
 
     def __init__(self, slots: int = 4, context: int = 512, delay_s: float = 0.0) -> None:
         self.slots, self.context, self.delay_s = slots, context, delay_s
         self.steps, self.is_broken, self.sharpness = 0, False, 50.0
+        self.gate = threading.Event()
+        self.gate.set()
         self._held: list[list[int]] = [[] for _ in range(slots)]
 
     def feed(self, rows: Any) -> NDArray[Any]:
@@ -48,6 +52,7 @@ class EchoSlots:
             raise RuntimeError("broken on purpose")
         self.steps += 1
         time.sleep(self.delay_s)
+        self.gate.wait()
         logits = np.zeros((len(rows), TOKENIZER.vocab_size), np.float32)
         for row, (slot, ids) in zip(logits, rows, strict=True):
             self._held[slot] += [int(id) for id in ids]

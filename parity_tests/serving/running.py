@@ -102,7 +102,7 @@ def running(open_model: OpenModel, **settings: Any) -> Iterator[Running]:
         server.stop()
 
 
-def eventually(condition: Any, timeout_s: float = 10.0) -> bool:
+def eventually(condition: Any, timeout_s: float = 60.0) -> bool:
     """等到成立为止。"""
     end = time.monotonic() + timeout_s
     while not condition():

@@ -204,7 +204,7 @@ function onResize() {
 const plain = (array) =>
   array === null
     ? null
-    : { shape: array.shape, flat: array.flat === null ? null : [...array.flat], summary: array.summary };
+    : { shape: array.shape, flat: hasNumbers(array) ? [...array.flat] : null, summary: array.summary };
 
 /** 测试与别的程序用的接口：读得到的状态与页面上看见的一致。 */
 window.player = {

@@ -109,7 +109,7 @@ function heatMap(array, scale = largest(array), kind = "value") {
     figure.append(make("span", { class: "faint", text: shapeText(array.shape) }));
     return figure;
   }
-  if (array.flat !== null && array.size <= NUMBERED && cells.columns <= 8) {
+  if (hasNumbers(array) && array.size <= NUMBERED && cells.columns <= 8) {
     const slices = Array.from({ length: cells.slices }, (_, i) => numberedGrid(array, cells, i, scale));
     figure.append(make("div", { class: "slices" }, slices));
   } else {
@@ -121,7 +121,7 @@ function heatMap(array, scale = largest(array), kind = "value") {
 
 function captionOf(array, scale) {
   const note = `${shapeText(array.shape)} · ${say("scale", { max: numberText(scale, 3) })}`;
-  if (array.flat !== null) return note;
+  if (hasNumbers(array)) return note;
   const { min, mean, max, norm } = array.summary;
   const [low, middle, high, size] = [min, mean, max, norm].map((x) => numberText(x, 3));
   return `${note} · ${say("summaryNote", { size: countText(array.size), min: low, mean: middle, max: high, norm: size })}`;
@@ -158,9 +158,9 @@ function pixelImage(array, cells, scale) {
     image.title =
       at < 0
         ? ""
-        : array.flat === null
-          ? say("blockMean", { value })
-          : say("element", { index: indexText(array, at), value });
+        : hasNumbers(array)
+          ? say("element", { index: indexText(array, at), value })
+          : say("blockMean", { value });
   });
   return image;
 }

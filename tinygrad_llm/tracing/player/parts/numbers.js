@@ -50,7 +50,10 @@ function hydrate(part, pool) {
   return part;
 }
 
-const isSingle = (array) => array !== null && array.flat !== null && array.size === 1;
+/** 有数，不只是摘要；问这个不解码。 */
+const hasNumbers = (array) => array.summary === null;
+
+const isSingle = (array) => array !== null && hasNumbers(array) && array.size === 1;
 
 /** 写一个数，留 digits 位有效数字；负号用数学的减号。 */
 function numberText(x, digits = 4) {
@@ -82,7 +85,7 @@ const shapeText = (shape) => (shape.length ? `[${shape.join(", ")}]` : "[ ]");
 /** 写一个数组：至多 limit 个元素写全，再多只写形状。 */
 function arrayText(array, digits = 4, limit = 64) {
   if (array === null) return "–";
-  if (array.flat === null || array.size > limit) return shapeText(array.shape);
+  if (!hasNumbers(array) || array.size > limit) return shapeText(array.shape);
   const write = (depth, from, count) => {
     if (depth === array.shape.length) return numberText(array.flat[from], digits);
     const length = array.shape[depth];
@@ -113,7 +116,7 @@ function largest(array) {
  */
 function cellsOf(array) {
   if (array.cells) return array.cells;
-  if (array.flat === null) {
+  if (!hasNumbers(array)) {
     const { grid } = array.summary;
     array.cells = { rows: grid.length, columns: grid[0]?.length ?? 0, slices: 1, across: 1, flat: grid.flat() };
     return array.cells;
@@ -161,7 +164,7 @@ function combine(a, b, operation) {
 
 /** 两个数组相加；有一个只有摘要，或大小不同时为 null。float32 的和也舍入到 float32，与引擎一致。 */
 function addArrays(a, b, dtype) {
-  if (a.flat === null || b.flat === null || a.size !== b.size) return null;
+  if (!hasNumbers(a) || !hasNumbers(b) || a.size !== b.size) return null;
   return combine(
     a,
     b,
@@ -171,7 +174,7 @@ function addArrays(a, b, dtype) {
 
 /** 两个数组各元素之差的最大绝对值；比不了（只有摘要，或形状不同）时为 null。 */
 function largestGap(a, b) {
-  if (!a || !b || a.flat === null || b.flat === null || String(a.shape) !== String(b.shape)) return null;
+  if (!a || !b || !hasNumbers(a) || !hasNumbers(b) || String(a.shape) !== String(b.shape)) return null;
   let most = 0;
   for (let i = 0; i < a.size; i++) {
     const gap = elementGap(a.flat[i], b.flat[i]);

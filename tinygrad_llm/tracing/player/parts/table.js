@@ -71,7 +71,7 @@ function chooseLeaves(only) {
 function listing(arrays) {
   const [first, ...others] = arrays.filter(Boolean);
   const same = first && others.every((one) => String(one.shape) === String(first.shape));
-  const short = same && arrays.every((one) => !one || (one.flat !== null && one.size > 0 && one.size <= LISTED));
+  const short = same && arrays.every((one) => !one || (hasNumbers(one) && one.size > 0 && one.size <= LISTED));
   return short ? [...Array(first.size).keys()] : [null];
 }
 
