@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -124,3 +125,22 @@ def _complex_mode_does_not_leak() -> Iterator[None]:
     if module is not None and module.extras.complex:
         module.extras.complex = False
         module.extras.users -= 1
+
+
+@pytest.fixture(autouse=True)
+def _curves_are_not_drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """训练报告里的曲线只留图题：画一份报告要一秒，几步就走完的运行大多的时间花在这里。标着 ``drawn`` 的真画。"""
+    report = sys.modules.get("tinygrad_llm.common.report")
+    if report is None or request.node.get_closest_marker("drawn"):
+        return
+
+    def captioned(series: object, *, title: str, **axes: object) -> str:
+        return f'<figure class="chart"><figcaption>{title}</figcaption></figure>'
+
+    drawn = report._training_charts
+
+    def undrawn(metrics: object) -> object:
+        with mock.patch.object(report, "line_chart", captioned):
+            return drawn(metrics)
+
+    monkeypatch.setattr(report, "_training_charts", undrawn)

@@ -22,6 +22,8 @@ from tinygrad_llm.common.report import (
 )
 from tinygrad_llm.common.runlog import RunLog
 
+pytestmark = pytest.mark.drawn
+
 HOSTILE = """<script>alert("x")</script>&'"><img src=x onerror=alert(1)>"""
 VOID = {"meta", "link", "br", "img"}
 

@@ -277,7 +277,7 @@ def _thinned(
 
 
 def _format_axes(axes: Axes, log_y: bool) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
@@ -285,7 +285,7 @@ def _format_axes(axes: Axes, log_y: bool) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_locator(NullLocator())  # 没有字的小刻度画起来占两成时间
     for axis in (axes.xaxis,) if log_y else (axes.xaxis, axes.yaxis):
         formatter = ScalarFormatter(useOffset=False)
         formatter.set_powerlimits((-5, 7))
