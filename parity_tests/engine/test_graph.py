@@ -356,6 +356,7 @@ def test_graph_is_freed_at_once_without_the_garbage_collector(mode: str) -> None
         assert gc.collect() == 0, "reference cycles were left behind"
 
 
+@pytest.mark.usefixtures("young_heap")
 def test_number_of_live_tensors_is_constant_over_steps() -> None:
     """每一步多留几个 Tensor：长训练会把内存吃光。"""
     w = tg.randn(4, 4, dtype=tg.float64, requires_grad=True)
