@@ -22,6 +22,10 @@ $(STAMP): pyproject.toml
 	  $(BIN)/python -m compileall -q tinygrad_llm torch_llm && \
 	  cp pyproject.toml $@; fi
 
+# 证明：两个引擎的算子、模型与完整的训练处处相符，以及测试察觉得到错误。其余的测试管的是产品。
+PROOF := $(addprefix parity_tests/,contract decoding decoding_batch engine ledger mutants opinfo programs \
+  random_programs torch_engine trajectories transformers weights whole_runs)
+
 # 播放页的测试要一个 Chromium；容器里（root、有 apt）缺了就装，别处缺了则跳过那一组，并说明没有运行。
 BROWSER = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 CHROMIUM = test -n "$(BROWSER)" || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
@@ -34,14 +38,14 @@ run: setup ## train the same GPT on both engines and show that they agree
 journey: setup ## from raw text to a served, measured chat model, offline, in ten minutes; runs/journey/report.html
 	$(BIN)/python -m torch_llm journey
 
-test: setup ## quick lane: every test that is not marked "full"
+test: setup ## quick lane: every test that is not marked "full"; FULL=1: those too, 500 examples for every property
 	@$(CHROMIUM)
-	BROWSER_LANE=$(if $(BROWSER),required) $(BIN)/python -m pytest -n $(JOBS)
+	BROWSER_LANE=$(if $(BROWSER),required) $(if $(FULL),HYPOTHESIS_PROFILE=full )$(BIN)/python -m pytest -n $(JOBS) $(if $(FULL),-m "full or not full" --timeout 3600)
 
-parity: setup ## full lane: all tests, 500 examples for every property; then the quick lane without fused ops; then the ledger
-	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n $(JOBS) -m "full or not full" --timeout 3600
-	$(BIN)/python -m pytest -n $(JOBS) --composed
-	$(BIN)/python -m parity_tests ledger --full
+parity: setup ## the proof alone: its full lane, its quick lane without the fused ops, the whole ledger; QUICK=1: its quick lane
+	$(if $(QUICK),,HYPOTHESIS_PROFILE=full )$(BIN)/python -m pytest -n $(JOBS) $(PROOF) $(if $(QUICK),,-m "not soak" --timeout 3600)
+	$(if $(QUICK),,$(BIN)/python -m pytest -n $(JOBS) $(PROOF) --composed)
+	$(if $(QUICK),,$(BIN)/python -m parity_tests ledger --full)
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from parity_tests.whole_runs.commands import ENGINES, Place, assert_bit_equal, text_of
-from tinygrad_llm.common import report
 from tinygrad_llm.common.batches import Shuffled, open_store
 from tinygrad_llm.common.batches.shard import write_shards
 from tinygrad_llm.common.batches.sources import data_digest, open_sources
@@ -29,12 +26,7 @@ CASES = {
 
 @pytest.fixture
 def place(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Place:
-    """当前目录里有两个分片文件夹 ``a`` 与 ``b``；报告不画图。"""
-
-    def no_charts(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-        return []
-
-    monkeypatch.setattr(report, "_training_charts", no_charts)
+    """当前目录里有两个分片文件夹 ``a`` 与 ``b``。"""
     monkeypatch.chdir(tmp_path)
     tokenizer = train_bpe(text_of(200), 300)
     shard("a", tokenizer, seed=1)

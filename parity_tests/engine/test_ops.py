@@ -21,8 +21,10 @@ from parity_tests.tolerances import assert_close
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.ops import REGISTRY
 
-FEWER = settings(max_examples=max(4, settings().max_examples // 4))
-"""二阶导与子集每个例子要反传几十遍，取四分之一的例子。"""
+SOME = settings(max_examples=min(150, settings().max_examples))
+"""每个算子 500 例由 ``python -m parity_tests ledger --full`` 去走，比的也是 torch 与中心差分；这里不重复。"""
+FEWER = settings(max_examples=max(4, SOME.max_examples // 4))
+"""二阶导与子集每个例子要反传几十遍；float32 只看 dtype 与舍入：取四分之一的例子。"""
 
 each_op = pytest.mark.parametrize("name", sorted(TABLE))
 
@@ -89,6 +91,7 @@ def test_every_op_has_a_row() -> None:
 
 
 @each_op
+@SOME
 @given(data=st.data())
 def test_forward_and_gradient_equal_torch(name: str, data: st.DataObject) -> None:
     """float64 的前向或梯度与 torch 不同，或输入被改写。"""
@@ -97,6 +100,7 @@ def test_forward_and_gradient_equal_torch(name: str, data: st.DataObject) -> Non
 
 
 @each_op
+@FEWER
 @given(data=st.data())
 def test_float32_stays_float32(name: str, data: st.DataObject) -> None:
     """float32 的前向或梯度与 torch 不同，或悄悄变成 float64。"""
@@ -107,6 +111,7 @@ def test_float32_stays_float32(name: str, data: st.DataObject) -> None:
 
 
 @each_op
+@SOME
 @given(data=st.data())
 def test_gradient_equals_central_difference(name: str, data: st.DataObject) -> None:
     """解析导数与中心差分不同：求导表写错了，或 torch 也错。"""

@@ -25,7 +25,7 @@ from parity_tests.whole_runs.test_interrupts import LONG, interrupted, survive
 from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.errors import CheckpointError
 
-pytestmark = [pytest.mark.full, pytest.mark.skipif(os.name == "nt", reason="POSIX signals and files")]
+pytestmark = [pytest.mark.full, pytest.mark.soak, pytest.mark.skipif(os.name == "nt", reason="POSIX signals and files")]
 
 KILLS, SIGNALS, DISK_FAILURES, FUZZED, FLIPS, BAD_STEPS = 200, 50, 100, 20_000, 2_000, 100
 """每个引擎各这么多次；坏文件与引擎无关，只走一遍。"""

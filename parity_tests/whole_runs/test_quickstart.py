@@ -252,9 +252,9 @@ def test_quickstart_overwrites_a_training_run(place: Place) -> None:
     assert place.contents() == before
 
 
-def test_training_report_is_not_self_contained(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.drawn
+def test_training_report_is_not_self_contained(place: Place) -> None:
     """两个引擎的训练都写出带图的、自足的报告；续训之后重写。"""
-    monkeypatch.undo()  # 这里要画图
     for engine in ENGINES:
         ended = place.train(engine, engine, eval_every=4, sample_every=4)
         path = place.runs / engine / "report.html"
