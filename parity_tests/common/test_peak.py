@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from tinygrad_llm.common import peak
-from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 from tinygrad_llm.common.metering import Meter
 from tinygrad_llm.common.peak import PEAK, measure_peak, peak_of
 from tinygrad_llm.common.torch_config import TorchConfig
 from tinygrad_llm.common.train_config import TrainConfig
+from tinygrad_llm.common.work import row_flops
 from tinygrad_llm.train import NumpyEngine
 from torch_llm.loop import TorchEngine
 
@@ -71,6 +72,31 @@ def test_mfu_differs_from_the_definition() -> None:
     attention = 6 * 2 * 4 * 8 * 8 * 3
     found = Meter(model, 1000.0).figures(2.0, 4, 8)
     assert found == {"tokens_per_s": 16.0, "mfu": pytest.approx((dense + attention) / 2 / 1000)}
+
+
+MODEL = GPTConfig(vocab_size=5, context=8, n_layer=3, n_head=1, n_embd=4, tie_head=False)
+_LAYER, _HEAD, _ATTENTION = 4 * 12 + 4 * 4 + 2 * 4 * MODEL.hidden_size, 4 * 5, 2 * 8 * 4
+"""一个 token 在一层里、在输出层里的乘加，与 8 个 token 的一行里注意力的一次前向。"""
+
+
+@pytest.mark.parametrize(
+    ("trained", "by_hand"),
+    [
+        (parameter_shapes(MODEL), 3 * (3 * (_LAYER + _ATTENTION) + _HEAD)),
+        # 末一层：前向全走，dX 与注意力的反向只在这一层，dW 只有这一层的
+        ({k: v for k, v in parameter_shapes(MODEL).items() if k.startswith("h.2.")},
+         3 * (_LAYER + _ATTENTION) + _HEAD + _HEAD + _LAYER + 2 * _ATTENTION + _LAYER),
+        # LoRA 从第二层起：前向与 dX，没有 dW；另有两个小矩阵的三份
+        ({"h.1.attn.c_attn.lora_A": (2, 4), "h.1.attn.c_attn.lora_B": (12, 2)},
+         3 * (_LAYER + _ATTENTION) + _HEAD + _HEAD + 2 * (_LAYER + 2 * _ATTENTION) + 3 * (2 * 4 + 12 * 2)),
+    ],
+    ids=["all", "last layer", "lora"],
+)  # fmt: skip
+def test_frozen_weights_count_as_if_they_were_trained(trained: dict[str, tuple[int, ...]], by_hand: int) -> None:
+    """冻住的权重也算了梯度，或反向算到了没有东西要学的层：MFU 偏高。"""
+    assert row_flops(MODEL, 8, trained) == 2 * 8 * by_hand
+    if trained.keys() == parameter_shapes(MODEL).keys():
+        assert row_flops(MODEL, 8) == row_flops(MODEL, 8, trained)
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch"])

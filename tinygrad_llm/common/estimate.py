@@ -169,17 +169,20 @@ def kv_cache_bytes(config: GPTConfig, length: int, size: int) -> int:
     return 2 * config.n_layer * config.kv_heads * length * config.head_size * size
 
 
-def flops_of(config: GPTConfig, settings: TrainConfig, steps: int, tokens: int = 0) -> dict[str, float]:
-    """每个 token、每步、整次的浮点运算次数：线性层与注意力的乘法，前向一份、反向两份。
+def flops_of(
+    config: GPTConfig, settings: TrainConfig, steps: int, tokens: int = 0, trained: Shapes | None = None
+) -> dict[str, float]:
+    """每个 token、每步、整次的浮点运算次数：线性层与注意力的乘法，前向一份、反向两份；冻住的少一些。
 
     Args:
         config: 模型配置。
         settings: 训练设置。
         steps: 几步。
         tokens: 一步几个 token；0 表示行行都是整个上下文。
+        trained: 要学的参数与形状；``None`` 是全部。
     """
     tokens = tokens or settings.batch_size * config.context
-    per_step = settings.batch_size * row_flops(config, round(tokens / settings.batch_size))
+    per_step = settings.batch_size * row_flops(config, round(tokens / settings.batch_size), trained)
     return {
         "per_token": per_step / tokens,
         "per_step": per_step,
@@ -228,7 +231,7 @@ def estimate_of(
         runtime=runtime,
         parameters=parameters,
         state=standing_bytes(config, settings, trained) | {"KV cache of a sample": cache},
-        flops=flops_of(config, settings, steps, per_step),
+        flops=flops_of(config, settings, steps, per_step, trained),
         tokens={"per_step": per_step, "per_run": per_step * steps, "in the data": session.train_tokens},
         memory=memory,
         disk=disk_of(config, settings, free, trained),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -43,17 +44,19 @@ class Meter:
     Attributes:
         model: 模型。
         peak_flops_per_s: 这里的矩阵乘法每秒至多多少次；几个进程各有一份时合计。
+        trained: 要学的参数与形状；``None`` 是全部。
     """
 
     model: GPTConfig
     peak_flops_per_s: float
+    trained: Mapping[str, tuple[int, ...]] | None = None
 
     def figures(self, elapsed_s: float, rows: int, width: int) -> dict[str, float]:
         """``rows`` 行、每行 ``width`` 个 token 的一步用了 ``elapsed_s`` 秒：每秒多少 token，用上了峰值的几成（MFU）。
 
-        重算的不计；冻住的参数照算，所以 LoRA 的 MFU 偏高，至多高一半。
+        重算的不计；冻住的参数没有梯度要算，也不计。
         """
-        flops = row_flops(self.model, width) * rows
+        flops = row_flops(self.model, width, self.trained) * rows
         return {"tokens_per_s": rows * width / elapsed_s, "mfu": flops / elapsed_s / self.peak_flops_per_s}
 
 
@@ -67,7 +70,7 @@ def open_meter(session: Session, engine: Metered, devices: int = 1) -> Meter:
     """
     settings = session.settings
     where = f"{engine.name}: {engine.describe()}, {settings.dtype}, {settings.workers or 'all'} cores"
-    return Meter(session.model, peak_of(settings.folder, where, engine) * devices)
+    return Meter(session.model, peak_of(settings.folder, where, engine) * devices, session.trained)
 
 
 def session_record(session: Session, engine: Metered, meter: Meter) -> dict[str, Any]:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from tinygrad_llm.common.config import GPTConfig
+from tinygrad_llm.common.config import GPTConfig, parameter_shapes
 
 
 class Dense(NamedTuple):
@@ -87,7 +89,43 @@ def step_flops(config: GPTConfig, batch: int) -> int:
     return dense_flops(config, batch) + attention_flops(config, batch)
 
 
+def row_flops(config: GPTConfig, width: int, trained: Mapping[str, tuple[int, ...]] | None = None) -> int:
+    """``width`` 个 token 的一行，在一步里的浮点运算次数；注意力随长度的平方而长，不能按 token 摊。
+
+    Args:
+        config: 模型配置。
+        width: 几个 token。
+        trained: 要学的参数与形状；``None`` 是全部。冻住的没有 ``dW``；``dX`` 与注意力的反向只传到最靠前的、有东西要学的
+            一层；模型里没有的矩阵（LoRA 的两个、分类器的一个）另有前向与 ``dX``。
+    """
+    if trained is None:
+        return _whole_row(config, width)
+    base = parameter_shapes(config)
+    learned = {name: math.prod(shape) for name, shape in trained.items() if len(shape) == 2}
+    added = sum(size for name, size in learned.items() if name not in base)
+    tables = {"wpe.weight"} if config.tie_head else {"wte.weight", "wpe.weight"}  # 只查表：没有乘法
+    gradients = sum(size for name, size in learned.items() if name not in tables)
+    reached = config.n_layer - min((_depth(name, config.n_layer) for name in trained), default=config.n_layer)
+    return _frozen_row(config, width, reached) + 2 * width * (gradients + 2 * added)
+
+
+def _depth(name: str, layers: int) -> int:
+    """这个参数在第几层；嵌入在第 0 层，末尾的归一化与输出层在各层之后。"""
+    if name.startswith("h."):
+        return int(name.split(".")[1])
+    return 0 if name.startswith(("wte.", "wpe.")) else layers
+
+
 @cache
-def row_flops(config: GPTConfig, width: int) -> int:
-    """``width`` 个 token 的一行，在一步里的浮点运算次数；注意力随长度的平方而长，不能按 token 摊。"""
+def _whole_row(config: GPTConfig, width: int) -> int:
     return step_flops(replace(config, context=width), 1)
+
+
+@cache
+def _frozen_row(config: GPTConfig, width: int, reached: int) -> int:
+    """前向，以及末尾 ``reached`` 层与输出层的 ``dX``、注意力的反向；没有 ``dW``。"""
+    row = replace(config, context=width)
+    head = 2 * width * config.n_embd * config.vocab_size
+    dense, attention = dense_flops(row, 1) // 3, attention_flops(row, 1) // 3
+    layer = (dense - head) // config.n_layer + 2 * (attention // config.n_layer)
+    return dense + attention + head + reached * layer
