@@ -33,6 +33,7 @@ def reference(
     order = order[:top_k]
     top = max(logits)
     weight = {i: Fraction(float(np.exp((logits[i] - top) / temperature))) for i in order}
+    order.sort(key=lambda i: (-weight[i], i))  # 概率相同就是并列，哪怕 logit 差一点点
     if top_p is not None and top_p < 1:
         kept: list[int] = []
         for i in order:

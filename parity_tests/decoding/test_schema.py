@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -76,17 +77,20 @@ def _object(properties: dict[str, Any], extra: Any, data: Any) -> dict[str, Any]
 
 
 def written(schema: Any, seed: int, *, patience: int = 40, limit: int = 3000) -> str:
-    """照随机的 logits 写；过了 ``patience`` 步，收尾的字符越来越受偏爱，免得字符串没完没了。"""
+    """照随机的 logits 写；过了 ``patience`` 步，收尾的字符与 ``pattern`` 里的字符受偏爱，免得字符串没完没了。"""
     constraint, rng = schema_constraint(schema, JSON_TOKENIZER), np.random.default_rng(seed)
     end = JSON_TOKENIZER.special(END)
     sampling = Sampling(1.0, seed=seed)
     generation = Generation(
         Request((65,), limit, sampling, stop_ids=frozenset({end}), constraint=constraint), JSON_TOKENIZER
     )
+    patterns = [text.encode() for text in re.findall(r"'pattern': '([^']*)'", str(schema))]
+    needed = [i for i, word in enumerate(JSON_TOKENIZER.words) if any(word in pattern for pattern in patterns)]
+    urged = [*CLOSING, end, *needed]
     while not generation.finish:
         logits = rng.normal(size=JSON_TOKENIZER.vocab_size) * 3
         if len(generation.tokens) > patience:
-            logits[[*CLOSING, end]] += 12
+            logits[urged] += 12
         generation.advance(logits)
     assert generation.finish == "stop"
     return generation.text
