@@ -71,7 +71,7 @@ def recorded(layers: int) -> Any:
     return t
 
 
-def recording() -> dict[str, float]:
+def recording_cost() -> dict[str, float]:
     """一步真正的训练：不记与记下各用多少毫秒的处理器时间。"""
     import tinygrad_llm as tg
     from tinygrad_llm.common.config import GPTConfig
@@ -90,8 +90,8 @@ def recording() -> dict[str, float]:
         return (time.process_time() - started_at) * 1e3
 
     turns = [(step_ms(nullcontext()), step_ms(tg.trace())) for _ in range(_TURNS)]
-    plain, recorded = (min(times) for times in zip(*turns, strict=True))
-    return {"plain_ms": plain, "recorded_ms": recorded, "ratio": recorded / plain}
+    plain_ms, recorded_ms = (min(times) for times in zip(*turns, strict=True))
+    return {"plain_ms": plain_ms, "recorded_ms": recorded_ms, "ratio": recorded_ms / plain_ms}
 
 
 def measure(options: PlayerOptions) -> list[dict[str, Any]]:
@@ -146,7 +146,7 @@ def text(results: list[dict[str, Any]]) -> str:
 
 def main(options: PlayerOptions) -> None:
     """``python -m benchmarks player``。"""
-    cost, results = recording(), measure(options)
+    cost, results = recording_cost(), measure(options)
     print(
         f"recording a training step: {cost['recorded_ms']:.1f} ms of CPU time beside {cost['plain_ms']:.1f}, "
         f"x {cost['ratio']:.2f} (bound {BOUNDS['recording']:.1f})"

@@ -76,7 +76,7 @@ def test_interpreter_questions_are_answered_oddly() -> None:
         _ = tg.__wrapped__
     assert isinstance(copy.copy(tg.backends.cuda.matmul), types.SimpleNamespace)
     with pytest.raises(ImportError, match="cannot import name 'NoSuchLayer'"):
-        from tinygrad_llm.nn import NoSuchLayer  # noqa: F401
+        from tinygrad_llm.nn import NoSuchLayer  # noqa: F401  要的就是导入失败
 
 
 MODULES = (
