@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import NamedTuple
 
 from tinygrad_llm.common.config import GPTConfig, parameter_shapes
@@ -99,7 +98,7 @@ def row_flops(config: GPTConfig, width: int, trained: Mapping[str, tuple[int, ..
             一层；模型里没有的矩阵（LoRA 的两个、分类器的一个）另有前向与 ``dX``。
     """
     if trained is None:
-        return _whole_row(config, width)
+        return step_flops(replace(config, context=width), 1)
     base = parameter_shapes(config)
     learned = {name: math.prod(shape) for name, shape in trained.items() if len(shape) == 2}
     added = sum(size for name, size in learned.items() if name not in base)
@@ -116,12 +115,6 @@ def _depth(name: str, layers: int) -> int:
     return 0 if name.startswith(("wte.", "wpe.")) else layers
 
 
-@cache
-def _whole_row(config: GPTConfig, width: int) -> int:
-    return step_flops(replace(config, context=width), 1)
-
-
-@cache
 def _frozen_row(config: GPTConfig, width: int, reached: int) -> int:
     """前向，以及末尾 ``reached`` 层与输出层的 ``dX``、注意力的反向；没有 ``dW``。"""
     row = replace(config, context=width)
