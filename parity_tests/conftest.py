@@ -36,7 +36,8 @@ settings.register_profile("ci", settings.get_profile("quick"), max_examples=50, 
 settings.register_profile(
     "full", max_examples=500, database=None, deadline=None, print_blob=True, suppress_health_check=_SLOW_INPUT
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+settings.load_profile(PROFILE)
 
 
 def _nothing_is_local(path: str) -> bool:
@@ -78,6 +79,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for file in files for item in file]
 
 
+def pytest_collection_finish() -> None:
+    """有的库一经导入就换掉整个进程的 profile：此后收集的每条性质，例子的个数与种子都成了它的。"""
+    if settings.default != settings.get_profile(PROFILE):
+        raise pytest.UsageError(f"a test module or an import of its replaced the hypothesis profile: {settings.default}")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """``-q`` 不印页眉：失败时在末尾再说一遍种子。"""
     if config.option.shuffle and terminalreporter.stats.get("failed"):
@@ -115,6 +122,15 @@ def _grad_mode_does_not_leak() -> Iterator[None]:
     if engine is not None and hasattr(engine, "is_grad_enabled") and not engine.is_grad_enabled():
         engine.set_grad_enabled(True)
         pytest.fail("the test left tinygrad_llm with gradients disabled")
+
+
+@pytest.fixture(autouse=True)
+def _profile_does_not_leak() -> Iterator[None]:
+    """测试里才导入的库换掉了 hypothesis 的 profile：后面的测试走的例子就不是说好的那些。"""
+    yield
+    if settings.default != settings.get_profile(PROFILE):
+        settings.load_profile(PROFILE)
+        pytest.fail("the test replaced the hypothesis profile")
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity_tests.conftest import pytest_collection_modifyitems, pytest_configure
+from parity_tests.conftest import PROFILE, pytest_collection_finish, pytest_collection_modifyitems, pytest_configure
 
 
 def shuffled(seed: str | None) -> list[tuple[str, int]]:
@@ -43,6 +43,18 @@ def test_a_drawn_seed_is_not_shown() -> None:
     config: Any = SimpleNamespace(option=SimpleNamespace(shuffle="random"))
     pytest_configure(config)
     assert config.option.shuffle.isdigit()
+
+
+def test_an_imported_library_decides_the_number_of_examples() -> None:
+    """收集时导入的库换掉了 hypothesis 的 profile，测试照样开始。"""
+    pytest_collection_finish()
+    settings.register_profile("foreign", max_examples=10)
+    settings.load_profile("foreign")
+    try:
+        with pytest.raises(pytest.UsageError, match=r"replaced the hypothesis profile: .*max_examples=10"):
+            pytest_collection_finish()
+    finally:
+        settings.load_profile(PROFILE)
 
 
 @pytest.mark.skipif(not settings().derandomize, reason="the full lane explores at random")

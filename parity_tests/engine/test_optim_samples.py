@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.testing._internal.common_optimizers import OptimizerErrorEnum, optim_db
 
 import tinygrad_llm as tg
 from parity_tests.engine.twins import ENGINES, values
+from parity_tests.opinfo import torch_testing
 from parity_tests.tolerances import TABLE
 
-INFOS: dict[str, Any] = {info.optim_cls.__name__: info for info in optim_db}  # type: ignore[attr-defined]
+SAMPLES = torch_testing.load("common_optimizers")
+INFOS: dict[str, Any] = {info.optim_cls.__name__: info for info in SAMPLES.optim_db}
 del INFOS["SparseAdam"]  # 没有稀疏张量
 
 
@@ -86,7 +87,7 @@ def test_torchs_own_mistakes_raise_torchs_errors(name: str) -> None:
         given = sample.optimizer_error_input
         convert = _Converter()
         params = [tg.nn.Parameter(tg.ones(1, 1))] if given.params is None else convert(given.params)
-        stepping = sample.error_on is OptimizerErrorEnum.STEP_ERROR
+        stepping = sample.error_on is SAMPLES.OptimizerErrorEnum.STEP_ERROR
         with pytest.raises(sample.error_type):
             _use(name, params, convert(given.kwargs), stepping)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 import tinygrad_llm as tg
+from parity_tests.opinfo import torch_testing
 
 RTOL, ATOL = 1e-9, 1e-11
 UNDEFINED = frozenset(["empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"])
@@ -51,11 +52,8 @@ class Tally:
 
 def database() -> dict[str, Any]:
     """名字到 OpInfo，只留支持 float64 的。"""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from torch.testing._internal.common_methods_invocations import op_db
     found = {}
-    for info in op_db:
+    for info in torch_testing.load("common_methods_invocations").op_db:
         if torch.float64 in info.dtypes:
             found[info.name + (f"/{info.variant_test_name}" if info.variant_test_name else "")] = info
     return found
