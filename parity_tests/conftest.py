@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     """有的库一经导入就换掉整个进程的 profile：此后收集的每条性质，例子的个数与种子都成了它的。"""
     if settings.default != settings.get_profile(PROFILE):
-        raise pytest.UsageError(f"a test module or an import of its replaced the hypothesis profile: {settings.default}")
+        raise pytest.UsageError(f"a test module or its imports replaced the hypothesis profile: {settings.default}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
