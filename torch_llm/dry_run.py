@@ -238,9 +238,12 @@ def _measured(runtime: Runtime, before: int, memory: Memory) -> int:
 
 def _corrected(memory: Memory, measured: int) -> Memory:
     """三步里量到的比演算的多时，多的算作分配器没有还的：重算与许多小的微批之后，空闲块很碎。"""
-    lacking = measured - memory.peak
-    more = {ALLOCATOR: memory.parts.get(ALLOCATOR, 0) + lacking} if lacking > 0 else {}
-    return replace(memory, parts={**memory.parts, **more}, measured=measured)
+    lacking = max(0, measured - memory.peak)
+    if not lacking:
+        return replace(memory, measured=measured)
+    parts = {**memory.parts, ALLOCATOR: memory.parts.get(ALLOCATOR, 0) + lacking}
+    phases = {name: size + lacking for name, size in memory.phases.items()}
+    return replace(memory, parts=parts, phases=phases, measured=measured)
 
 
 def _computed_time(session: Session, settings: TorchConfig) -> Time:
