@@ -25,6 +25,11 @@ $(STAMP): pyproject.toml
 # 证明：两个引擎的算子、模型与完整的训练处处相符，以及测试察觉得到错误。其余的测试管的是产品。
 PROOF := $(addprefix parity_tests/,contract decoding decoding_batch engine ledger mutants opinfo programs \
   random_programs torch_engine trajectories transformers weights whole_runs)
+# 其中用得到融合算子的那些，关掉融合算子再走一遍；逐个算子的两个文件直接调用算子，关与不关是一回事。
+COMPOSED := $(addprefix parity_tests/,contract engine programs random_programs trajectories transformers) \
+  $(addprefix --ignore parity_tests/engine/,test_ops.py test_complex_ops.py)
+# 一个进程做完自己的，就从别的进程那里拿：末尾几条长的不会挤在一个进程里。
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 # 播放页的测试要一个 Chromium；容器里（root、有 apt）缺了就装，别处缺了则跳过那一组，并说明没有运行。
 BROWSER = $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -40,11 +45,11 @@ journey: setup ## from raw text to a served, measured chat model, offline, in te
 
 test: setup ## quick lane: every test that is not marked "full"; FULL=1: those too, 500 examples for every property
 	@$(CHROMIUM)
-	BROWSER_LANE=$(if $(BROWSER),required) $(if $(FULL),HYPOTHESIS_PROFILE=full )$(BIN)/python -m pytest -n $(JOBS) $(if $(FULL),-m "full or not full" --timeout 3600)
+	BROWSER_LANE=$(if $(BROWSER),required) $(if $(FULL),HYPOTHESIS_PROFILE=full )$(PYTEST) $(if $(FULL),-m "full or not full" --timeout 3600)
 
 parity: setup ## the proof alone: its full lane, its quick lane without the fused ops, the whole ledger; QUICK=1: its quick lane
-	$(if $(QUICK),,HYPOTHESIS_PROFILE=full )$(BIN)/python -m pytest -n $(JOBS) $(PROOF) $(if $(QUICK),,-m "not soak" --timeout 3600)
-	$(if $(QUICK),,$(BIN)/python -m pytest -n $(JOBS) $(PROOF) --composed)
+	$(if $(QUICK),,HYPOTHESIS_PROFILE=full )$(PYTEST) $(PROOF) $(if $(QUICK),,-m "not soak" --timeout 3600)
+	$(if $(QUICK),,$(PYTEST) --composed $(COMPOSED))
 	$(if $(QUICK),,$(BIN)/python -m parity_tests ledger --full)
 
 lint: setup ## ruff (rules and format) and mypy --strict

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity_tests.contract.cases import configs
@@ -23,6 +23,8 @@ from torch_llm.decoding.slots import TorchSlots
 BOUND = 1e-5
 """float32；见 RELIABILITY 第 6 行的界：以 ``max(1, 最大的 logit)`` 为单位。"""
 SLOTS = 4
+SOME = settings(max_examples=min(100, settings().max_examples))
+"""每个例子要喂几十次：full 档走一百个随机配置。"""
 LLAMA = GPTConfig(
     vocab_size=97, context=40, n_layer=2, n_head=6, n_kv_head=2, n_embd=24, norm="rmsnorm", position="rope",
     mlp="swiglu", bias=False,
@@ -71,6 +73,7 @@ def worst(side: Side, seed: int, rounds: int = 6, *, packed: bool = False) -> fl
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@SOME
 @given(config=configs(), seed=st.integers(0, 10_000), apart=st.booleans())
 def test_a_row_depends_on_the_rest_of_the_batch(engine: str, config: GPTConfig, seed: int, apart: bool) -> None:
     """参差的几行一起算，某一行的 logits 与它单独从头算的相差超过 1e-5（各行并成一组，或各自一组）。"""
@@ -180,6 +183,7 @@ def test_one_slot_is_no_decoder(engine: str, kv_cache: Literal["plain", "int8"])
     assert relative(again, first) <= BOUND
 
 
+@SOME
 @given(config=configs(), seed=st.integers(0, 10_000))
 def test_packed_weights_are_other_weights(config: GPTConfig, seed: int) -> None:
     """排好次序的权重，算出的 logits 与整段前向相差超过 1e-5。"""
@@ -188,6 +192,7 @@ def test_packed_weights_are_other_weights(config: GPTConfig, seed: int) -> None:
 
 
 @pytest.mark.parametrize("vendor", ["GenuineIntel", "AuthenticAMD"])
+@SOME
 @given(config=configs(), seed=st.integers(0, 10_000))
 def test_a_vendors_processor_multiplies_otherwise(vendor: str, config: GPTConfig, seed: int) -> None:
     """某一家的处理器上，矩阵乘法换了一个库，算出的 logits 与整段前向相差超过 1e-5。"""

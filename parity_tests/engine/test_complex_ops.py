@@ -22,7 +22,7 @@ from tinygrad_llm.autograd.complex import ACCEPTS_COMPLEX
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.ops import REGISTRY
 
-FEWER = settings(max_examples=max(4, settings().max_examples // 4))
+FEWER = settings(max_examples=max(4, min(50, settings().max_examples // 4)))
 NAMES = sorted(ACCEPTS_COMPLEX - set(rows_complex.ROWS) - {"cast"})
 
 

@@ -126,6 +126,7 @@ def test_an_output_written_to_is_rebuilt_as_it_was_before() -> None:
     np.testing.assert_array_equal(found[1], found[0])
 
 
+@pytest.mark.fused  # 普通算子的反向用不着偏置
 def test_a_weight_written_to_before_the_backward_is_not_noticed() -> None:
     """归一化的权重在反传之前被改写，重算出的输出已经不对，却没有报错。"""
     norm = tg.nn.LayerNorm(8, dtype=tg.float64)

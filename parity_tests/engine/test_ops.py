@@ -21,7 +21,7 @@ from parity_tests.tolerances import assert_close
 from tinygrad_llm.autograd.graph import apply
 from tinygrad_llm.ops import REGISTRY
 
-SOME = settings(max_examples=min(150, settings().max_examples))
+SOME = settings(max_examples=min(50, settings().max_examples))
 """每个算子 500 例由 ``python -m parity_tests ledger --full`` 去走，比的也是 torch 与中心差分；这里不重复。"""
 FEWER = settings(max_examples=max(4, SOME.max_examples // 4))
 """二阶导与子集每个例子要反传几十遍；float32 只看 dtype 与舍入：取四分之一的例子。"""

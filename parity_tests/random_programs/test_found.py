@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from parity_tests.engine.twins import both
 from parity_tests.tolerances import assert_close
+from tinygrad_llm.autograd import composed_ops
 
 
 def _leaf(m: Any, *values: float) -> Any:
@@ -289,6 +291,8 @@ CASES: tuple[Callable[[Any], Any], ...] = (
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.strip("_"))
 def test_a_minimal_program_gives_the_same_on_both_engines(case: Callable[[Any], Any]) -> None:
-    """修好的不同又出现了。"""
-    for ours, theirs in zip(*both(case), strict=True):
-        assert_close(ours, theirs, "float64", case.__doc__ or "")
+    """修好的不同又出现了；融合算子拆开之后也不许有。"""
+    for context in (nullcontext(), composed_ops()):
+        with context:
+            for ours, theirs in zip(*both(case), strict=True):
+                assert_close(ours, theirs, "float64", case.__doc__ or "")

@@ -20,6 +20,7 @@ from parity_tests.random_programs.judging import EXPLAINED, compare
 from parity_tests.random_programs.program import Leaf, Program, Ref, Step
 from parity_tests.random_programs.running import run
 from parity_tests.random_programs.writing import script
+from tinygrad_llm.autograd import composed_ops
 from tinygrad_llm.common.errors import UserError
 
 SEED, QUICK, FULL = 20, 100, 3000
@@ -37,6 +38,13 @@ def _unexplained(start: int, stop: int) -> Iterator[str]:
 def test_a_random_program_differs_between_the_engines(start: int) -> None:
     """一个随机程序在两个引擎上的值、梯度或报错不同；失败时印出最小的程序。"""
     assert next(_unexplained(start, start + 25), "") == ""
+
+
+@pytest.mark.parametrize("start", range(0, QUICK, 25))
+def test_a_random_program_differs_without_the_fused_ops(start: int) -> None:
+    """融合算子拆成普通算子之后，值、梯度或报错与 torch 不同。"""
+    with composed_ops():
+        assert next(_unexplained(start, start + 25), "") == ""
 
 
 @pytest.mark.full

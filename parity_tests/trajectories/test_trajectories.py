@@ -24,8 +24,8 @@ LLAMA = GPTConfig(
     mlp="swiglu", bias=False, tie_head=False, qk_norm=True,
 )  # fmt: skip
 MANY = settings(max_examples=max(2, settings().max_examples * 2 // 5))
-FEWER = settings(max_examples=max(2, settings().max_examples // 25))
-"""一百步每个例子约一秒：full 档 AdamW 走两百个随机配置，别的优化器各二十个。"""
+FEWER = settings(max_examples=max(2, settings().max_examples // 50))
+"""一百步每个例子约一秒：full 档 AdamW 走两百个随机配置，别的优化器各十个。"""
 
 
 def assert_followed(config: GPTConfig, make: Make, seed: int, steps: int = STEPS) -> None:

@@ -34,7 +34,7 @@ from torch_llm.nanogpt import read_nanogpt
 
 HUGE = (2**63 - 1, 2**32, 2**31 - 1, 10**9, 2**64 - 1)
 MOST_BYTES = 64 << 20
-SEEDS = [0, pytest.param(1, marks=pytest.mark.full)]
+SEEDS = [0, pytest.param(1, marks=[pytest.mark.full, pytest.mark.soak])]
 COUNTS = {0: 200, 1: 5000}
 LLAMA = GPTConfig(
     vocab_size=362, context=8, n_layer=1, n_head=2, n_kv_head=1, n_embd=32, norm="rmsnorm", position="rope",

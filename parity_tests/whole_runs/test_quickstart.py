@@ -265,6 +265,7 @@ def test_training_report_is_not_self_contained(place: Place) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_default_quickstart_fails(tmp_path: Path, dtype: str) -> None:

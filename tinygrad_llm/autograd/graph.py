@@ -193,7 +193,7 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     if extras.users:
         args = _prepared(op, args)
         if switch.composed and op.composed is not None:
-            return op.composed(*[_as_tensor(a) for a in args], **attrs)
+            return _composed(op.composed, args, attrs)
         _begun(op)
     pool, edges, wanted, bit = [], [], 0, 1  # wanted 的第 i 位：第 i 个参数需要梯度
     for a in args:
@@ -245,6 +245,14 @@ def apply(op: Op, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     if extras.users:
         _reported(op, args, attrs, output)
     return output
+
+
+def _composed(function: Any, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """由普通算子写成的同一个函数；末一步即使只是换形状，结果也不是谁的视图：那个中间量没有别人看得见。"""
+    y = function(*[_as_tensor(a) for a in args], **attrs)
+    if isinstance(y.base, tensor_type):
+        y.base, y.base_node, y.view_path = None, None, ()
+    return y
 
 
 def _laid(y: Any, pool: Sequence[Any]) -> Any:

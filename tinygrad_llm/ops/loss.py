@@ -62,7 +62,7 @@ def _cross_entropy_composed(logits: Any, target: Any, *, ignore_index: int, redu
     target = getattr(target, "array", target)
     valid = target != ignore_index
     picked = gather(logits, np.where(valid, target, 0)[:, None], dim=1)
-    loss = where(valid[:, None], logsumexp(logits, dim=(1,), keepdim=True) - picked, 0.0)
+    loss = where(valid[:, None], -(picked - logsumexp(logits, dim=(1,), keepdim=True)), 0.0)
     loss = reshape(loss, shape=target.shape)
     if reduction == "none":
         return loss

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.ops.blocks import as_rows, for_rows, sum_rows
-from tinygrad_llm.ops.elementwise import rsqrt
+from tinygrad_llm.ops.elementwise import cast, rsqrt
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import mean
 
@@ -139,7 +139,9 @@ def _rms_norm_vjp(g: Any, weight: Any, xhat: Any, rrms: Any, needs: tuple[bool, 
 
 def _rms_norm_composed(x: Any, weight: Any, *, eps: float) -> Any:
     y = x * rsqrt(mean(x * x, dim=(len(x.shape) - 1,), keepdim=True) + eps)
-    return y if weight is None else y * weight
+    if weight is None:
+        return y
+    return y * weight if weight.dtype == x.dtype else cast(y * weight, dtype=x.array.dtype)  # 结果的 dtype 随 x
 
 
 @op(
