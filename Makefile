@@ -43,7 +43,7 @@ run: setup ## train the same GPT on both engines and show that they agree
 journey: setup ## from raw text to a served, measured chat model, offline, in ten minutes; runs/journey/report.html
 	$(BIN)/python -m torch_llm journey
 
-test: setup ## quick lane: every test that is not marked "full"; FULL=1: those too, 500 examples for every property
+test: setup ## quick lane: every test that is not marked "full"; FULL=1: those too, 300 examples for every property
 	@$(CHROMIUM)
 	BROWSER_LANE=$(if $(BROWSER),required) $(if $(FULL),HYPOTHESIS_PROFILE=full )$(PYTEST) $(if $(FULL),-m "full or not full" --timeout 3600)
 

@@ -34,7 +34,7 @@ _SLOW_INPUT = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("quick", max_examples=25, derandomize=True, database=None, deadline=None)
 settings.register_profile("ci", settings.get_profile("quick"), max_examples=50, print_blob=True)
 settings.register_profile(
-    "full", max_examples=500, database=None, deadline=None, print_blob=True, suppress_health_check=_SLOW_INPUT
+    "full", max_examples=300, database=None, deadline=None, print_blob=True, suppress_health_check=_SLOW_INPUT
 )
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
 settings.load_profile(PROFILE)
