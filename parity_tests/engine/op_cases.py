@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,10 +33,16 @@ class Row(NamedTuple):
     second: Callable[..., Any] | None = None
 
 
+@functools.cache
+def _few(min_dims: int) -> st.SearchStrategy[tuple[int, ...]]:
+    """至多六个元素的形状。"""
+    return shapes(min_dims, max(2, min_dims), 1).filter(lambda s: math.prod(s) <= 6)
+
+
 def size(draw: Draw, small: bool, min_dims: int = 0, min_side: int = 0) -> tuple[int, ...]:
     """抽一个形状；为差分准备时只有几个元素。"""
     if small:
-        return draw(shapes(min_dims, max(2, min_dims), 1).filter(lambda s: math.prod(s) <= 6))  # type: ignore[no-any-return]
+        return draw(_few(min_dims))  # type: ignore[no-any-return]
     return draw(shapes(min_dims, 4, min_side))  # type: ignore[no-any-return]
 
 
