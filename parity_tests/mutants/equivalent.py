@@ -11,6 +11,8 @@ EQUIVALENT: dict[str, str] = {
     "traversal.accumulate_low [axis] True -> False": "标记的是内存归不归我们；当作不归，只是另开一块来相加",
     "LBFGS._Search.is_flat [sign] return bool(np.abs(self.grad).max(initial=0) <= self.group['tolerance_grad'])"
     " -> -bool(np.abs(self.grad).max(initial=0) <= self.group['tolerance_grad'])": "-True 仍是真，-False 仍是假",
+    "LBFGS._Search.is_flat [constant] return bool(np.abs(self.grad).max(initial=0) <= self.group['tolerance_grad'])"
+    " -> bool(np.abs(self.grad).max(initial=0) <= self.group['tolerance_grad']) * 2": "只当作条件用：真的两倍还是真",
     "shape._add_rows [condition] width < 64 -> width <= 64": "宽行与窄行两种加法给出同一个和，界线只管快慢",
     "vector_norm.x [constant] 0.0 -> 1.0 #2": "y = 0 则 x 全是 0，后面的因子 x 把它乘成 0",
     "vector_norm.x [constant] 0.0 -> 1.0 #4": "这些位置 x = 0，后面的因子 sign(x) 把它乘成 0",

@@ -82,6 +82,21 @@ def test_traversal_puts_gradients_into_shared_memory(name: str) -> None:
     assert w.grad.array is memory
 
 
+def test_traversal_adds_to_a_gradient_that_others_still_use() -> None:
+    """叶子手里另有一份梯度，放不进备好的内存；它的第二份加到了别的节点还要用的数组上。"""
+    found = []
+    for m in (tg, torch):
+        w, a = (m.tensor(values(i, 3, 4), requires_grad=True) for i in (0, 1))
+        w.grad = m.tensor(values(2, 3, 4))
+        if m is tg:
+            w.grad_buffer = SharedGradient(np.full((3, 4), 7.0), Ring())
+        double, wave = a * 2, w.sin()
+        (wave + (w + double) * m.tensor(values(3, 3, 4))).sum().backward()  # 先到的那一份，w 与 double 是同一个数组
+        found.append((w.grad, a.grad))
+    for ours, theirs in zip(*found, strict=True):
+        assert_close(ours, theirs, "float64")
+
+
 def test_linear_puts_each_gradient_into_its_own_memory() -> None:
     """权重的梯度放进了给偏置备的地方。"""
     w, b = (tg.tensor(values(i, 4, *([3] * (1 - i))), requires_grad=True) for i in range(2))

@@ -18,7 +18,7 @@ import tinygrad_llm as tg
 from parity_tests.engine.twins import same, values
 from parity_tests.tolerances import assert_close
 from tinygrad_llm.optim.adamw import adamw_update
-from tinygrad_llm.optim.line_search import strong_wolfe
+from tinygrad_llm.optim.line_search import _inside, strong_wolfe
 from tinygrad_llm.optim.muon import muon_update
 from tinygrad_llm.optim.sgd import sgd_update
 
@@ -59,6 +59,18 @@ def test_lbfgs_in_rough_country(options: dict[str, Any], seed: int) -> None:
         return len(losses), p.detach(), unused.detach()
 
     same(run, "float64")
+
+
+NEAR_AN_END = [(0.5, False, 0.5, False), (0.95, False, 0.95, True), (0.95, True, 0.9, False), (0.05, False, 0.05, True),
+               (0.05, True, 0.1, False), (1.0, False, 0.9, False), (0.0, False, 0.1, False)]  # fmt: skip
+"""区间 [0, 1]：试的步长，上一次是不是已经太近，改成多少，这一次算不算太近。"""
+
+
+@pytest.mark.parametrize(("t", "stalled", "moved", "is_near"), NEAR_AN_END)
+def test_lbfgs_stays_near_an_end(t: float, stalled: bool, moved: float, is_near: bool) -> None:
+    """离端点不到一成的步长，没有在第二次往里挪，或挪错了地方。"""
+    for ends in ([0.0, 1.0], [1.0, 0.0]):
+        assert _inside(t, ends, stalled) == (moved, is_near)
 
 
 def test_lbfgs_out_of_evaluations_between_equal_losses() -> None:
