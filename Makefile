@@ -47,7 +47,7 @@ test: setup ## quick lane: every test that is not marked "full"; FULL=1: those t
 	@$(CHROMIUM)
 	BROWSER_LANE=$(if $(BROWSER),required) $(if $(FULL),HYPOTHESIS_PROFILE=full )$(PYTEST) $(if $(FULL),-m "full or not full" --timeout 3600)
 
-parity: setup ## the proof alone: its full lane, its quick lane without the fused ops, the whole ledger; QUICK=1: its quick lane
+parity: setup ## the proof alone: its full lane, what uses fused ops without them, the whole ledger; QUICK=1: its quick lane
 	$(if $(QUICK),,HYPOTHESIS_PROFILE=full )$(PYTEST) $(PROOF) $(if $(QUICK),,-m "not soak" --timeout 3600)
 	$(if $(QUICK),,$(PYTEST) --composed $(COMPOSED))
 	$(if $(QUICK),,$(BIN)/python -m parity_tests ledger --full)

@@ -35,8 +35,10 @@ each_engine = pytest.mark.parametrize("engine", ENGINES)
 
 def examples_of(one: Property) -> int:
     """full 档两个引擎相符看 200 个随机配置，别的 100 个；训练的例子各要几次完整的训练，25 个。"""
-    share = 2 / 3 if one.name == "both engines agree" else 1 / 12 if one in TRAINING else 1 / 3
-    return max(2, round(settings().max_examples * share))
+    most = settings().max_examples
+    if one in TRAINING:
+        return max(2, most // 12)
+    return max(10, most * 2 // 3 if one.name == "both engines agree" else most // 3)
 
 
 def fewer_of(one: Property) -> int:

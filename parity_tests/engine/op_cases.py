@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from hypothesis import strategies as st
 
-from parity_tests.strategies import Draw, array, broadcastable, shapes
+from parity_tests.strategies import Draw, Shape, array, broadcastable, shapes
 
 Case = tuple[list[Any], dict[str, Any]]
 """一次调用：位置参数（浮点数组可求导，其余是下标、掩码或 ``None``）与属性。"""
@@ -34,16 +34,14 @@ class Row(NamedTuple):
 
 
 @functools.cache
-def _few(min_dims: int) -> st.SearchStrategy[tuple[int, ...]]:
+def _few(min_dims: int) -> st.SearchStrategy[Shape]:
     """至多六个元素的形状。"""
     return shapes(min_dims, max(2, min_dims), 1).filter(lambda s: math.prod(s) <= 6)
 
 
 def size(draw: Draw, small: bool, min_dims: int = 0, min_side: int = 0) -> tuple[int, ...]:
     """抽一个形状；为差分准备时只有几个元素。"""
-    if small:
-        return draw(_few(min_dims))  # type: ignore[no-any-return]
-    return draw(shapes(min_dims, 4, min_side))  # type: ignore[no-any-return]
+    return draw(_few(min_dims) if small else shapes(min_dims, 4, min_side))  # type: ignore[no-any-return]
 
 
 def unary(domain: str, *edges: str) -> Callable[[Draw, bool], Case]:

@@ -251,7 +251,7 @@ def _composed(function: Any, args: Sequence[Any], attrs: dict[str, Any]) -> Any:
     """由普通算子写成的同一个函数；末一步即使只是换形状，结果也不是谁的视图：那个中间量没有别人看得见。"""
     y = function(*[_as_tensor(a) for a in args], **attrs)
     if isinstance(y.base, tensor_type):
-        y.base, y.base_node, y.view_path = None, None, ()
+        y.stand_alone()
     return y
 
 

@@ -96,7 +96,11 @@ class InPlace:
         由几个算子拼成的函数，结果常是自己中间量的视图，而 torch 的是新算出来的；两者从外面看便没有分别。
         """
         if self.base is None or (self.base.node is None and sys.getrefcount(self.base) == _ONLY_MINE):
-            self.base, self.base_node, self.view_path, self.viewed_in_no_grad = None, None, (), False
+            self.stand_alone()
+
+    def stand_alone(self) -> None:
+        """不再算谁的视图：底下的张量没有别人看得见。"""
+        self.base, self.base_node, self.view_path, self.viewed_in_no_grad = None, None, (), False
 
     def refreshed(self) -> Any:
         """返回自己；底下的张量在图上被就地改写过时，先把自己重新接到改写之后的图上。"""
