@@ -162,7 +162,7 @@ def test_every_public_name_exists_in_torch() -> None:
     public = [n for n in dir(tg.Tensor) if not n.startswith("_")]
     inner = {"array", "node", "needs_grad", "base", "base_node", "hooks", "grad_buffer", "kept_grad", "wrap"}
     inner |= {"from_edge", "write", "watch", "refreshed", "view_path", "one_of_many", "is_node", "touch", "untracked"}
-    inner |= {"way_back", "detached_at", "viewed_in_no_grad", "settle"}
+    inner |= {"way_back", "detached_at", "viewed_in_no_grad", "settle", "stand_alone"}
     assert [name for name in public if name not in inner and not hasattr(torch.Tensor, name)] == []
 
 

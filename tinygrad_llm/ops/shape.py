@@ -50,7 +50,8 @@ def strided_view(x: Array, shape: Shape, strides: Any, start: int | None = None)
             memory = memory.transpose(np.argsort([-step for step in memory.strides], kind="stable"))
     y: Array = np.ndarray(shape, x.dtype, memory, begin if 0 not in shape else 0, strides)
     if not x.flags.writeable or (0 in strides and any(n > 1 and not s for n, s in zip(shape, strides, strict=True))):
-        y.flags.writeable = False  # 步长为 0：一次写会改许多元素
+        # 步长为 0：一次写会改许多元素。不写 y.flags.writeable：那样每次新造一个方法名，解释器的方法缓存逐渐被它们占满。
+        y.setflags(write=False)
     return y
 
 
@@ -89,7 +90,7 @@ def expand(x: Array, *, shape: Shape) -> Any:
     """
     if type(x) is np.ndarray and x.ndim == 0 and shape:  # 求和的反向最常走这里
         y: Array = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
-        y.flags.writeable = False
+        y.setflags(write=False)
         return y
     x = np.asarray(x)
     return strided_view(x, shape, _expanded_strides(x.shape, x.strides, shape, x.itemsize))
@@ -351,7 +352,7 @@ def writeable(x: Array, allows_shared: bool = False) -> Array:
     refused = not allows_shared and is_shared(x)
     view = x[...]
     try:
-        view.flags.writeable = not refused
+        view.setflags(write=not refused)
     except ValueError:
         refused = True
     if refused:

@@ -37,7 +37,7 @@ def scatter_view(g_in: Array, *, shape: Shape, path: Path) -> Any:
 def diagonal(x: Array, *, offset: int, dim1: int, dim2: int) -> Any:
     """``dim1``、``dim2`` 两轴上的对角线，排成最后一轴。"""
     y = x.diagonal(offset, dim1, dim2)
-    y.flags.writeable = x.flags.writeable  # NumPy 给的是只读视图
+    y.setflags(write=x.flags.writeable)  # NumPy 给的是只读视图
     return y
 
 
