@@ -23,11 +23,17 @@ from tinygrad_llm.ops import cores
 
 
 @pytest.fixture(autouse=True)
-def _settings_as_before() -> Iterator[None]:
+def _default_settings() -> Iterator[None]:
+    """缺省的设定，前后各恢复一次：别处的程序照 GPU 的习惯改过其中几个。"""
     threads = settings._threads.copy()
+    _reset()
     yield
     settings._threads.clear()
     settings._threads.update(threads)
+    _reset()
+
+
+def _reset() -> None:
     for m in ENGINES:
         m.set_default_device(None)
         m.set_float32_matmul_precision("highest")
@@ -143,6 +149,15 @@ def _flags(m: Any) -> Any:
     return before, changed
 
 
+def _tf32(m: Any) -> Any:
+    m.backends.cuda.matmul.allow_tf32 = True
+    allowed = m.get_float32_matmul_precision()
+    m.set_float32_matmul_precision("highest")
+    exact = m.backends.cuda.matmul.allow_tf32
+    m.set_float32_matmul_precision("medium")
+    return allowed, exact, m.backends.cuda.matmul.allow_tf32
+
+
 def _deterministic(m: Any) -> Any:
     m.use_deterministic_algorithms(True, warn_only=True)
     return m.are_deterministic_algorithms_enabled(), m.is_deterministic_algorithms_warn_only_enabled()
@@ -184,6 +199,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "seeds": _seeds,
     "deterministic": _deterministic,
     "precision": _precision,
+    "tf32": _tf32,
     "threads": _threads,
     "data parallel": _data_parallel,
     "compiled": _compiled,

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 from tinygrad_llm.absent import attributes
 from tinygrad_llm.nn.attention_backends import ENABLED, SDPBackend, switch
+from tinygrad_llm.settings import get_float32_matmul_precision, set_float32_matmul_precision
 
-matmul = SimpleNamespace(
-    allow_tf32=False,
-    allow_fp16_reduced_precision_reduction=True,
-    allow_bf16_reduced_precision_reduction=True,
-)
-"""缺省值与 torch 相同。"""
+
+class _MatMul:
+    """矩阵乘法的开关；缺省值与 torch 相同。"""
+
+    allow_fp16_reduced_precision_reduction = True
+    allow_bf16_reduced_precision_reduction = True
+
+    @property
+    def allow_tf32(self) -> bool:
+        """与 ``set_float32_matmul_precision`` 是同一个设定的两种说法。"""
+        return get_float32_matmul_precision() != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, allowed: bool) -> None:
+        set_float32_matmul_precision("high" if allowed else "highest")
+
+
+matmul = _MatMul()
+"""``torch.backends.cuda.matmul``。"""
 
 
 def is_built() -> bool:
