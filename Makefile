@@ -6,6 +6,8 @@ PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
 CODE := tinygrad_llm torch_llm parity_tests examples benchmarks
+# 几百条测试各起新的解释器：不许留下字节码，就次次重新编译。
+unexport PYTHONDONTWRITEBYTECODE
 # 戳记就是上次安装所用 pyproject.toml 的副本：内容没变便不再安装。
 STAMP := .venv/.installed-pyproject.toml
 
