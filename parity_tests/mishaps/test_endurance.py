@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
+from parity_tests.mishaps.test_divergence import CLASSES, spoilt
+from parity_tests.mishaps.test_interrupts import LONG, interrupted, survive
 from parity_tests.whole_runs.commands import ENGINES, TRAIN, Place, assert_bit_equal, finish, wait_for_steps
-from parity_tests.whole_runs.test_divergence import CLASSES, spoilt
-from parity_tests.whole_runs.test_interrupts import LONG, interrupted, survive
 from tinygrad_llm.common.checkpoint import load_checkpoint
 from tinygrad_llm.common.errors import CheckpointError
 
