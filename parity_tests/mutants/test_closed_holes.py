@@ -108,6 +108,23 @@ def test_linear_puts_each_gradient_into_its_own_memory() -> None:
     assert_close(memories[1], np.full(4, 5.0), "float64")
 
 
+REGIONS: dict[str, Callable[[Any], Any]] = {
+    "leaf": lambda x: x[0].sin(),
+    "leaf, twice": lambda x: x[0] * x[1:],
+    "node": lambda x: (x * 2)[1:, ::2].exp(),
+    "node, fancy": lambda x: (x * 2)[[0, 0, 2]].exp(),
+    "node, twice": lambda x: (lambda h: h[0] * h[1:])(x.exp()),
+    "node, then whole": lambda x: (lambda h: h[:2].sin().sum() + h * h)(x.exp()),
+    "node, whole first": lambda x: (lambda h: h * h + h[:1].sin())(x.exp()),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REGIONS))
+def test_traversal_puts_a_region_elsewhere(name: str) -> None:
+    """取一块的梯度丢了、放错了地方，或盖掉了别处来的一份；叶子与重复的下标不走这条路。"""
+    same_gradient(lambda m, x: REGIONS[name](x), values(0, 3, 4), what=name)
+
+
 UNBROADCAST: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
     ((2, 3), (2, 3)), ((4, 2, 3), (2, 3)), ((5, 4, 2, 3), (2, 3)), ((1, 2, 3), (2, 3)), ((4, 2, 3), (1, 3)),
     ((2, 3), (2, 1)), ((4, 2, 3), (2, 1)), ((4, 2), ()),
