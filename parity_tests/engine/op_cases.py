@@ -39,9 +39,10 @@ def _few(min_dims: int) -> st.SearchStrategy[Shape]:
     return shapes(min_dims, max(2, min_dims), 1).filter(lambda s: math.prod(s) <= 6)
 
 
-def size(draw: Draw, small: bool, min_dims: int = 0, min_side: int = 0) -> tuple[int, ...]:
+def size(draw: Draw, small: bool, min_dims: int = 0, min_side: int = 0) -> Shape:
     """抽一个形状；为差分准备时只有几个元素。"""
-    return draw(_few(min_dims) if small else shapes(min_dims, 4, min_side))  # type: ignore[no-any-return]
+    shape: Shape = draw(_few(min_dims) if small else shapes(min_dims, 4, min_side))
+    return shape
 
 
 def unary(domain: str, *edges: str) -> Callable[[Draw, bool], Case]:

@@ -12,7 +12,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,16 @@ class Place:
         """最近的检查点里的全部张量：权重，以及 AdamW 的两个矩。"""
         checkpoint = load_checkpoint(self.runs / run)
         return {**checkpoint.model, **checkpoint.optim}
+
+    def assert_resuming_changes_nothing(self, engine: str, stops: Sequence[int], **changes: Any) -> None:
+        """``straight`` 一气走完，``broken`` 依次停在 ``stops`` 再续完：日志、权重与两个矩逐位相同。"""
+        assert self.train(engine, "straight", **changes).code == 0
+        assert self.train(engine, "broken", **changes, stop_at=stops[0]).code == 0
+        for stop in stops[1:]:
+            assert self.resume(engine, "broken", stop_at=stop).code == 0
+        assert self.resume(engine, "broken").code == 0
+        assert self.columns("broken") == self.columns("straight")
+        assert_bit_equal(self.tensors("broken"), self.tensors("straight"))
 
     def contents(self) -> dict[str, str]:
         """运行文件夹之下的一切：路径到内容的摘要；文件夹的摘要为空。"""
