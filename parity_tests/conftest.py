@@ -134,13 +134,12 @@ def _profile_does_not_leak() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _complex_mode_does_not_leak() -> Iterator[None]:
-    """用过复数的进程不再走算子的近路；测试之间还原，后面的测试才照旧测得到近路。"""
+def _extras_do_not_leak() -> Iterator[None]:
+    """用过复数或 16 位浮点的进程不再走近路；测试之间还原，后面的测试才照旧测得到近路。"""
     yield
     module = sys.modules.get("tinygrad_llm.ops.bfloat16")
-    if module is not None and module.extras.complex:
-        module.extras.complex = False
-        module.extras.users -= 1
+    if module is not None:
+        module.extras.forget()
 
 
 @pytest.fixture(autouse=True)

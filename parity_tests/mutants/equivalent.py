@@ -47,8 +47,10 @@ EQUIVALENT: dict[str, str] = {
     "xlogy.a [stale save] a -> y": "b 不大于 0 时 y = 0，当且仅当 a = 0",
     "traversal.unbroadcast [condition] shape.expand(g, shape=shape_) if not have else _reshaped_like(g, shape_)"
     " -> _reshaped_like(g, shape_)": "0 维的梯度维数不够，_reshaped_like 也是把它扩开",
-    "traversal.unbroadcast [dropped term] len(have) - len(shape_) -> len(have)": "只管走不走捷径，两条路同一个和",
     "traversal.add_region [dropped term] self.owned.add(edge) -> (nothing)": "记的是内存归不归我们；不记只是多抄一份",
+    "traversal.accumulate [dropped term] self.owned.add(edge) -> (nothing)": "记的是内存归不归我们；不记只是多抄一份",
+    "traversal.accumulate [axis] True -> False": "标记的是内存归不归我们；当作不归，只是另开一块来相加",
+    "traversal.deliver_tensor [axis] False -> True": "记图时从不就地相加：没有人看这个标记",
     "arrays.lerp [condition] weight < 0.5 -> weight <= 0.5": "只在恰为一半时不同，那里两式同值",
     "cofactor.x [off by one] 1 -> 2": "方阵：最后一根轴与倒数第二根一样长",
     "cofactor.x [operator] det(u) * det(vh) -> det(u) / det(vh)": "正交阵的行列式是 ±1，乘与除相同",

@@ -37,7 +37,8 @@ SWAPS = {
     "sin": "cos", "cos": "sin", "maximum": "minimum", "minimum": "maximum", "max": "min", "min": "max",
     "tril": "triu", "triu": "tril", "sum": "mean", "mean": "sum", "sqrt": "rsqrt", "rsqrt": "sqrt",
 }  # fmt: skip
-SPEED_ONLY = frozenset(["out", "dtype", "check", "order", "copy", "casting", "keep"])
+SPEED_ONLY = frozenset(["out", "dtype", "check", "order", "copy", "casting", "keep", "strict"])
+"""实参的名字：管的是快慢、内存与查错，不进算式。"""
 WORK = {"split": 2}
 """函数 → 第几个实参说的是活有多大：由它定分给几个线程，不进算式。"""
 DISPATCH = frozenset(["type", "isinstance", "hasattr", "flags", "base", "ndim", "is_causal_block", "dtype"])

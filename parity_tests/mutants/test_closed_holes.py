@@ -82,6 +82,16 @@ def test_traversal_puts_gradients_into_shared_memory(name: str) -> None:
     assert w.grad.array is memory
 
 
+def test_traversal_starts_the_shared_memory_over() -> None:
+    """``.grad`` 已清空，备好的内存里还是上一步的：下一份梯度加到了它上面。"""
+    w = tg.tensor(values(0, 3, 4), requires_grad=True)
+    w.grad_buffer = SharedGradient(np.zeros((3, 4)), Ring())
+    for step in (1, 2):
+        w.grad = None
+        (w.sin() * step).sum().backward()
+        assert_close(w.grad, np.cos(w.array) * step, "float64")
+
+
 def test_traversal_adds_to_a_gradient_that_others_still_use() -> None:
     """叶子手里另有一份梯度，放不进备好的内存；它的第二份加到了别的节点还要用的数组上。"""
     found = []
@@ -138,6 +148,11 @@ def test_traversal_sums_over_what_was_broadcast(have: tuple[int, ...], wanted: t
     found = unbroadcast(g, wanted)
     assert found.shape == wanted
     np.testing.assert_allclose((found * x).sum(), (g * np.broadcast_to(x, have)).sum(), rtol=1e-12)
+
+
+def test_traversal_keeps_a_negative_zero() -> None:
+    """只有一份也去求和，-0 就成了 0：引擎的近路与一般路线不再逐位相同。"""
+    assert np.signbit(unbroadcast(np.full((1, 2), -0.0), (2,))).all()
 
 
 @pytest.mark.parametrize(("have", "wanted"), [((), (2, 3)), ((1, 3), (2, 3)), ((3,), (2, 3))], ids=repr)

@@ -55,7 +55,7 @@ def _reshaped_like(g: Any, shape_: tuple[int, ...]) -> Any:
     if extra < 0 or any(n < m for n, m in zip(g.shape[extra:], shape_, strict=True) if m != 1):
         return shape.expand(g, shape=shape_)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape_) if n == 1 and g.shape[i + extra] != 1)
-    return shape.reshape(reduce.sum(g, dim=axes, keepdim=True), shape=shape_)
+    return shape.reshape(reduce.sum(g, dim=axes), shape=shape_)
 
 
 _new, _ndarray = object.__new__, np.ndarray
@@ -231,7 +231,7 @@ class Traversal:
             source: 产生它的节点收到的梯度，可能还有别人在用。
         """
         if not edge.is_node and id(edge) not in self.leaves:
-            is_ours = g is not source and type(g) is np.ndarray and g.base is None
+            is_ours = g is not source and g.base is None
             if edge.grad_buffer is not None and self.writes_grad and edge.hooks is None:
                 self.put(edge, g)
             elif edge in self.direct:

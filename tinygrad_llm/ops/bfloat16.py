@@ -46,6 +46,11 @@ class Extras:
             self.complex = True
             self.users += 1
 
+    def forget(self) -> None:
+        """已没有复数与 16 位浮点的张量，例如在两条测试之间：又走近路。"""
+        self.users -= self.complex + self.low_precision
+        self.complex = self.low_precision = False
+
 
 extras = Extras()
 
