@@ -29,7 +29,7 @@ from parity_tests.engine import (
     test_optim_methods,
     test_optim_samples,
 )
-from parity_tests.mutants import test_closed_holes, test_closed_holes_optim
+from parity_tests.mutants import test_closed_holes, test_closed_holes_optim, test_corners
 from tinygrad_llm.ops import REGISTRY
 
 Check = tuple[str, Callable[[], Any]]
@@ -85,14 +85,19 @@ def of_op(name: str) -> Iterator[Check]:
         for label, test in COMPLEX:
             if name not in ("conv_weight", "embedding") or "torch" not in label:  # torch 没有它们的复数梯度
                 yield f"{name}: {label}", functools.partial(without_shrinking(test), name=name)
-    for corner in test_closed_holes.CORNERS:
+    for corner in test_corners.CORNERS:
         if corner.split()[0] == name:
-            yield f"{name}: corners", functools.partial(test_closed_holes.test_corners_equal_torch, corner)
+            yield f"{name}: corners", functools.partial(test_corners.test_corners_equal_torch, corner)
+    for corner in test_corners.SECOND:
+        if corner.split()[0] == name:
+            second = test_corners.test_second_derivatives_at_corners
+            yield f"{name}: second derivatives at corners", functools.partial(second, corner)
     if name in test_closed_holes.BUFFERED:
         put = test_closed_holes.test_traversal_puts_gradients_into_shared_memory
         for case in (name, "tied"):
             yield f"{name}: shared memory", functools.partial(put, case)
-    yield from (c for c in of_module(test_closed_holes) if c[0].startswith(f"test_{name}_"))
+    for module in (test_closed_holes, test_corners):
+        yield from (c for c in of_module(module) if c[0].startswith(f"test_{name}_"))
     if name in test_ops.REPEATED:
         yield (
             f"{name}: one tensor in two places",
@@ -102,7 +107,9 @@ def of_op(name: str) -> Iterator[Check]:
 
 def of_optimizer(name: str) -> Iterator[Check]:
     """一个优化器的轨迹：一百步、float32、状态交接与 PyTorch 自己的设定。"""
-    yield from (c for c in of_module(test_closed_holes_optim) if name.lower() in c[0])
+    for label, check in of_module(test_closed_holes_optim):
+        if name.lower() in label or getattr(check, "keywords", {}).get("optimizer") == name:
+            yield label, check
     cases = {k: v for k, v in test_optim.OPTIMIZERS.items() if k.split()[0] == name}
     for label, case in cases.items():
         yield f"{label}: a hundred steps", functools.partial(test_optim.test_a_hundred_steps_equal_torch, case)

@@ -41,7 +41,9 @@ SPEED_ONLY = frozenset(["out", "dtype", "check", "order", "copy", "casting", "ke
 """实参的名字：管的是快慢、内存与查错，不进算式。"""
 WORK = {"split": 2}
 """函数 → 第几个实参说的是活有多大：由它定分给几个线程，不进算式。"""
-DISPATCH = frozenset(["type", "isinstance", "hasattr", "flags", "base", "ndim", "is_causal_block", "dtype"])
+DISPATCH = frozenset([
+    "type", "isinstance", "hasattr", "flags", "base", "ndim", "is_causal_block", "dtype", "may_overwrite",
+])  # fmt: skip
 METADATA = frozenset(["shape", "dtype", "ndim", "size"])
 """``y.shape`` 换成 ``g.shape``：同一个形状。"""
 SETTINGS = frozenset([
@@ -53,8 +55,10 @@ COMMUTATIVE = frozenset([
     "multiply", "add", "maximum", "minimum", "max", "min", "fmax", "fmin", "hypot", "logaddexp", "isinstance", "empty",
     "ones", "zeros",
 ])  # fmt: skip
-CONSTANT = frozenset(["zeros", "zeros_like", "empty_like"])
-"""处处为 0 的数组：变号、加倍还是它自己，照同形状的另一个数组去造也还是它。"""
+CONSTANT = frozenset(["zeros", "zeros_like", "empty_like", "start", "_start", "_tops"])
+"""处处为 0 的数组（优化器的 ``start`` 也只造零状态）：变号、加倍还是它自己，照同形状的另一个数组去造也还是它。"""
+SHAPED = frozenset(["full_like", "ones_like"])
+"""第一个实参只给形状的函数。"""
 OPERATORS: dict[type[ast.operator], tuple[str, type[ast.operator]]] = {
     ast.Add: ("sign", ast.Sub),
     ast.Sub: ("sign", ast.Add),
@@ -153,11 +157,25 @@ def _walk(node: ast.AST, path: Path, is_result: bool = False) -> Iterator[tuple[
         if field == "test" and _is_dispatch(value):
             continue
         for i, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if isinstance(node, ast.Call) and field == "args" and i == WORK.get(_called(node)):
+            if isinstance(node, ast.Call) and field == "args" and _is_idle(node, i):
                 continue
             if isinstance(child, ast.AST) and not (isinstance(child, ast.keyword) and child.arg in SPEED_ONLY):
                 result = isinstance(node, ast.Return) or (isinstance(node, ast.IfExp) and is_result and field != "test")
-                yield from _walk(child, (*path, (field, i)), result)
+                if _is_inferred(node, child):
+                    yield (*path, (field, i)), child
+                else:
+                    yield from _walk(child, (*path, (field, i)), result)
+
+
+def _is_idle(call: ast.Call, place: int | None) -> bool:
+    """第几个实参不进算式：活有多大，或只给形状。"""
+    name = _called(call)
+    return place == WORK.get(name) or (place == 0 and name in SHAPED)
+
+
+def _is_inferred(call: ast.AST, side: ast.AST) -> bool:
+    """``reshape(-1, …)``：NumPy 把任何负数都当作「由总数算出」，-2 也一样。"""
+    return isinstance(call, ast.Call) and _called(call) == "reshape" and isinstance(side, ast.UnaryOp)
 
 
 def _is_dispatch(test: Any) -> bool:
@@ -205,7 +223,7 @@ def _replacements(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AS
     elif isinstance(node, ast.BoolOp):
         yield "condition", ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
     elif isinstance(node, ast.IfExp) and not _is_dispatch(node.test):
-        if not _uses(node.test, ["needs"]):  # 没人要的梯度多算一份，引擎照样不用
+        if not _uses(node.test, ["need", "needs"]):  # 没人要的梯度多算一份，引擎照样不用
             yield "condition", node.body
         yield "condition", node.orelse
     elif isinstance(node, ast.Name) and node.id in names and len(names) > 1:

@@ -18,7 +18,8 @@ import tinygrad_llm as tg
 from parity_tests.engine.twins import same, values
 from parity_tests.tolerances import assert_close
 from tinygrad_llm.optim.adamw import adamw_update
-from tinygrad_llm.optim.line_search import _inside, strong_wolfe
+from tinygrad_llm.optim.lbfgs import _History
+from tinygrad_llm.optim.line_search import _inside, _Point, cubic_minimum, strong_wolfe
 from tinygrad_llm.optim.muon import muon_update
 from tinygrad_llm.optim.sgd import sgd_update
 
@@ -56,13 +57,15 @@ def test_lbfgs_in_rough_country(options: dict[str, Any], seed: int) -> None:
 
         for _ in range(2):
             optimizer.step(closure)
-        return len(losses), p.detach(), unused.detach()
+        alphas = optimizer.state_dict()["state"][0].get("al") or []
+        return len(losses), p.detach(), unused.detach(), [a is None for a in alphas]
 
     same(run, "float64")
 
 
 NEAR_AN_END = [(0.5, False, 0.5, False), (0.95, False, 0.95, True), (0.95, True, 0.9, False), (0.05, False, 0.05, True),
-               (0.05, True, 0.1, False), (1.0, False, 0.9, False), (0.0, False, 0.1, False)]  # fmt: skip
+               (0.05, True, 0.1, False), (1.0, False, 0.9, False), (0.0, False, 0.1, False),
+               (0.1, False, 0.1, False)]  # fmt: skip
 """区间 [0, 1]：试的步长，上一次是不是已经太近，改成多少，这一次算不算太近。"""
 
 
@@ -103,12 +106,18 @@ def test_adagrad_updates_a_group_added_later() -> None:
     assert_close(later, np.array([1.0, -2.0]) - 0.1 * g / (np.sqrt(0.5 + g * g) + 1e-10), "optimizer float64")
 
 
-LINE_OPTIONS: list[dict[str, Any]] = [{}, {"max_ls": 3}, {"max_ls": 1}, {"tolerance_change": 0.5}]
+LINE_OPTIONS: list[dict[str, Any]] = [
+    {}, {"max_ls": 3}, {"max_ls": 1}, {"tolerance_change": 0.5}, {"tolerance_change": 0.0}
+]  # fmt: skip
 
 
+@pytest.mark.parametrize(("scale", "terrace"), [(1.0, 0.0), (1.0, 0.25), (1.0, 2.0), (1e-3, 0.0)])
 @pytest.mark.parametrize("options", LINE_OPTIONS, ids=repr)
-def test_lbfgs_line_search_takes_torchs_step(options: dict[str, Any]) -> None:
-    """线搜索的步长、损失、梯度或求值的次数与 torch 的不同：一百条起伏的曲线，步长从千分之一到一百。"""
+def test_lbfgs_line_search_takes_torchs_step(options: dict[str, Any], scale: float, terrace: float) -> None:
+    """线搜索的步长、损失、梯度或求值的次数与 torch 的不同：一百条起伏的曲线，步长从千分之一到一百。
+
+    ``scale`` 把整条曲线压扁；``terrace`` 把损失削成一级一级的：相邻两点的损失常常恰好相等。
+    """
     for seed in range(100):
         rng = np.random.default_rng(seed)
         height, rate, phase = rng.standard_normal(3) * 3, rng.uniform(0.2, 4, 3), rng.uniform(0, 6, 3)
@@ -116,7 +125,9 @@ def test_lbfgs_line_search_takes_torchs_step(options: dict[str, Any]) -> None:
 
         def probe(t: Any, d: Any = d, h: Any = height, w: Any = rate, p: Any = phase) -> tuple[float, Any]:
             x = float(t) * d
-            return float(0.3 * x[0] ** 2 + (h * np.sin(w * x + p)).sum()), 0.6 * x + (h * w * np.cos(w * x + p)).sum()
+            y = float(0.3 * x[0] ** 2 + (h * np.sin(w * x + p)).sum()) * scale
+            slope = (0.6 * x + (h * w * np.cos(w * x + p)).sum()) * scale
+            return round(y / terrace) * terrace if terrace else y, slope
 
         loss, grad = probe(0.0)
         if grad @ d > 0:
@@ -140,6 +151,74 @@ def test_lbfgs_line_search_takes_torchs_step(options: dict[str, Any]) -> None:
         )
         assert ours.evals == evals, seed
         np.testing.assert_allclose([ours.loss, ours.t, *ours.grad], [f, float(step), *g.tolist()], rtol=1e-9, atol=1e-9)
+
+
+def test_lbfgs_line_search_goes_on_in_an_interval_just_wide_enough() -> None:
+    """区间的宽度恰好等于容差时就停了：还该再试一次。"""
+
+    def probe(t: Any, d: Any = 1.0) -> tuple[float, Any]:
+        x = float(t)
+        return (x - 0.25) ** 2, np.array([2 * (x - 0.25)])
+
+    loss, grad = probe(0.0)
+    ours = strong_wolfe(probe, 2.0, np.array([1.0]), loss, grad, float(grad[0]), tolerance_change=2.0)
+    theirs = torch_strong_wolfe(
+        lambda x, t, d: (probe(t)[0], torch.tensor(probe(t)[1])), None, 2.0, torch.ones(1, dtype=torch.float64), loss,
+        torch.tensor(grad), torch.tensor(grad[0]), tolerance_change=2.0,
+    )  # fmt: skip
+    assert (ours.loss, float(ours.t), ours.evals) == (theirs[0], float(theirs[2]), theirs[3])
+    assert ours.evals == 2
+
+
+def test_lbfgs_line_search_has_a_minimum_with_a_double_root() -> None:
+    """三次曲线的导数恰有重根：仍取那一点，不退到中点。"""
+    assert cubic_minimum(_Point(0.0, 1.0, np.ones(1), -4.0), _Point(1.0, 0.0, np.ones(1), -1.0)) == 1 - 1 / 3
+
+
+@pytest.mark.parametrize("t", [0.0, 1.0])
+def test_lbfgs_line_search_takes_the_middle_without_a_minimum(t: float) -> None:
+    """两点重合，或三次曲线一路下降：没有取给定区间的中点。"""
+    a, b = _Point(0.0, 1.0, np.ones(1), -1.0), _Point(t, 1.0 - 0.5 * t, np.ones(1), -1.0)
+    assert cubic_minimum(a, b, (1.0, 4.0)) == 2.5
+
+
+@pytest.mark.parametrize(("curvature", "is_kept"), [(1e-10, False), (1.2e-10, True), (-1.0, False)])
+def test_lbfgs_remembers_only_positive_curvature(curvature: float, is_kept: bool) -> None:
+    """``y·s`` 大于 1e-10 才记，恰好等于时不记。"""
+    history = _History({}, 5, np.ones(1))
+    history.remember(np.array([curvature]), np.array([1.0]))
+    assert len(history.ys) == is_kept
+
+
+LBFGS_TIES: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "slope": (lambda p: 0.25 * p**2, {"lr": 0.7, "tolerance_change": 0.25}),
+    "step": (lambda p: 4 * p**2, {"lr": 0.5, "tolerance_change": 0.5}),
+    "loss": (lambda p: 0.25 * p**2, {"lr": 1.0, "tolerance_change": 0.1875}),
+    "loss far from zero": (lambda p: 0.25 * p**2 + 100, {"lr": 4.0, "tolerance_change": 0.2}),
+    "no iterations": (lambda p: p**2, {"max_iter": 0}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(LBFGS_TIES))
+def test_lbfgs_stops_where_torch_does(name: str) -> None:
+    """坡度、步长或损失的变化恰好等于容差，或损失本身离 0 很远：停早了或停晚了一步。"""
+    function, options = LBFGS_TIES[name]
+
+    def run(m: Any) -> Any:
+        p = m.nn.Parameter(m.tensor([1.0], dtype=m.float64))
+        optimizer = m.optim.LBFGS([p], **{"max_iter": 5, **options})
+
+        def closure() -> Any:
+            optimizer.zero_grad()
+            loss = function(p).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        state = optimizer.state_dict()["state"][0]
+        return p.detach(), state["func_evals"], state["n_iter"]
+
+    same(run, "float64", name)
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 0.499])
@@ -177,6 +256,51 @@ def test_lbfgs_update_of_a_saved_parameter_is_missed() -> None:
     optimizer.step(closure)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.backward()
+
+
+FIRST_ORDER = ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SGD")
+
+
+@pytest.mark.parametrize("optimizer", FIRST_ORDER)
+def test_an_infinite_parameter_without_decay(optimizer: str) -> None:
+    """衰减系数为 0 却仍乘了参数：无穷大的参数成了 NaN，别的优化器状态也跟着坏了。"""
+
+    def run(m: Any) -> Any:
+        p = m.nn.Parameter(m.tensor([float("inf"), -2.0], dtype=m.float64))
+        kind = getattr(m.optim, optimizer)([p], lr=0.1, weight_decay=0)
+        for step in (1.0, 2.0):
+            p.grad = m.tensor([1.0, step], dtype=m.float64)
+            kind.step()
+        state = kind.state_dict()["state"].get(0, {})
+        return p.detach(), [v for _, v in sorted(state.items()) if isinstance(v, m.Tensor) and v.ndim]
+
+    same(run, "optimizer float64", optimizer)
+
+
+def test_asgd_averages_nothing_before_its_start() -> None:
+    """``t0`` 步之前，平均值就是参数本身，一位不差（也不受初值影响）。"""
+    p = tg.nn.Parameter(tg.tensor(values(0, 20)))
+    optimizer = tg.optim.ASGD([p], lr=0.1, t0=100)
+    for step in range(5):
+        p.grad = tg.tensor(values(step + 1, 20))
+        optimizer.step()
+        np.testing.assert_array_equal(optimizer.state[p]["ax"].array, p.array)
+
+
+def test_radam_is_plain_when_the_length_is_exactly_five() -> None:
+    """第 7 步的 ``ρ`` 恰为 5：还不该校正方差。"""
+    beta, t = 0.7678067796924252, 7
+    assert 2 / (1 - beta) - 1 - 2 * t * beta**t / (1 - beta**t) == 5
+
+    def run(m: Any) -> Any:
+        p = m.nn.Parameter(m.tensor(values(0, 4)))
+        optimizer = m.optim.RAdam([p], lr=0.1, betas=(0.9, beta))
+        for step in range(t):
+            p.grad = m.tensor(values(step + 1, 4))
+            optimizer.step()
+        return p.detach()
+
+    same(run, "optimizer float64")
 
 
 def test_adafactor_slows_down() -> None:

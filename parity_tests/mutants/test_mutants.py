@@ -7,11 +7,12 @@ import os
 
 import pytest
 
-from parity_tests.mutants import ledger
+from parity_tests.mutants import checks, command, ledger, runner
 from parity_tests.mutants.equivalent import EQUIVALENT
 from parity_tests.mutants.mutations import Mutation, mutations
 from parity_tests.mutants.runner import Mutant, run
 from parity_tests.mutants.sampling import everything, sample
+from tinygrad_llm.common.errors import UserError
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="mutants live in forked children")
 
@@ -62,6 +63,19 @@ def test_the_unchanged_engine_is_not_accused(every_mutant: dict[str, Mutant]) ->
     names = ["mul.a [operator] g * b -> g / b", QUICK[-2]]
     same = [m._replace(mutation=Mutation("none", "", "", m.target.node)) for m in map(every_mutant.__getitem__, names)]
     assert [o.verdict for o in run(same, jobs=1)] == ["survived", "survived"]
+
+
+@needs_fork
+def test_a_broken_check_is_refused(every_mutant: dict[str, Mutant], monkeypatch: pytest.MonkeyPatch) -> None:
+    """总是失败的测试把每个变异体都「认了出来」。"""
+
+    def fails() -> None:
+        raise AssertionError("always")
+
+    monkeypatch.setattr(runner, "warm_up", lambda: None)
+    monkeypatch.setattr(checks, "of", lambda owner: [("always fails", fails)])
+    with pytest.raises(UserError, match="a check of mul: always fails"):
+        command.main(command.Config(ops=("mul.a",), count=1))
 
 
 @needs_fork

@@ -46,7 +46,7 @@ def _cholesky_vjp(g: Any, y: Any) -> Any:
     below = tril(y.mT @ g, diagonal=0)
     half = (below + tril(below, diagonal=-1).mT) * 0.5
     left = solve_triangular(y.mT, half, upper=True)
-    return solve_triangular(y.mT, left.mT, upper=True).mT
+    return solve_triangular(y.mT, left.mT, upper=True)  # 对称：不必再转回去
 
 
 @op("y yᵀ = x，y 下三角", x=_cholesky_vjp)
@@ -123,9 +123,9 @@ def row_order(swaps: Array, m: int) -> Array:
 
 def _lu_vjp(g: Any, y: Any) -> Any:
     """``x = L U`` ⇒ ``L⁻¹ dx U⁻¹ = L⁻¹dL + dU U⁻¹``，严格下三角属于前者，上三角属于后者。"""
-    upper, lower_grad, upper_grad = triu(y, diagonal=0), tril(g, diagonal=-1), triu(g, diagonal=0)
+    upper = triu(y, diagonal=0)
     lower = where(np.eye(y.shape[-1], dtype=bool), 1.0, tril(y, diagonal=-1))
-    inner = tril(lower.mT @ lower_grad, diagonal=-1) + triu(upper_grad @ upper.mT, diagonal=0)
+    inner = tril(lower.mT @ g, diagonal=-1) + triu(g @ upper.mT, diagonal=0)
     left = solve_triangular(y.mT, inner, upper=True, unitriangular=True)
     return solve_triangular(y, left.mT, upper=True).mT
 

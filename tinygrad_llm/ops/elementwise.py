@@ -82,7 +82,7 @@ def _scalar_power(x: Array, exponent: float) -> Any:
 
 @op(
     "y = x ** c",
-    x=lambda g, x, exponent: g * (exponent * pow_scalar(x, exponent=exponent - 1)) if exponent else g * 0.0,
+    x=lambda g, x, exponent: g * (exponent * pow_scalar(x, exponent=exponent - 1)) if exponent else zeros(g),
 )
 def pow_scalar(x: Array, *, exponent: float) -> Any:
     """``y = x ** c``，指数 ``c`` 是 Python 数。"""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.elementwise import where
+from tinygrad_llm.ops.elementwise import where, zeros
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.reduce import sum as total
 from tinygrad_llm.ops.shape import cat, index, tril, triu
@@ -218,7 +218,7 @@ def _matrix_exp_vjp(g: Any, x: Any) -> Any:
     """``exp [[xᵀ, g], [0, xᵀ]]`` 的右上角正是导数的伴随作用在 ``g`` 上。"""
     n = x.shape[-1]
     top = cat(x.mT, g, dim=len(x.shape) - 1)
-    bottom = cat(g * 0.0, x.mT, dim=len(x.shape) - 1)
+    bottom = cat(zeros(g), x.mT, dim=len(x.shape) - 1)
     block = matrix_exp(cat(top, bottom, dim=len(x.shape) - 2))
     return index(block, key=(..., slice(0, n), slice(n, None)))
 

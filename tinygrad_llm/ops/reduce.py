@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.ops.elementwise import abs, exp, masked_fill, pow_scalar, sign, where
+from tinygrad_llm.ops.elementwise import abs, exp, masked_fill, pow_scalar, sign, where, zeros
 from tinygrad_llm.ops.op import Array, op
 from tinygrad_llm.ops.scan import accumulator, cumprod, narrowed
 from tinygrad_llm.ops.shape import cat, expand, flip, index, reshape
@@ -203,7 +203,7 @@ def _norm_vjp(g: Any, x: Any, y: Any, shapes: Shapes, p: float, dim: Dims, keepd
     """``∂y/∂x = sign(x) |x|ᵖ⁻¹ y¹⁻ᵖ``；范数为 0 处取 0，无穷范数由并列者平分。"""
     g, y = keep(g, shapes[0], dim, keepdim), keep(y, shapes[0], dim, keepdim)
     if p == 0:
-        return expand(g * 0.0, shape=shapes[0])
+        return zeros(x)
     if p == 1:
         return g * sign(x)
     if p == 2:

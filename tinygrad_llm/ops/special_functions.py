@@ -43,7 +43,7 @@ def ndtri(x: Array) -> Any:
 
 def _normal_hazard(x: Any, y: Any) -> Any:
     """``φ(x)/Φ(x)``；左尾的 ``y`` 与 ``x²/2`` 几乎抵消，float32 只剩三位，改用缩放的余误差函数。"""
-    left = math.sqrt(2 / math.pi) / erfcx(minimum(x, x * 0) * -math.sqrt(0.5))
+    left = math.sqrt(2 / math.pi) / erfcx(minimum(x, 0.0) * -math.sqrt(0.5))
     return where(x < 0, left, exp(-(y + x * x / 2)) / _SQRT_2PI)
 
 

@@ -76,7 +76,7 @@ class LBFGS(Optimizer):
         state.setdefault("n_iter", 0)
         loss = enable_grad(closure)()
         search = _Search(group, state, enable_grad(closure), float(loss))
-        if not search.is_flat():
+        if group["max_iter"] > 0 and not search.is_flat():
             with np.errstate(all="ignore"):
                 search.run()
         return loss
@@ -172,7 +172,7 @@ class _History:
         self.ro = [_array(r) for r in state.get("ro") or ()]
         self.scale = _array(state.get("H_diag", 1))
         self.previous = _array(state.get("prev_flat_grad"))
-        self.al: list[Any] | None = state.get("al")
+        self.al: list[Any] | None = None
 
     def direction(self, grad: Array, *, first: bool) -> Array:
         """两重循环算出 ``-H·g``，并记下这一步的 ``y`` 与 ``s``。"""
@@ -198,13 +198,12 @@ class _History:
 
     def two_loops(self, q: Array) -> Array:
         """由近及远、再由远及近。"""
-        self.al = [None] * self.size if self.al is None else self.al
         count = len(self.ys)
-        alphas = [q.dtype.type(0)] * count
+        alphas: list[Any] = [None] * count
         for i in reversed(range(count)):
             alphas[i] = self.ss[i] @ q * self.ro[i]
             q = q - self.ys[i] * alphas[i]
-        self.al[:count] = [_tensor(alpha) for alpha in alphas]
+        self.al = [*map(_tensor, alphas), *[None] * (self.size - count)]
         r: Array = q * self.scale
         for i in range(count):
             r = r + self.ss[i] * (alphas[i] - self.ys[i] @ r * self.ro[i])

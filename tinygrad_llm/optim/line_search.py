@@ -42,14 +42,17 @@ class _Point(NamedTuple):
 
 
 def cubic_minimum(a: _Point, b: _Point, bounds: tuple[Any, Any] | None = None) -> Any:
-    """过两点、导数也吻合的三次曲线的极小点；没有极小点时取区间的中点。"""
+    """过两点、导数也吻合的三次曲线的极小点；没有极小点或两点重合时取区间的中点。"""
     low, high = bounds or (min(a.t, b.t), max(a.t, b.t))
+    middle = (low + high) / 2.0
+    if a.t == b.t:
+        return middle
     if a.t > b.t:
         a, b = b, a
     d1 = a.slope + b.slope - 3 * (a.loss - b.loss) / (a.t - b.t)
     square = d1**2 - a.slope * b.slope
     if not square >= 0:
-        return (low + high) / 2.0
+        return middle
     d2 = math.sqrt(square)
     best = b.t - (b.t - a.t) * ((b.slope + d2 - d1) / (b.slope - a.slope + 2 * d2))
     return min(max(best, low), high)
@@ -156,5 +159,5 @@ def _inside(t: Any, ends: list[Any], stalled: bool) -> tuple[Any, bool]:
         return t, False
     if not (stalled or t >= max(ends) or t <= min(ends)):
         return t, True
-    closer_to_right = abs(t - max(ends)) < abs(t - min(ends))
+    closer_to_right = max(ends) - t < t - min(ends)
     return (max(ends) - margin if closer_to_right else min(ends) + margin), False

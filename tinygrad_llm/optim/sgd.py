@@ -45,7 +45,7 @@ def sgd_update(
     if scale != 1:
         g = g * scale
     g = decayed(x, g, weight_decay)
-    if b is not None and momentum:
+    if b is not None:
         b *= momentum
         b += g * (1 - dampening) if dampening else g
         g = g + b * momentum if nesterov else b
