@@ -60,7 +60,7 @@ def main(config: Config) -> None:
     outcomes.sort(key=lambda o: o.mutant.name)
     print(ledger.summary(outcomes), f"in {time.perf_counter() - started_at:.0f} s (seed {config.seed})")
     if config.write:
-        ledger.PATH.write_text(ledger.text(outcomes, config.seed), encoding="utf-8")
+        ledger.PATH.write_text(ledger.text(outcomes, _drawn(config)), encoding="utf-8")
     _demand(outcomes)
 
 
@@ -74,6 +74,11 @@ def _refuse_broken_checks(chosen: Iterable[Mutant], config: Config) -> None:
                 f"the unchanged engine fails a check of {outcome.mutant.mutation.before}: {outcome.check}",
                 fix="run make test first; a test that always fails notices every mutant",
             )
+
+
+def _drawn(config: Config) -> str:
+    """全部，或凭种子抽出来的几个。"""
+    return f"--count {config.count} --seed {config.seed}" if config.count else "--count 0"
 
 
 def _tell(outcome: Outcome, done: int, total: int, verbose: bool) -> None:

@@ -43,15 +43,19 @@ def summary(outcomes: list[Outcome]) -> str:
     )
 
 
-def text(outcomes: list[Outcome], seed: int) -> str:
-    """账本的全文。"""
+def text(outcomes: list[Outcome], drawn: str) -> str:
+    """账本的全文。
+
+    Args:
+        outcomes: 各变异体的结局。
+        drawn: 命令行上说明抽了哪些的选项。
+    """
     kinds = sorted({o.mutant.mutation.kind for o in outcomes})
     alive, same = survivors(outcomes), equivalents(outcomes)
     return "\n".join([
         "# 变异测试：账本", "",
-        f"`python -m parity_tests mutants --count {len(outcomes)} --seed {seed} --write` 生成，不要手改。"
-        "每个变异体只错一处，",
-        "只由它所属的算子（或优化器）自己的快测来认；「等价」的改了写法、没有改函数，逐条说明在后。", "",
+        f"`python -m parity_tests mutants {drawn} --write` 生成，不要手改。每个变异体只错一处，只由",
+        "它所属的算子（或优化器）自己的快测来认；「等价」的改了写法、没有改函数，逐条说明在后。", "",
         f"**{summary(outcomes)}.**", "",
         *_table("放在哪里", [(GROUPS[g], [o for o in outcomes if o.mutant.target.group == g]) for g in GROUPS]), "",
         *_table("哪一类错误", [(f"{k}", [o for o in outcomes if o.mutant.mutation.kind == k]) for k in kinds]), "",

@@ -203,7 +203,7 @@ def _norm_vjp(g: Any, x: Any, y: Any, shapes: Shapes, p: float, dim: Dims, keepd
     """``∂y/∂x = sign(x) |x|ᵖ⁻¹ y¹⁻ᵖ``；范数为 0 处取 0，无穷范数由并列者平分。"""
     g, y = keep(g, shapes[0], dim, keepdim), keep(y, shapes[0], dim, keepdim)
     if p == 0:
-        return zeros(x)
+        return zeros(g)  # 引擎再把它广播成 x 的形状
     if p == 1:
         return g * sign(x)
     if p == 2:
