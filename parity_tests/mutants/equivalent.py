@@ -30,7 +30,6 @@ EQUIVALENT: dict[str, str] = {
     "cofactor.x [off by one] 1 -> 2": "方阵：最后一根轴与倒数第二根一样长",
     "cofactor.x [operator] det(u) * det(vh) -> det(u) / det(vh)": "正交阵的行列式是 ±1，乘与除相同",
     "copysign.a [wrong operand] a -> y #2": "y = 0 当且仅当 a = 0",
-    "distances._slope [constant] 0.0 -> 1.0": "两点重合：a·w 与 w·b 相同，差仍是 0（舍入以内）",
     "distances._slope [constant] 1.0 -> 1.5": "只垫在没有选中的一支里",
     "eigh.x [constant] 1.0 -> 1.5": "只垫在对角线上，那里另取特征值的梯度",
     "eigh.x [off by one] 1 -> 2": "方阵：最后一根轴与倒数第二根一样长",
@@ -53,7 +52,6 @@ EQUIVALENT: dict[str, str] = {
     "line_search._zoom [operator] point.slope * (ends[high].t - ends[low].t)"
     " -> point.slope / (ends[high].t - ends[low].t)": "只看符号：乘与除相同",
     "line_search.cubic_minimum [condition] a.t > b.t -> a.t >= b.t": "两点重合的前面已经返回",
-    "linear._weight_gradient [off by one] 1 -> 2 #2": "一小段至少几行：段的长短不改变和",
     "loss._reduction_weight [constant] return float('nan') -> float('nan') * 2": "NaN 的两倍还是 NaN",
     "loss._reduction_weight [sign] return float('nan') -> -float('nan')": "NaN 变号还是 NaN",
     "lu.x [off by one] 1 -> 2": "方阵：最后一根轴与倒数第二根一样长",
