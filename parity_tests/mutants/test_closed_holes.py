@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -137,11 +138,18 @@ def test_traversal_keeps_a_negative_zero() -> None:
     assert np.signbit(unbroadcast(np.full((1, 2), -0.0), (2,))).all()
 
 
-@pytest.mark.parametrize(("have", "wanted"), [((), (2, 3)), ((1, 3), (2, 3)), ((3,), (2, 3))], ids=repr)
+@pytest.mark.parametrize(("have", "wanted"), [((), (2, 3)), ((1, 3), (2, 3)), ((3,), (2, 3)), ((1,), (0,))], ids=repr)
 def test_traversal_repeats_a_gradient_that_is_too_small(have: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     """VJP 给得比输入小：没有广播回来，或广播成了别的数。"""
     g = values(0, *have)
     np.testing.assert_array_equal(unbroadcast(g, wanted), np.broadcast_to(g, wanted))
+
+
+@pytest.mark.parametrize(("have", "wanted"), [((3,), (2,)), ((2,), (0,)), ((0,), (2,)), ((2, 3), (3, 2))], ids=repr)
+def test_traversal_refuses_a_gradient_of_another_shape(have: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """自定义算子给错了形状：没有报错，或报的不是两个形状。"""
+    with pytest.raises(RuntimeError, match=re.escape(f"got shape {have}, the input has {wanted}")):
+        unbroadcast(values(0, *have), wanted)
 
 
 @pytest.mark.parametrize("window", [1, 2, 5])

@@ -52,7 +52,7 @@ def unbroadcast(g: Any, shape_: tuple[int, ...]) -> Any:
 
 def _reshaped_like(g: Any, shape_: tuple[int, ...]) -> Any:
     extra = len(g.shape) - len(shape_)
-    if extra < 0 or any(n < m for n, m in zip(g.shape[extra:], shape_, strict=True) if m != 1):
+    if extra < 0 or any(n != m for n, m in zip(g.shape[extra:], shape_, strict=True) if m != 1):
         return shape.expand(g, shape=shape_)
     axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape_) if n == 1 and g.shape[i + extra] != 1)
     return shape.reshape(reduce.sum(g, dim=axes), shape=shape_)
