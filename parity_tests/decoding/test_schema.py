@@ -84,7 +84,7 @@ def written(schema: Any, seed: int, *, patience: int = 40, limit: int = 3000) ->
     generation = Generation(
         Request((65,), limit, sampling, stop_ids=frozenset({end}), constraint=constraint), JSON_TOKENIZER
     )
-    patterns = [text.encode() for text in re.findall(r"'pattern': '([^']*)'", str(schema))]
+    patterns = [text.replace(r"\\d", "7").encode() for text in re.findall(r"'pattern': '([^']*)'", str(schema))]
     needed = [i for i, word in enumerate(JSON_TOKENIZER.words) if any(word in pattern for pattern in patterns)]
     urged = [*CLOSING, end, *needed]
     while not generation.finish:
