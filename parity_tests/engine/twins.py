@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,17 @@ def values(seed: int, *shape: int, domain: str = "normal") -> Any:
     """固定种子的 float64 数组；``ties`` 是有并列的小整数。"""
     rng = np.random.default_rng(seed)
     return rng.integers(-2, 3, shape).astype(np.float64) if domain == "ties" else rng.standard_normal(shape)
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """其中用 ``count`` 个线程；测试缺省只用一个。"""
+    before = tg.get_num_threads()
+    tg.set_num_threads(count)
+    try:
+        yield
+    finally:
+        tg.set_num_threads(before)
 
 
 def both(f: Callable[[Any], Any]) -> tuple[Any, Any]:

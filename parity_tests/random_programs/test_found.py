@@ -260,6 +260,48 @@ def _product_of_one_twice(m: Any) -> Any:
     return [x.grad - first.detach()]  # 余下的就是二阶导那一份
 
 
+def _written_to_its_only_element(m: Any) -> Any:
+    """只有一个元素，读法（长度为 1 的轴的步长）却不同：写给自己，torch 有时拒绝，有时照办。"""
+    refused: list[Any] = []
+    results: list[Any] = []
+    for shape, key in (
+        ((1, 1, 1), (0, slice(None, 1, 2))), ((1, 2), (None, slice(0, None, 1))), ((1,), (None, slice(0, 1))),
+        ((1, 1, 1), 0), ((2, 1), (slice(0, 1), None)),
+    ):  # fmt: skip
+        x = m.ones(*shape, dtype=m.float64)
+        try:
+            x[key] = x if shape != (2, 1) else x[:1]
+        except RuntimeError:
+            refused.append(x.sum() * 0 + len(refused))
+        else:
+            results.append(x)
+    y = m.tensor([[1.0]], dtype=m.float64, requires_grad=True).clone()
+    line = y.expand(2, 1, 1).view(2)
+    line[:1] = y
+    z = (m.tensor([[1.0, 2.0]], dtype=m.float64, requires_grad=True) * 3)[-1, 1]
+    z.view(1)[None, 0:1] = z
+    return [*refused, *results, line, z]
+
+
+def _tensor_filled_into_an_expanded_one(m: Any) -> Any:
+    """扩张出来的张量填得进一个数，填不进 0 维的 Tensor。"""
+    x = m.ones(1, 1, dtype=m.float64)
+    with pytest.raises(RuntimeError, match="memory"):
+        x.expand(2, 3).fill_(m.tensor(2.0, dtype=m.float64))
+    return (x, x.expand(2, 3).fill_(2.0))
+
+
+def _new_axes_by_none(m: Any) -> Any:
+    """``None`` 添的轴，步长与 torch 不同。"""
+    x = m.arange(6.0).reshape(2, 3)
+    views = [
+        x[None], x[:, None], x[None, 0:1], x[0, 0][None], x[..., None], x[None, None, 0, None, 1:, None],
+        x.T[:, None, ..., None], x[None, ..., None, 0], m.zeros(3, 0)[None],
+    ]  # fmt: skip
+    views[1] += 1
+    return [m.tensor(view.stride()) for view in views] + views
+
+
 CASES: tuple[Callable[[Any], Any], ...] = (
     _angle_of_the_origin,
     _angle_twice,
@@ -286,6 +328,9 @@ CASES: tuple[Callable[[Any], Any], ...] = (
     _view_of_a_leaf_changes_layout,
     _bias_of_another_type,
     _product_of_one_twice,
+    _written_to_its_only_element,
+    _tensor_filled_into_an_expanded_one,
+    _new_axes_by_none,
 )
 
 

@@ -117,11 +117,13 @@ class Indexing:
             region: Any = self if basic is None else self._slice(basic)
             if arrays is not None:
                 region.write(apply(sh.index_put, (region, filled), {"key": arrays}), arrays)
+            elif region.array.ndim and not filled.array.ndim:
+                region.fill_(filled)
             else:
-                region.copy_(_without_leading_ones(filled, region.array.ndim).expand(region.array.shape))
+                region.copy_(_without_leading_ones(filled, region.array.shape).expand(region.array.shape))
             return
         refuse_written(self)
-        memory = self.array if basic is None else self.array[(*basic, ...) if Ellipsis not in basic else basic]
+        memory = self.array if basic is None else _region(self.array, basic)
         if arrays is None:
             _refuse_interleaved(memory, filled.array)
         if not memory.flags.writeable:
@@ -332,11 +334,17 @@ class Indexing:
         return self.reshape(-1).index_put(flat, source.reshape(-1), accumulate).reshape(self.array.shape)
 
 
+def _region(x: Array, basic: Any) -> Array:
+    """下标取到的那一块，标量也是视图。"""
+    key = basic if Ellipsis in basic else (*basic, ...)
+    return sh.with_new_axes(x[key], x, key)
+
+
 def _refuse_interleaved(memory: Array, given: Array) -> None:
     """写的一块与给的值只有一部分内存相同：torch 边读边写，结果没有约定，所以拒绝。"""
-    if sh.storage_of(memory) is not sh.storage_of(given) or given.ndim > memory.ndim:
+    if sh.storage_of(memory) is not sh.storage_of(given) or not given.ndim:
         return
-    if sh.overlaps_partly(memory, sh.expand(given, shape=memory.shape)):
+    if sh.overlaps_partly(memory, sh.expand(_without_leading_ones(given, memory.shape), shape=memory.shape)):
         raise RuntimeError(sh.INTERLEAVED)
 
 
@@ -346,8 +354,10 @@ def _put_rows(x: Any, d: int, rows: Array, filled: Any) -> Any:
     return shaped(apply(sh.index_put, (lifted, filled), {"key": (slice(None),) * d + (rows,)}), shape)
 
 
-def _without_leading_ones(value: Any, ndim: int) -> Any:
-    """写入时，值前面多出来的长度为 1 的轴不算。"""
-    shape = value.array.shape
-    extra = len(shape) - ndim
-    return value.reshape(shape[extra:]) if extra > 0 and set(shape[:extra]) == {1} else value
+def _without_leading_ones(value: Any, shape: tuple[int, ...]) -> Any:
+    """写入时，形状不同的值（数组或 Tensor）先去掉前面长度为 1 的轴，与 torch 相同。"""
+    have = tuple(value.shape)
+    if have == shape:
+        return value
+    longer = [i for i, n in enumerate(have) if n != 1]
+    return value.reshape(have[longer[0] if longer else len(have) :])

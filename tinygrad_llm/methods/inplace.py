@@ -324,7 +324,8 @@ class InPlace:
         filled = constant(value, self.array.dtype)
         if filled.array.ndim:
             raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got shape {filled.array.shape}")
-        return self.write(apply(ew.fill, (self, filled.to(dtypes.of(self.array))), {}), ...)
+        whole = None if isinstance(value, graph.tensor_type) else ...  # 扩张出来的，torch 只许填数，不许填 Tensor
+        return self.write(apply(ew.fill, (self, filled.to(dtypes.of(self.array))), {}), whole)
 
     def zero_(self) -> Any:
         """全部写成 0。"""

@@ -56,7 +56,7 @@ def elu(x: Array, *, alpha: float = 1.0, scale: float = 1.0, input_scale: float 
     """ELU；SELU 是 ``alpha`` 与 ``scale`` 取特定值，CELU 是 ``input_scale = 1/alpha``。"""
     with np.errstate(over="ignore"):
         below = np.expm1(np.minimum(0, x) * input_scale)  # 次序使 -0 仍是 -0
-    return np.where(x <= 0, below * (alpha * scale), x * scale)
+    return np.where(x < 0, below * (alpha * scale), x * scale)
 
 
 @op(

@@ -166,7 +166,7 @@ def cofactor(x: Array) -> Any:
     u, s, vh = np.linalg.svd(x[singular])
     sign = np.linalg.det(u) * np.linalg.det(vh)
     rest = np.stack([np.delete(s, k, axis=-1).prod(-1) for k in range(s.shape[-1])], axis=-1)
-    y[singular] = (np.conj(u) * (np.conj(sign)[..., None] * rest)[..., None, :]) @ np.conj(vh)
+    y[singular] = (np.conj(u) * (sign[..., None] * rest)[..., None, :]) @ np.conj(vh)
     return y
 
 

@@ -95,17 +95,17 @@ def _weight_gradient(a: Array, b: Array, buffer: Any) -> Array:
 def _product(a: Array, b: Array, out: Array | None = None) -> Array:
     """``a b``；大的分给几个核：``a`` 的行多就按行切，否则按 ``b`` 的列切——BLAS 要把 ``b`` 整理一遍，各理各的一半。"""
     (rows, inner), columns = a.shape, b.shape[1]
-    work = rows * inner * columns
-    if rows <= _FEW and threads() > 1 and work >= _WORTH_SPLITTING >> 4:
+    cost = rows * inner * columns
+    if rows <= _FEW and threads() > 1 and cost >= _WORTH_SPLITTING >> 4:
         with blas_threads(threads()):
             return a.dot(b, out=out)
-    if work < _WORTH_SPLITTING or a.dtype is not b.dtype:
+    if cost < _WORTH_SPLITTING or a.dtype is not b.dtype:
         return a.dot(b, out=out)
     y = np.empty((rows, columns), a.dtype) if out is None else out
     if rows > columns:
-        split(lambda i, j: np.matmul(a[i:j], b, out=y[i:j]), rows, work, _ALIGN)  # dot 遇到切片会先抄一遍
+        split(lambda i, j: np.matmul(a[i:j], b, out=y[i:j]), rows, cost, _ALIGN)  # dot 遇到切片会先抄一遍
     else:
-        split(lambda i, j: np.matmul(a, b[:, i:j], out=y[:, i:j]), columns, work, _ALIGN)
+        split(lambda i, j: np.matmul(a, b[:, i:j], out=y[:, i:j]), columns, cost, _ALIGN)
     return y
 
 

@@ -122,11 +122,33 @@ def index(x: Array, *, key: Any) -> Any:
     if isinstance(y, np.ndarray):
         shared = y.base is not None and (y.base is x or y.base is x.base)
         if shared:
-            return y
-        if y.ndim < 2 or x.flags.c_contiguous or not _is_plain(key):
+            return with_new_axes(y, x, key)
+        if y.ndim < 2 or _in_row_order(x) or not _is_plain(key):
             return np.ascontiguousarray(y)
         return in_order(y, _picked_order(x, y, key))
     return x[(*key, ...) if isinstance(key, tuple) else (key, ...)]  # 标量不是视图；多写一个 ... 就得到零维的视图
+
+
+def with_new_axes(y: Array, x: Array, key: Any) -> Array:
+    """``y = x[key]`` 里由 ``None`` 添的轴，步长改成 torch 的：它右边那根（还没有切过的）轴的长度乘步长；NumPy 给 0。"""
+    parts = key if isinstance(key, tuple) else (key,)
+    if not any(part is None for part in parts):
+        return y
+    strides, axis = list(y.strides), 0
+    rest = x.ndim - sum(part is not None and part is not Ellipsis for part in parts)  # ``...`` 代表几根轴
+    place = 0
+    for part in parts:
+        if part is None:
+            strides[place] = x.shape[axis] * x.strides[axis] if axis < x.ndim else x.itemsize
+        else:
+            axis += rest if part is Ellipsis else 1
+        place += rest if part is Ellipsis else part is None or isinstance(part, slice)
+    return strided_view(y, y.shape, strides)
+
+
+def _in_row_order(x: Array) -> bool:
+    """按行连续，长度为 1 的轴的步长也是；NumPy 不看后者，torch 却照它们定结果的次序。"""
+    return x.flags.c_contiguous and (1 not in x.shape or np.ndarray(x.shape, x.dtype, x).strides == x.strides)
 
 
 def _is_plain(key: Any) -> bool:
@@ -332,8 +354,7 @@ def overlaps_partly(x: Array, y: Array) -> bool:
         return False
     first, second = address(x), address(y)
     if first == second and x.nbytes == y.nbytes:
-        steps = [[s for s, n in zip(a.strides, a.shape, strict=True) if n > 1] for a in (x, y)]
-        return x.ndim != y.ndim or steps[0] != steps[1]
+        return x.strides != y.strides  # 长度为 1 的轴也算
     return first < second + y.nbytes and second < first + x.nbytes
 
 
