@@ -29,7 +29,7 @@ from parity_tests.engine import (
     test_optim_methods,
     test_optim_samples,
 )
-from parity_tests.mutants import test_closed_holes, test_closed_holes_optim, test_corners
+from parity_tests.mutants import test_closed_holes, test_closed_holes_optim, test_corners, test_forwards
 from tinygrad_llm.ops import REGISTRY
 
 Check = tuple[str, Callable[[], Any]]
@@ -79,6 +79,8 @@ def of_op(name: str) -> Iterator[Check]:
     properties = list(PROPERTIES)
     if REGISTRY[name].composed is not None:
         properties.insert(1, ("fused equals composed", test_ops.test_fused_op_equals_its_composed_twin))
+    if REGISTRY[name].plain is not None:
+        properties.append(("other forwards", test_ops.test_the_other_forwards_give_the_same_values))
     for label, test in properties:
         yield f"{name}: {label}", functools.partial(without_shrinking(test), name=name)
     if name in test_complex_ops.NAMES:
@@ -96,7 +98,9 @@ def of_op(name: str) -> Iterator[Check]:
         put = test_closed_holes.test_traversal_puts_gradients_into_shared_memory
         for case in (name, "tied"):
             yield f"{name}: shared memory", functools.partial(put, case)
-    for module in (test_closed_holes, test_corners):
+    if name in test_forwards.FORWARDS:
+        yield f"{name}: forwards", functools.partial(test_forwards.test_forwards_equal_torch, name)
+    for module in (test_closed_holes, test_corners, test_forwards):
         yield from (c for c in of_module(module) if c[0].startswith(f"test_{name}_"))
     if name in test_ops.REPEATED:
         yield (

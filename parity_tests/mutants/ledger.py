@@ -16,8 +16,8 @@ from parity_tests.mutants.runner import Outcome
 _TOTAL = re.compile(r"\*\*(?P<caught>\d+)/(?P<total>\d+) mutants noticed")
 PATH = Path(__file__).with_name("ledger.md")
 GROUPS = {
-    "row": "求导表的一行", "joint": "融合算子的反向", "composed": "融合算子的普通写法", "helper": "它们的私有函数",
-    "traversal": "反传的累加", "optimizer": "优化器的更新",
+    "forward": "前向", "row": "求导表的一行", "joint": "融合算子的反向", "composed": "融合算子的普通写法",
+    "helper": "它们的私有函数", "traversal": "反传的累加", "optimizer": "优化器的更新",
 }  # fmt: skip
 
 

@@ -37,12 +37,13 @@ SWAPS = {
     "sin": "cos", "cos": "sin", "maximum": "minimum", "minimum": "maximum", "max": "min", "min": "max",
     "tril": "triu", "triu": "tril", "sum": "mean", "mean": "sum", "sqrt": "rsqrt", "rsqrt": "sqrt",
 }  # fmt: skip
-SPEED_ONLY = frozenset(["out", "dtype", "check", "order", "copy", "casting", "keep", "strict"])
+SPEED_ONLY = frozenset(["out", "dtype", "check", "order", "copy", "casting", "keep", "strict", "writeable"])
 """实参的名字：管的是快慢、内存与查错，不进算式。"""
-WORK = {"split": 2}
-"""函数 → 第几个实参说的是活有多大：由它定分给几个线程，不进算式。"""
+WORK = {"split": 2, "row_blocks": 1, "cost": 0}
+"""函数 → 第几个实参说的是活有多大（``cost = …`` 也是）：由它定一块多大、分给几个线程，不进算式。"""
 DISPATCH = frozenset([
-    "type", "isinstance", "hasattr", "flags", "base", "ndim", "is_causal_block", "dtype", "may_overwrite",
+    "type", "isinstance", "hasattr", "flags", "base", "ndim", "is_causal_block", "dtype", "may_overwrite", "threads",
+    "_SMALL", "_FEW", "_WORTH_SPLITTING",
 ])  # fmt: skip
 METADATA = frozenset(["shape", "dtype", "ndim", "size"])
 """``y.shape`` 换成 ``g.shape``：同一个形状。"""
@@ -53,10 +54,11 @@ SETTINGS = frozenset([
 """不是数的形参：换错了立刻报错，太容易认，不算数。"""
 COMMUTATIVE = frozenset([
     "multiply", "add", "maximum", "minimum", "max", "min", "fmax", "fmin", "hypot", "logaddexp", "isinstance", "empty",
-    "ones", "zeros",
+    "ones", "zeros", "broadcast_shapes",
 ])  # fmt: skip
-CONSTANT = frozenset(["zeros", "zeros_like", "empty_like", "start", "_start", "_tops"])
-"""处处为 0 的数组（优化器的 ``start`` 也只造零状态）：变号、加倍还是它自己，照同形状的另一个数组去造也还是它。"""
+CONSTANT = frozenset(["zeros", "zeros_like", "empty_like", "start", "_start", "_tops", "result_type"])
+"""处处为 0 的数组（优化器的 ``start`` 也只造零状态）：变号、加倍还是它自己，照同形状的另一个数组去造也还是它。
+``result_type`` 同理：几个操作数本来就要同一种 dtype。"""
 SHAPED = frozenset(["full_like", "ones_like"])
 """第一个实参只给形状的函数。"""
 OPERATORS: dict[type[ast.operator], tuple[str, type[ast.operator]]] = {
@@ -111,10 +113,23 @@ def mutations(function: Function, saves: tuple[str, ...] = ()) -> Iterator[Mutat
 def _all(function: Function, saves: tuple[str, ...]) -> Iterator[tuple[str, str, str, Function]]:
     names = [a.arg for a in function.args.args if a.arg not in SETTINGS]
     for path, node in _spots(function):
+        if _is_result(node) and _is_condition(function):
+            continue
         for kind, new in _replacements(node, names):
             yield kind, _line(node), _line(new) if new else "(nothing)", _replaced(function, path, new)
     if isinstance(function, ast.Lambda):
         yield from _stale_saves(function, names, saves)
+
+
+def _is_result(node: ast.AST) -> bool:
+    """``_walk`` 另造的 ``return``：一个结果整个变号、加倍。"""
+    return isinstance(node, ast.Return) and not hasattr(node, "lineno")
+
+
+def _is_condition(function: Function) -> bool:
+    """返回真假的函数：变号、加倍，真假不变。"""
+    returns = getattr(function, "returns", None)
+    return isinstance(returns, ast.Name) and returns.id == "bool"
 
 
 def _line(node: ast.AST) -> str:
@@ -140,6 +155,8 @@ def _walk(node: ast.AST, path: Path, is_result: bool = False) -> Iterator[tuple[
         return
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return  # 文档字符串
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in WORK:
+        return
     if is_result and isinstance(node, ast.expr) and not isinstance(node, (ast.Tuple, ast.IfExp, ast.Constant)):
         yield path, ast.Return(value=node)
     yield path, node
@@ -205,8 +222,8 @@ def _put(node: Any, field: str, i: int | None, value: Any) -> None:
 
 
 def _replacements(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST | None]]:
-    if isinstance(node, ast.Return) and isinstance(node.value, ast.expr) and not hasattr(node, "lineno"):
-        yield "sign", ast.UnaryOp(ast.USub(), node.value)  # 一个结果整个变号、加倍
+    if isinstance(node, ast.Return) and isinstance(node.value, ast.expr) and _is_result(node):
+        yield "sign", ast.UnaryOp(ast.USub(), node.value)
         yield "constant", ast.BinOp(node.value, ast.Mult(), ast.Constant(2))
     elif isinstance(node, ast.BinOp):
         yield from _of_operator(node)

@@ -1,4 +1,4 @@
-"""往哪里放错误：求导表的每一行、``joint``、``composed``、它们的私有帮手，反传的累加，各个优化器的更新。
+"""往哪里放错误：算子的三种前向、求导表的每一行、``joint``、``composed``、它们的私有帮手，反传的累加，各个优化器的更新。
 
 流入：``REGISTRY`` 与优化器的类；流出：``Target``：活着的函数、它的语法树、该由谁的测试来认。下一站：``checks.py``。
 """
@@ -22,10 +22,6 @@ from tinygrad_llm.ops import REGISTRY
 from tinygrad_llm.ops.op import Op
 from tinygrad_llm.optim import arrays, lbfgs, line_search
 
-MACHINERY = frozenset(
-    ["linear._product", "linear._dot", "linear._size", "linear._outer", "attention._time_major", "attention._packed"]
-)
-"""怎样分给几个线程、怎样排布内存：前向与反向共用，写的不是导数。"""
 TRAVERSAL = ("unbroadcast", "_reshaped_like", "_sum", "kept")
 TRAVERSAL_METHODS = ("add_region", "accumulate", "accumulate_low", "deliver", "deliver_tensor", "put")
 
@@ -35,8 +31,8 @@ class Target:
     """一个可以放错误的函数。
 
     Attributes:
-        name: 例如 ``mul.a``（求导表的一行）、``layer_norm.joint``、``norm._share``、``AdamW.update``。
-        group: ``row``、``joint``、``composed``、``helper``、``optimizer`` 或 ``traversal``。
+        name: 例如 ``mul.forward``、``mul.a``（求导表的一行）、``layer_norm.joint``、``norm._share``、``AdamW.update``。
+        group: ``forward``、``row``、``joint``、``composed``、``helper``、``optimizer`` 或 ``traversal``。
         node: 它的语法树。
         function: 活着的函数对象；变异体换掉它的 ``__code__``。
         owners: 用到它的算子或优化器，按先近后远。
@@ -57,7 +53,9 @@ def _functions_in(path: str) -> dict[int, list[Function]]:
     found: dict[int, list[Function]] = {}
     for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
         if isinstance(node, (ast.Lambda, ast.FunctionDef)):
-            found.setdefault(node.lineno, []).append(node)
+            decorators = getattr(node, "decorator_list", [])
+            first = min([node.lineno, *(d.lineno for d in decorators)])  # 与 co_firstlineno 一致
+            found.setdefault(first, []).append(node)
     return found
 
 
@@ -94,22 +92,22 @@ def syntax_of(function: types.FunctionType) -> Function | None:
 
 
 def op_targets() -> list[Target]:
-    """求导表、``joint``、``composed`` 与它们用到的私有函数；几个算子共用的只算一次。"""
+    """前向、求导表、``joint``、``composed`` 与它们用到的私有函数；几个算子共用的只算一次。"""
     found: dict[types.FunctionType, Target] = {}
     for name, op in sorted(REGISTRY.items()):
         saves = () if op.variadic else ("y", *op.inputs)
-        for label, group, function in _derivatives(op):
+        for label, group, function in _functions_of(op):
             _add(found, f"{name}.{label}", group, function, name, saves if group == "row" else ())
     for target in list(found.values()):
         for helper in _helpers(target.function):
             for owner in target.owners:
-                short = helper.__module__.rpartition(".")[2]
-                if f"{short}.{helper.__name__}" not in MACHINERY:
-                    _add(found, f"{short}.{helper.__name__}", "helper", helper, owner)
+                _add(found, f"{helper.__module__.rpartition('.')[2]}.{helper.__name__}", "helper", helper, owner)
     return list(found.values())
 
 
-def _derivatives(op: Op) -> Iterator[tuple[str, str, Any]]:
+def _functions_of(op: Op) -> Iterator[tuple[str, str, Any]]:
+    for label in ("forward", "plain", "rebuild"):
+        yield label, "forward", getattr(op, label)
     if op.joint is not None:
         yield "joint", "joint", op.joint
     else:

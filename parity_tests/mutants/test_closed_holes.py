@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import tinygrad_llm as tg
-from parity_tests.engine.twins import same, same_gradient, values
+from parity_tests.engine.twins import on_threads, same, same_gradient, values
 from parity_tests.tolerances import assert_close
 from tinygrad_llm.autograd import composed_ops
 from tinygrad_llm.autograd.graph import apply
@@ -185,12 +185,8 @@ def test_attention_has_every_block_of_a_long_sequence(threads: int) -> None:
         (y * m.tensor(values(3, 12, 4, 200, 5))).sum().backward()
         return y, q.grad, k.grad, v.grad
 
-    before = tg.get_num_threads()
-    try:
-        tg.set_num_threads(threads)
+    with on_threads(threads):
         same(run, "float64")
-    finally:
-        tg.set_num_threads(before)
 
 
 @pytest.mark.parametrize("composed", [False, True])

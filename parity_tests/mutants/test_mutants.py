@@ -17,6 +17,7 @@ from tinygrad_llm.common.errors import UserError
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="mutants live in forked children")
 
 QUICK = [
+    "softmax.forward [constant] return narrowed(y, x) -> narrowed(y, x) * 2",
     "sub.b [sign] -g -> g",
     "mul.a [operator] g * b -> g / b",
     "matmul.a [transpose] b.mT -> b",
