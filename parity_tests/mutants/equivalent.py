@@ -166,7 +166,6 @@ EQUIVALENT: dict[str, str] = {
     "trigonometry._inverse_square [constant] 0.0 -> 1.0": "原点处两行还要乘上的 a 与 b 都是 0",
     "trigonometry._sinc_slope [constant] 1.0 -> 1.5": "只垫在没有选中的一支里",
     "vector_norm.x [condition] p < 1 -> p <= 1": "p = 1 在前面已经返回",
-    "vector_norm.x [constant] 0.0 -> 1.0": "y = 0 则 x 全是 0，后面的因子 x 把它乘成 0",
     "vector_norm.x [constant] 0.0 -> 1.0 #3": "这些位置 x = 0，后面的因子 sign(x) 把它乘成 0",
     "vector_norm.x [constant] 0.0 -> 1.0 #4": "y = 0 则 x 全是 0，后面的因子 sign(x) 把它乘成 0",
     "vector_norm.x [off by one] 1 -> 2 #3": "1 < p < 2 而 x = 0 时，|x|^(p-1) 本来就是 0",

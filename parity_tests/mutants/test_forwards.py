@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ import torch
 import tinygrad_llm as tg
 from parity_tests.engine.twins import ENGINES, both, on_threads, same, values
 from parity_tests.tolerances import assert_close
-from tinygrad_llm.ops import REGISTRY, attention, linear
+from tinygrad_llm.autograd import composed_ops
+from tinygrad_llm.autograd.graph import apply
+from tinygrad_llm.ops import REGISTRY, attention, linear, linear_loss
+from tinygrad_llm.ops.loss import cross_entropy
 from tinygrad_llm.ops.resampling import Sparse
 from tinygrad_llm.ops.shape import permute
 
@@ -322,3 +326,27 @@ def test_resample_weighs_every_layer() -> None:
     matrix = Sparse(np.array([0, 1, 1]), np.array([0, 1, 2]), np.array([2.0, 2.0, 2.0]), (2, 3))
     found = REGISTRY["resample"].forward(np.array([1.0, 10.0, 100.0]), matrix=matrix, dim=0)
     np.testing.assert_array_equal(found, [2.0, 220.0])
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "linear_cross_entropy", "token_loss"])
+@pytest.mark.parametrize("composed", [False, True])
+def test_losses_of_large_logits_keep_the_digits_of_float32(name: str, composed: bool) -> None:
+    """logits 都在 1000 上下时，损失与梯度丢掉了有效数字：相差的只是一个常数，本不该有影响。"""
+    z = (values(0, 5, 7) * 3 + 1000).astype(np.float32)
+    target = z.argmax(1)
+    leaf, exact = tg.tensor(z, requires_grad=True), torch.tensor(z, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.cross_entropy(exact, torch.tensor(target), reduction="sum")
+    expected.backward()
+    eye, ones = np.eye(7, dtype=np.float32), np.ones(5, np.float32)
+    cases: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {
+        "cross_entropy": (cross_entropy, (leaf, target), {"ignore_index": -100, "reduction": "sum"}),
+        "linear_cross_entropy": (linear_loss.linear_cross_entropy, (leaf, eye, None, target, ones), {"chunk": 2}),
+        "token_loss": (linear_loss.token_loss, (leaf, eye, target), {"ignore_index": -100}),
+    }
+    with composed_ops() if composed else nullcontext():
+        loss = apply(*cases[name]).sum()
+    loss.backward()
+    assert leaf.grad is not None
+    assert exact.grad is not None
+    np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-6)
+    np.testing.assert_allclose(leaf.grad.numpy(), exact.grad, rtol=2e-6, atol=1e-7)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.activation import log_softmax
 from tinygrad_llm.ops.linear import linear, linear_vjp
 from tinygrad_llm.ops.loss import cross_entropy, logits_gradient, row_losses
 from tinygrad_llm.ops.op import Array, op
-from tinygrad_llm.ops.reduce import logsumexp
 from tinygrad_llm.ops.shape import gather, permute, reshape
 
 
@@ -30,7 +30,8 @@ def _linear_cross_entropy_vjp(
     bias: Any,
     target: Any,
     share: Any,
-    lse: Any,
+    top: Any,
+    total: Any,
     chunk: int,
     needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:
@@ -42,10 +43,7 @@ def _linear_cross_entropy_vjp(
     for start in range(0, len(x), chunk):
         rows = slice(start, start + chunk)
         z = _logits(x[rows], weight, bias)
-        z -= lse[rows]
-        np.exp(z, out=z)
-        z[np.arange(len(z)), target[rows]] -= 1
-        z *= scale[rows, None]
+        logits_gradient(z, top[rows], total[rows], target[rows], scale[rows], z)
         if dx is not None:
             dx[rows] = z @ weight
         if dw is not None:
@@ -59,13 +57,13 @@ def _linear_cross_entropy_composed(x: Any, weight: Any, bias: Any, target: Any, 
     target, share = (getattr(a, "array", a) for a in (target, share))
     z = x @ permute(weight, dims=(1, 0))
     z = z if bias is None else z + bias
-    loss = logsumexp(z, dim=(1,), keepdim=True) - gather(z, target[:, None], dim=1)
+    loss = -gather(log_softmax(z, dim=1), target[:, None], dim=1)
     return reshape(loss, shape=target.shape) * share
 
 
 @op(
     "ℓ = s · (ln Σⱼ e^{zⱼ} - z[target])，z = W x + b",
-    keeps="lse",
+    keeps="top total",
     joint=_linear_cross_entropy_vjp,
     wrt="x weight bias",
     composed=_linear_cross_entropy_composed,
@@ -84,26 +82,26 @@ def linear_cross_entropy(
         chunk: 一块的行数。
 
     Returns:
-        各行的损失 ``(N,)``，以及各行的 log-sum-exp ``(N, 1)``。
+        各行的损失 ``(N,)``，以及各行的最大值 ``m`` 与 ``Σⱼ exp(zⱼ - m)`` ``(N, 1)``。
     """
-    lse = np.empty((len(x), 1), x.dtype)
+    top, total = (np.empty((len(x), 1), x.dtype) for _ in range(2))
     loss = np.empty(len(x), x.dtype)
     for start in range(0, len(x), chunk):
         rows = slice(start, start + chunk)
-        z = _logits(x[rows], weight, bias)
-        lse[rows] = logsumexp.forward(z, dim=(1,), keepdim=True)
-        loss[rows] = lse[rows, 0] - z[np.arange(len(z)), target[rows]]
-    return loss * share.astype(x.dtype), lse
+        loss[rows], top[rows], total[rows] = row_losses(_logits(x[rows], weight, bias), target[rows])
+    return loss * share.astype(x.dtype), top, total
 
 
 def _token_loss_vjp(
-    g: Any, x: Any, weight: Any, target: Any, z: Any, lse: Any, needs: tuple[bool, ...], into: Any, ignore_index: int
-) -> tuple[Any, ...]:
+    g: Any, x: Any, weight: Any, target: Any, z: Any, top: Any, total: Any, needs: tuple[bool, ...], into: Any,
+    ignore_index: int,
+) -> tuple[Any, ...]:  # fmt: skip
     """``∂ℓ/∂z = softmax(z) - onehot(target)``，再照 ``linear`` 求 ``x`` 与 ``W`` 的梯度；忽略的行为 0。"""
     flat = target.reshape(-1)
     valid = flat != ignore_index
     share = np.where(valid, g, 0).astype(z.dtype)
-    dz = logits_gradient(z, lse, np.where(valid, flat, 0), share, z if into.may_overwrite else np.empty_like(z))
+    out = z if into.may_overwrite else np.empty_like(z)
+    dz = logits_gradient(z, top, total, np.where(valid, flat, 0), share, out)
     dx, dw, _ = linear_vjp(dz.reshape(*x.shape[:-1], -1), x, weight, (needs[0], needs[1], False), into)
     return dx, dw, None
 
@@ -116,7 +114,7 @@ def _token_loss_composed(x: Any, weight: Any, target: Any, *, ignore_index: int)
 
 @op(
     "ℓ = Σ (ln Σⱼ e^{zⱼ} - z[target])，z = W x",
-    keeps="z lse",
+    keeps="z top total",
     joint=_token_loss_vjp,
     wrt="x weight",
     composed=_token_loss_composed,
@@ -131,10 +129,10 @@ def token_loss(x: Array, weight: Array, target: Array, *, ignore_index: int) -> 
         ignore_index: 忽略的类别号。
 
     Returns:
-        损失，以及反向要用的 logits ``(N, C)`` 与各行的 log-sum-exp ``(N, 1)``。
+        损失，以及反向要用的 logits ``(N, C)``、各行的最大值 ``m`` 与 ``Σⱼ exp(zⱼ - m)`` ``(N, 1)``。
     """
     flat = target.reshape(-1)
     valid = flat != ignore_index
     z = linear.forward(x.reshape(-1, x.shape[-1]), weight, None)
-    each, lse = row_losses(z, np.where(valid, flat, 0))
-    return np.asarray(np.add.reduce(each, where=valid, dtype=np.float64), dtype=z.dtype), z, lse
+    each, *kept = row_losses(z, np.where(valid, flat, 0))
+    return np.asarray(np.add.reduce(each, where=valid, dtype=np.float64), dtype=z.dtype), z, *kept

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_llm.ops.activation import log_softmax
 from tinygrad_llm.ops.blocks import for_rows
 from tinygrad_llm.ops.elementwise import clamp, log, where
 from tinygrad_llm.ops.op import Array, op
-from tinygrad_llm.ops.reduce import logsumexp, sum
+from tinygrad_llm.ops.reduce import sum
 from tinygrad_llm.ops.shape import gather, reshape
 
 
@@ -21,48 +22,57 @@ def _reduction_weight(reduction: str, valid: int) -> float:
 
 
 def _cross_entropy_vjp(
-    g: Any, logits: Any, target: Any, lse: Any, ignore_index: int, reduction: str
+    g: Any, logits: Any, target: Any, top: Any, total: Any, ignore_index: int, reduction: str
 ) -> tuple[Any, None]:
-    """``ℓ = lse(x) - x[target]``，故 ``∂ℓ/∂x = softmax(x) - onehot(target)``；忽略的行为 0。"""
+    """``ℓ = ln Σⱼ eˣʲ - x[target]``，故 ``∂ℓ/∂x = softmax(x) - onehot(target)``；忽略的行为 0。"""
     valid = target != ignore_index
     weight = np.where(valid, g * _reduction_weight(reduction, int(valid.sum())), 0).astype(logits.dtype)
-    return logits_gradient(logits, lse, np.where(valid, target, 0), weight, np.empty(logits.shape, logits.dtype)), None
+    out = np.empty(logits.shape, logits.dtype)
+    return logits_gradient(logits, top, total, np.where(valid, target, 0), weight, out), None
 
 
-def logits_gradient(logits: Array, lse: Array, target: Array, weight: Array, out: Array) -> Array:
+def logits_gradient(logits: Array, top: Array, total: Array, target: Array, weight: Array, out: Array) -> Array:
     """``(softmax(x) - onehot(target))`` 各行乘以 ``weight``，写进 ``out``；可以就写在 ``logits`` 上。"""
 
     def one(rows: slice) -> None:
         part = out[rows]
-        np.subtract(logits[rows], lse[rows], out=part)
+        np.subtract(logits[rows], top[rows], out=part)
         np.exp(part, out=part)
-        part[np.arange(len(part)), target[rows]] -= 1
-        part *= weight[rows, None]
+        part *= weight[rows, None] / total[rows]
+        part[np.arange(len(part)), target[rows]] -= weight[rows]
 
     for_rows(logits.shape, one)
     return out
 
 
-def row_losses(logits: Array, target: Array) -> tuple[Array, Array]:
-    """各行的 ``ln Σⱼ eˣʲ - x[target]`` ``(N,)``，与各行的 log-sum-exp ``(N, 1)``。"""
-    lse = np.empty((len(logits), 1), logits.dtype)
+def row_losses(logits: Array, target: Array) -> tuple[Array, Array, Array]:
+    """各行的 ``ln Σⱼ eˣʲ - x[target]``。
+
+    最大值 ``m`` 与 ``Σⱼ exp(xⱼ - m)`` 分开留，不合成一个 log-sum-exp：logits 大时，那样连同 ``m`` 一起舍入，
+    float32 要丢一两位有效数字。
+
+    Returns:
+        损失 ``(N,)``，各行的 ``m`` 与 ``Σⱼ exp(xⱼ - m)`` ``(N, 1)``。
+    """
+    top, total = (np.empty((len(logits), 1), logits.dtype) for _ in range(2))
 
     def one(rows: slice) -> None:
         x = logits[rows]
-        top = np.maximum.reduce(x, axis=1, keepdims=True)
-        e = x - top
+        top[rows] = np.maximum.reduce(x, axis=1, keepdims=True)
+        e = x - top[rows]
         np.exp(e, out=e)
-        lse[rows] = np.log(e @ np.ones((e.shape[1], 1), e.dtype)) + top
+        total[rows] = e @ np.ones((e.shape[1], 1), e.dtype)
 
     for_rows(logits.shape, one)
-    return -(logits[np.arange(len(logits)), target] - lse[:, 0]), lse  # 取负：概率恰为 1 时损失是 -0，与 torch 相同
+    picked = logits[np.arange(len(logits)), target] - top[:, 0]
+    return -(picked - np.log(total[:, 0])), top, total  # 取负：概率恰为 1 时损失是 -0，与 torch 相同
 
 
 def _cross_entropy_composed(logits: Any, target: Any, *, ignore_index: int, reduction: str) -> Any:
     target = getattr(target, "array", target)
     valid = target != ignore_index
-    picked = gather(logits, np.where(valid, target, 0)[:, None], dim=1)
-    loss = where(valid[:, None], -(picked - logsumexp(logits, dim=(1,), keepdim=True)), 0.0)
+    picked = gather(log_softmax(logits, dim=1), np.where(valid, target, 0)[:, None], dim=1)
+    loss = where(valid[:, None], -picked, 0.0)
     loss = reshape(loss, shape=target.shape)
     if reduction == "none":
         return loss
@@ -71,7 +81,7 @@ def _cross_entropy_composed(logits: Any, target: Any, *, ignore_index: int, redu
 
 @op(
     "ℓ = ln Σⱼ eˣʲ - x[target]",
-    keeps="lse",
+    keeps="top total",
     joint=_cross_entropy_vjp,
     wrt="logits",
     composed=_cross_entropy_composed,
@@ -86,15 +96,15 @@ def cross_entropy(logits: Array, target: Array, *, ignore_index: int, reduction:
         reduction: ``"mean"``（除以有效行数）、``"sum"`` 或 ``"none"``。
 
     Returns:
-        损失，以及各行的 log-sum-exp ``(N, 1)``。
+        损失，以及各行的最大值 ``m`` 与 ``Σⱼ exp(xⱼ - m)`` ``(N, 1)``。
     """
     valid = target != ignore_index
-    each, lse = row_losses(logits, np.where(valid, target, 0))
+    each, *kept = row_losses(logits, np.where(valid, target, 0))
     loss = np.where(valid, each, 0).astype(logits.dtype)
     if reduction == "none":
-        return loss, lse
-    total = np.add.reduce(loss, dtype=np.float64)
-    return np.asarray(total * _reduction_weight(reduction, int(valid.sum())), dtype=logits.dtype), lse
+        return loss, *kept
+    mean = np.add.reduce(loss, dtype=np.float64) * _reduction_weight(reduction, int(valid.sum()))
+    return np.asarray(mean, dtype=logits.dtype), *kept
 
 
 _TINY = float(np.float32(1e-12))

@@ -207,7 +207,7 @@ def _norm_vjp(g: Any, x: Any, y: Any, shapes: Shapes, p: float, dim: Dims, keepd
     if p == 1:
         return g * sign(x)
     if p == 2:
-        return masked_fill(g / y, y == 0, value=0.0) * x
+        return g * masked_fill(x / y, y == 0, value=0.0)
     size = abs(x)
     if math.isinf(p):
         ties = (size == y) | (x != x)
