@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as tg
+from parity_tests.engine.twins import on_threads
 from parity_tests.tolerances import assert_close
 from tinygrad_llm.ops import cores, linear
 from tinygrad_llm.ops.cores import split
@@ -21,10 +22,8 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """用几个线程；大小不限，再小的活也切。"""
     monkeypatch.setattr(cores, "_WORTH", 0)
     monkeypatch.setattr(linear, "_WORTH_SPLITTING", 0)
-    before = tg.get_num_threads()
-    tg.set_num_threads(request.param)
-    yield request.param
-    tg.set_num_threads(before)
+    with on_threads(request.param):
+        yield request.param
 
 
 def test_parts_miss_or_repeat_a_row(threads: int) -> None:

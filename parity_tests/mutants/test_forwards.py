@@ -180,11 +180,11 @@ def test_attention_in_blocks_equals_its_composed_twin(is_causal: bool, window: i
     """查询多到要分块时，块的界线上看见了不该看的，或漏看了；留下的指数多一块少一块。"""
     q = values(0, 1, 2, length, 4)
     k, v = (values(i, 1, 1, length, 4) for i in (1, 2))
-    how = {"is_causal": is_causal, "scale": 0.5, "window": window}
-    y, kept, *_ = attention._attend(q, k, v, keep=True, **how)  # type: ignore[arg-type]
-    expected = REGISTRY["attention"].composed(*(tg.tensor(x) for x in (q, k, v)), recompute=False, **how)  # type: ignore[misc]
+    how: dict[str, Any] = {"is_causal": is_causal, "scale": 0.5, "window": window}
+    y, kept, *_ = attention._attend(q, k, v, keep=True, **how)
+    expected = attention._attention_composed(*(tg.tensor(x) for x in (q, k, v)), recompute=False, **how)
     assert_close(y, expected, "float64")
-    again, nothing, *_ = attention._attend(q, k, v, keep=False, **how)  # type: ignore[arg-type]
+    again, nothing, *_ = attention._attend(q, k, v, keep=False, **how)
     np.testing.assert_array_equal(again, y)
     assert nothing == []
     assert sum(len(e) for e in kept) > 0

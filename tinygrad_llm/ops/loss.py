@@ -103,8 +103,8 @@ def cross_entropy(logits: Array, target: Array, *, ignore_index: int, reduction:
     loss = np.where(valid, each, 0).astype(logits.dtype)
     if reduction == "none":
         return loss, *kept
-    mean = np.add.reduce(loss, dtype=np.float64) * _reduction_weight(reduction, int(valid.sum()))
-    return np.asarray(mean, dtype=logits.dtype), *kept
+    reduced = np.add.reduce(loss, dtype=np.float64) * _reduction_weight(reduction, int(valid.sum()))
+    return np.asarray(reduced, dtype=logits.dtype), *kept
 
 
 _TINY = float(np.float32(1e-12))
